@@ -1,0 +1,1 @@
+"""The command line: flags, exit codes, signals. Nothing outside this folder knows about flags."""

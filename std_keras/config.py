@@ -1,0 +1,509 @@
+"""What one training run is: every option with its default, its meaning and its limits.
+
+This is the single definition from which the flags are made (`std_keras/cli/flags.py`), which
+`config.json` records, and which a continued run is compared with.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from std_keras.errors import InputError
+
+
+@dataclass(frozen=True)
+class Option:
+    """The metadata of one field of `TrainConfig`.
+
+    Attributes:
+        topic: the heading under which `--help` lists it.
+        help: one sentence for `--help`.
+        choices: the legal values, if they can be listed.
+        check: tells whether a value is legal, with `wanted` saying what would be.
+        wanted: what is legal, in words.
+        shapes_result: whether a continued run must have the same value.
+        repeated: whether the flag may be given several times.
+        kind: the Python type of a value that is not None.
+    """
+
+    topic: str
+    help: str
+    kind: type
+    choices: tuple[str, ...] = ()
+    check: Callable[[Any], bool] | None = None
+    wanted: str = ""
+    shapes_result: bool = True
+    repeated: bool = False
+
+
+def _option(default: Any, topic: str, kind: type, help: str, **more: Any) -> Any:
+    option = Option(topic=topic, help=help, kind=kind, **more)
+    return dataclasses.field(default=default, metadata={"option": option})
+
+
+_POSITIVE: dict[str, Any] = {"check": lambda v: v > 0, "wanted": "a number above 0"}
+_COUNT: dict[str, Any] = {"check": lambda v: v >= 1, "wanted": "a whole number of at least 1"}
+_NATURAL: dict[str, Any] = {"check": lambda v: v >= 0, "wanted": "0 or more"}
+_FRACTION: dict[str, Any] = {"check": lambda v: 0 <= v < 1, "wanted": "at least 0 and below 1"}
+_PART: dict[str, Any] = {"check": lambda v: 0 <= v <= 1, "wanted": "between 0 and 1"}
+
+DATA, AUGMENTATION, MODEL = "Data", "Augmentation", "Model"
+DISTILLATION, MINE = "Distillation", "Mutual information (MINE)"
+OPTIMIZATION, RUN, PERFORMANCE = "Optimization", "Run directory and cadence", "Performance"
+TOPICS = (DATA, AUGMENTATION, MODEL, DISTILLATION, MINE, OPTIMIZATION, RUN, PERFORMANCE)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run of a student, a baseline or a teacher. See `--help` for each field."""
+
+    # Data
+    dataset: str = _option(
+        "digits",
+        DATA,
+        str,
+        "digits, the name of a TFDS data set (cifar100, imagenette/160px-v2), or folder:PATH with "
+        "one folder per class under train/ and val/.",
+    )
+    data_dir: str | None = _option(
+        None, DATA, str, "Where TFDS keeps its prepared data sets.", shapes_result=False
+    )
+    image_size: int | None = _option(
+        None, DATA, int, "Height and width in pixels; the data set's own if not given.", **_COUNT
+    )
+    validation_fraction: float = _option(
+        0.0,
+        DATA,
+        float,
+        "Part of the train split that is held out, watched, and used to choose a best model.",
+        **_FRACTION,
+    )
+    corrupt_images: str = _option(
+        "refuse",
+        DATA,
+        str,
+        "What to do about unreadable images of folder: data.",
+        choices=("refuse", "skip"),
+    )
+    max_train_examples: int = _option(
+        0, DATA, int, "Train on this many examples only; 0 for all. For dry runs.", **_NATURAL
+    )
+    max_test_examples: int = _option(
+        0, DATA, int, "Test on this many examples only; 0 for all. For dry runs.", **_NATURAL
+    )
+    cache_gb: float = _option(
+        4.0,
+        DATA,
+        float,
+        "Data sets up to this size (decoded, in GiB) are held in memory; larger ones are streamed.",
+        **_NATURAL,
+    )
+    data_seed: int = _option(
+        0, DATA, int, "Seed of the order of the data and of the augmentation.", **_NATURAL
+    )
+    # Augmentation
+    augmentation: str = _option(
+        "crop_flip",
+        AUGMENTATION,
+        str,
+        "Recipe: random crop after padding, and horizontal flip; or nothing.",
+        choices=("none", "crop_flip"),
+    )
+    crop_padding: int | None = _option(
+        None,
+        AUGMENTATION,
+        int,
+        "Pixels of zero padding round the image before the random crop; an eighth of the image "
+        "size if not given.",
+        **_NATURAL,
+    )
+    horizontal_flip: str = _option(
+        "auto",
+        AUGMENTATION,
+        str,
+        "Whether to mirror images at random; auto leaves it out for digits and house numbers.",
+        choices=("auto", "yes", "no"),
+    )
+    label_smoothing: float = _option(
+        0.0, AUGMENTATION, float, "Label mass spread over all classes.", **_FRACTION
+    )
+    # Model
+    model: str = _option("mixer_s16", MODEL, str, "Name of the model, for example mixer_s16.")
+    patch_size: int | None = _option(
+        None, MODEL, int, "Side of a patch in pixels; the model's own if not given.", **_COUNT
+    )
+    width: int | None = _option(None, MODEL, int, "Channels, if not the model's own.", **_COUNT)
+    depth: int | None = _option(None, MODEL, int, "Blocks, if not the model's own.", **_COUNT)
+    token_mlp_dim: int | None = _option(
+        None, MODEL, int, "Hidden width of token mixing; width/2 if not given.", **_COUNT
+    )
+    channel_mlp_dim: int | None = _option(
+        None, MODEL, int, "Hidden width of channel mixing; 4 x width if not given.", **_COUNT
+    )
+    stochastic_depth: float = _option(
+        0.0, MODEL, float, "Drop rate of the last block; earlier blocks ramp up to it.", **_FRACTION
+    )
+    gelu: str | None = _option(
+        None, MODEL, str, "Exact (erf) or tanh GELU.", choices=("exact", "tanh")
+    )
+    layer_norm_epsilon: float | None = _option(
+        None, MODEL, float, "Epsilon of layer normalisation; the model's own if not given.", **_POSITIVE
+    )
+    shortcut: str | None = _option(
+        None,
+        MODEL,
+        str,
+        "Shortcut of the CIFAR ResNets where the shape changes.",
+        choices=("projection", "identity"),
+    )
+    # Distillation
+    distillation: str = _option(
+        "none",
+        DISTILLATION,
+        str,
+        "Whether teachers are followed, by their class (hard) or their probabilities (soft).",
+        choices=("none", "soft", "hard"),
+    )
+    teacher: tuple[str, ...] = _option(
+        (),
+        DISTILLATION,
+        str,
+        "SOURCE[,site=last|intermediate|both][,input=byte|unit|signed|imagenet]"
+        "[,output=logits|probabilities][,size=N]; repeatable. SOURCE is a run directory, a .keras "
+        "file, a SavedModel or keras:NAME.",
+        repeated=True,
+    )
+    tokens: str = _option(
+        "both",
+        DISTILLATION,
+        str,
+        "Which tokens a teacher gets: both, one of them, none (a second head on the pooled "
+        "features), or deit (one token beside the patches through all blocks).",
+        choices=("both", "spatial", "channel", "none", "deit"),
+    )
+    token_mlps: int = _option(
+        1,
+        DISTILLATION,
+        int,
+        "MLP pairs stacked in a token set (the paper's figure draws 2).",
+        check=lambda v: v in (1, 2),
+        wanted="1 or 2",
+    )
+    propagate_tokens: bool = _option(
+        False,
+        DISTILLATION,
+        bool,
+        "With site=both: the tokens that leave the intermediate set enter the last one.",
+    )
+    alpha: float = _option(
+        0.5,
+        DISTILLATION,
+        float,
+        "Weight of the teachers; the labels get 1 - alpha.",
+        **_PART,
+    )
+    temperature: float = _option(
+        1.0, DISTILLATION, float, "Softening of both sides in soft distillation.", **_POSITIVE
+    )
+    confidence: str = _option(
+        "negative_entropy",
+        DISTILLATION,
+        str,
+        "What weighs the teachers against each other.",
+        choices=("negative_entropy", "entropy", "uniform"),
+    )
+    confidence_scope: str = _option(
+        "example",
+        DISTILLATION,
+        str,
+        "Weights per example, or one weight per batch.",
+        choices=("example", "batch"),
+    )
+    # MINE
+    mine_weight: float = _option(
+        0.0,
+        MINE,
+        float,
+        "Weight of the mutual information between spatial and channel tokens; 0 turns it off.",
+        **_NATURAL,
+    )
+    mine_schedule: str = _option(
+        "step",
+        MINE,
+        str,
+        "Inside every training step, or once after each epoch.",
+        choices=("step", "epoch"),
+    )
+    mine_samples: int = _option(
+        0, MINE, int, "Examples of the epoch schedule; 0 for one batch.", **_NATURAL
+    )
+    mine_learning_rate: float | None = _option(
+        None,
+        MINE,
+        float,
+        "Learning rate of the critic: Adam 1e-4 per step, or SGD 0.01 per epoch, if not given.",
+        **_POSITIVE,
+    )
+    mine_student_learning_rate: float = _option(
+        0.01, MINE, float, "The student's SGD learning rate in the epoch schedule.", **_POSITIVE
+    )
+    mine_bias_correction: bool = _option(
+        True, MINE, bool, "Correct the gradient of the bound by a moving average."
+    )
+    # Optimization
+    epochs: int = _option(300, OPTIMIZATION, int, "Passes over the train split.", **_COUNT)
+    batch_size: int = _option(
+        128, OPTIMIZATION, int, "Examples per step over all devices.", **_COUNT
+    )
+    optimizer: str = _option(
+        "adamw",
+        OPTIMIZATION,
+        str,
+        "adamw (decoupled weight decay) or sgd (Nesterov momentum, L2 weight decay).",
+        choices=("adamw", "sgd"),
+    )
+    learning_rate: float = _option(
+        1e-3, OPTIMIZATION, float, "Learning rate after the warm-up.", **_POSITIVE
+    )
+    minimum_learning_rate: float = _option(
+        1e-5, OPTIMIZATION, float, "Where the cosine ends.", **_NATURAL
+    )
+    warmup_epochs: float | None = _option(
+        None,
+        OPTIMIZATION,
+        float,
+        "Linear warm-up, in epochs; 5, or a fifth of --epochs if that is less, if not given.",
+        **_NATURAL,
+    )
+    weight_decay: float = _option(
+        0.05,
+        OPTIMIZATION,
+        float,
+        "Weight decay; biases, normalisations and tokens are left out.",
+        **_NATURAL,
+    )
+    momentum: float = _option(0.9, OPTIMIZATION, float, "Momentum of sgd.", **_FRACTION)
+    clip_norm: float = _option(
+        0.0, OPTIMIZATION, float, "Largest global norm of the gradient; 0 for no clipping.", **_NATURAL
+    )
+    accumulation_steps: int = _option(
+        1, OPTIMIZATION, int, "Parts into which a batch is cut to save memory.", **_COUNT
+    )
+    ema_decay: float = _option(
+        0.0, OPTIMIZATION, float, "Decay of the moving average of the weights; 0 for none.", **_FRACTION
+    )
+    seed: int = _option(0, OPTIMIZATION, int, "Seed of initialisation and dropout.", **_NATURAL)
+    # Run directory and cadence
+    evaluate_every_epochs: int = _option(
+        1, RUN, int, "Epochs between evaluations.", shapes_result=False, **_COUNT
+    )
+    checkpoint_every_steps: int = _option(
+        0, RUN, int, "Steps between checkpoints; 0 for once an epoch.", shapes_result=False, **_NATURAL
+    )
+    keep_checkpoints: int = _option(
+        2, RUN, int, "Checkpoints kept.", shapes_result=False, **_COUNT
+    )
+    log_every_steps: int = _option(
+        50, RUN, int, "Steps between logged training figures.", shapes_result=False, **_COUNT
+    )
+    profile_steps: int = _option(
+        0,
+        RUN,
+        int,
+        "Steps to record with the TensorBoard profiler, from the 20th step of this process on.",
+        shapes_result=False,
+        **_NATURAL,
+    )
+    # Performance
+    strategy: str = _option(
+        "auto",
+        PERFORMANCE,
+        str,
+        "How to spread the work over devices.",
+        choices=("auto", "one_device", "mirrored", "multi_worker", "tpu"),
+        shapes_result=False,
+    )
+    logical_cpus: int = _option(
+        0,
+        PERFORMANCE,
+        int,
+        "Split the CPU into this many logical devices, to try --strategy=mirrored without GPUs.",
+        shapes_result=False,
+        **_NATURAL,
+    )
+    mixed_precision: bool = _option(
+        False, PERFORMANCE, bool, "Compute in bfloat16, keep weights in float32.", shapes_result=False
+    )
+    jit_compile: bool = _option(
+        False, PERFORMANCE, bool, "Compile the training step with XLA.", shapes_result=False
+    )
+    steps_per_call: int = _option(
+        10, PERFORMANCE, int, "Steps per call from Python into TensorFlow.", shapes_result=False, **_COUNT
+    )
+    evaluation_batch_size: int | None = _option(
+        None,
+        PERFORMANCE,
+        int,
+        "Batch of the evaluation; the training batch if not given.",
+        shapes_result=False,
+        **_COUNT,
+    )
+
+    def __post_init__(self) -> None:
+        """Raises `InputError` for a value outside its limits, or for values that do not agree."""
+        for name, option in options().items():
+            _check_value(name, option, getattr(self, name))
+        _check_agreement(self)
+
+    def to_json(self) -> str:
+        """The configuration as JSON, one key per flag."""
+        return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], *, source: str) -> TrainConfig:
+        """Makes a configuration from parsed JSON.
+
+        Args:
+            values: the flags by name; flags that are not named keep their defaults.
+            source: the file that is named in errors.
+
+        Raises:
+            InputError: for a flag that does not exist or a value of the wrong kind.
+        """
+        known = options()
+        for name in values:
+            if name not in known:
+                raise InputError(f"{source}: there is no flag --{name}")
+        clean = {}
+        for name, value in values.items():
+            option = known[name]
+            if option.repeated and isinstance(value, list):
+                value = tuple(value)
+            clean[name] = value
+        return cls(**clean)
+
+    def model_options(self) -> dict[str, Any]:
+        """The options of the model that were set, as `std_keras.models.create` takes them."""
+        names = (
+            "patch_size",
+            "width",
+            "depth",
+            "token_mlp_dim",
+            "channel_mlp_dim",
+            "gelu",
+            "layer_norm_epsilon",
+            "shortcut",
+        )
+        chosen = {n: getattr(self, n) for n in names if getattr(self, n) is not None}
+        if self.stochastic_depth:
+            chosen["stochastic_depth"] = self.stochastic_depth
+        return chosen
+
+
+def options() -> dict[str, Option]:
+    """Every option by the name of its flag, in the order of definition."""
+    return {f.name: f.metadata["option"] for f in dataclasses.fields(TrainConfig)}
+
+
+def resolve(config: TrainConfig, *, image_size: int, horizontal_flip: bool) -> TrainConfig:
+    """Fills in what depends on other flags and on the data set.
+
+    Args:
+        config: as the user gave it.
+        image_size: side of the data set's images in pixels.
+        horizontal_flip: whether a mirrored image of the data set keeps its class.
+    """
+    c = config
+    filled: dict[str, Any] = {"image_size": image_size}
+    if c.horizontal_flip == "auto":
+        filled["horizontal_flip"] = "yes" if horizontal_flip else "no"
+    if c.crop_padding is None:
+        filled["crop_padding"] = max(1, image_size // 8)
+    if c.warmup_epochs is None:
+        filled["warmup_epochs"] = min(5.0, c.epochs / 5)
+    if c.mine_learning_rate is None:
+        filled["mine_learning_rate"] = 1e-4 if c.mine_schedule == "step" else 0.01
+    if not c.mine_samples:
+        filled["mine_samples"] = c.batch_size
+    if c.evaluation_batch_size is None:
+        filled["evaluation_batch_size"] = c.batch_size
+    return dataclasses.replace(c, **filled)
+
+
+def differing_flags(old: TrainConfig, new: TrainConfig) -> list[str]:
+    """Names the flags that shape the result and differ, as `--name=old, now new`."""
+    return [
+        f"--{name}={_shown(getattr(old, name))}, now {_shown(getattr(new, name))}"
+        for name, option in options().items()
+        if option.shapes_result and getattr(old, name) != getattr(new, name)
+    ]
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "[" + "; ".join(value) + "]"
+    return "(not given)" if value is None else str(value)
+
+
+def _check_value(name: str, option: Option, value: Any) -> None:
+    if value is None:
+        return
+    values = value if option.repeated else (value,)
+    for item in values:
+        number = option.kind is float and isinstance(item, (int, float))
+        if isinstance(item, bool) is not (option.kind is bool) or not (
+            number or isinstance(item, option.kind)
+        ):
+            raise InputError(f"--{name}={item!r} is not {_KINDS[option.kind]}")
+        if option.kind is float and not math.isfinite(item):
+            raise InputError(f"--{name}={item} is not a finite number")
+        if option.choices and item not in option.choices:
+            raise InputError(f"--{name}={item} is not one of {', '.join(option.choices)}")
+        if option.check and not option.check(item):
+            raise InputError(f"--{name}={item} is outside its limits; it must be {option.wanted}")
+
+
+_KINDS: dict[type, str] = {
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+}
+
+
+def _check_agreement(config: TrainConfig) -> None:
+    c = config
+    if c.distillation != "none" and not c.teacher:
+        raise InputError(
+            f"--distillation={c.distillation} needs a teacher; name at least one with --teacher=..."
+        )
+    if c.minimum_learning_rate > c.learning_rate:
+        raise InputError(
+            f"--minimum_learning_rate={c.minimum_learning_rate} is above "
+            f"--learning_rate={c.learning_rate}; the cosine must go down"
+        )
+    if c.warmup_epochs and c.warmup_epochs >= c.epochs:
+        raise InputError(
+            f"--warmup_epochs={c.warmup_epochs} leaves nothing of --epochs={c.epochs}; "
+            "give fewer, or 0"
+        )
+    if c.mine_weight and c.distillation != "none" and c.tokens != "both":
+        raise InputError(
+            f"--mine_weight={c.mine_weight} needs spatial and channel tokens, but "
+            f"--tokens={c.tokens}; use --tokens=both or --mine_weight=0"
+        )
+    if c.mine_weight and c.distillation == "none":
+        raise InputError(
+            f"--mine_weight={c.mine_weight} needs token sets, and --distillation=none has none; "
+            "use --mine_weight=0"
+        )
+    if c.batch_size % c.accumulation_steps:
+        raise InputError(
+            f"--batch_size={c.batch_size} is not divisible by "
+            f"--accumulation_steps={c.accumulation_steps}"
+        )

@@ -1,0 +1,123 @@
+"""Images read from their files while training; for sets that do not fit in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from os import cpu_count
+
+import numpy as np
+import tensorflow as tf
+
+from std_keras.data.arrays import ArraySource
+from std_keras.data.images import decode_rgb, resize_and_crop
+from std_keras.data.source import IndexedSource, Progress, no_progress
+
+# The bytes that must come last, within this many of a file's end (some programs append a few).
+_TAIL = 64
+_ENDINGS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND", b"GI": b";"}
+
+
+class FileSource(IndexedSource):
+    """Image files and labels (n,); raw entries are indices, decoding gives RGB squares.
+
+    A file that turns out to be unreadable raises tf.errors.OpError from the pipeline, which
+    cannot name it; `find_corrupt` can.
+    """
+
+    def __init__(self, paths: Sequence[str], labels: np.ndarray, *, image_size: int) -> None:
+        if len(paths) != len(labels):
+            raise ValueError(f"{len(paths)} paths but {len(labels)} labels")
+        self.size = len(paths)
+        self.image_shape = (image_size, image_size, 3)
+        self._paths = np.asarray(paths, dtype=object)
+        self._labels = np.asarray(labels, np.int32)
+        # Captured by the pipeline's functions; as constants inside them they would swell the graph.
+        with tf.device("CPU:0"):
+            self._path_tensor = tf.constant(self._paths, tf.string)
+            self._label_tensor = tf.constant(self._labels)
+        self._read = tf.function(self._read_one, input_signature=[tf.TensorSpec((), tf.string)])
+
+    def _read_one(self, path: tf.Tensor) -> tf.Tensor:
+        return resize_and_crop(decode_rgb(tf.io.read_file(path)), self.image_shape[0])
+
+    def decode(self, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        images = tf.map_fn(
+            self._read_one,
+            tf.gather(self._path_tensor, raw),
+            fn_output_signature=tf.TensorSpec(self.image_shape, tf.uint8),
+        )
+        return images, tf.gather(self._label_tensor, raw)
+
+    def subset(self, rows: np.ndarray) -> FileSource:
+        return FileSource(
+            self._paths[rows].tolist(), self._labels[rows], image_size=self.image_shape[0]
+        )
+
+    def without(self, paths: Sequence[str]) -> FileSource:
+        """All examples but those of the given files."""
+        return self.subset(np.flatnonzero(~np.isin(self._paths, list(paths)))) if paths else self
+
+    def read_all(
+        self, *, progress: Progress = no_progress, what: str = "reading images"
+    ) -> tuple[ArraySource, list[str]]:
+        """Decodes every file once, in parallel: (the readable ones, paths of the others)."""
+        images = np.empty((self.size, *self.image_shape), np.uint8)
+        readable = np.zeros((self.size,), bool)
+
+        def read(row: int) -> None:
+            try:
+                images[row] = self._read(self._paths[row]).numpy()
+                readable[row] = True
+            except tf.errors.OpError:
+                pass
+
+        with ThreadPoolExecutor(cpu_count()) as pool:
+            for _ in progress(pool.map(read, range(self.size)), total=self.size, what=what):
+                pass
+        corrupt = self._paths[~readable].tolist()
+        if corrupt:
+            images = images[readable]
+        return ArraySource(images, self._labels[readable]), corrupt
+
+    def find_corrupt(
+        self,
+        *,
+        thorough: bool = False,
+        progress: Progress = no_progress,
+        what: str = "checking images",
+    ) -> list[str]:
+        """Paths of the files that cannot be decoded.
+
+        A quick check reads the first and last bytes of each file, which finds empty, foreign and
+        cut-off files, and decodes only the doubtful ones; a thorough one decodes all.
+        """
+
+        def is_corrupt(path: str) -> bool:
+            if not thorough and _looks_whole(path):
+                return False
+            try:
+                self._read(path)
+                return False
+            except tf.errors.OpError:
+                return True
+
+        with ThreadPoolExecutor(cpu_count()) as pool:
+            verdicts = pool.map(is_corrupt, self._paths)
+            checked = list(progress(verdicts, total=self.size, what=what))
+        return self._paths[np.asarray(checked, bool)].tolist()
+
+
+def _looks_whole(path: str) -> bool:
+    """Whether a file begins and ends as its format asks; False is a doubt, not a verdict."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(6)
+            size = file.seek(0, 2)
+            if head[:2] == b"BM":
+                return int.from_bytes(head[2:6], "little") == size
+            ending = _ENDINGS.get(head[:2])
+            file.seek(max(0, size - _TAIL))
+            return ending is not None and ending in file.read()
+    except OSError:
+        return False

@@ -1,0 +1,156 @@
+"""From a source to the batches that training and evaluation consume, on any number of replicas.
+
+A *global batch* belongs to a step. Replica r of R gets its rows [r*b, (r+1)*b), b = batch / R, so
+the global batch does not depend on how many replicas there are, nor on which worker holds them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import tensorflow as tf
+
+from std_keras.data.augment import Augmentation
+from std_keras.data.source import Source, check_batch_size
+from std_keras.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """Which replicas of all the replicas a pipeline feeds.
+
+    Attributes:
+        first_replica: number of the first replica of this worker.
+        local_replicas: how many replicas this worker has.
+        replicas: how many all workers have together.
+    """
+
+    first_replica: int = 0
+    local_replicas: int = 1
+    replicas: int = 1
+
+    def __post_init__(self) -> None:
+        last = self.first_replica + self.local_replicas
+        if self.first_replica < 0 or self.local_replicas < 1 or last > self.replicas:
+            raise ValueError(f"not a part of {self.replicas} replicas: {self}")
+
+    def batch_size(self, global_batch_size: int) -> int:
+        """Examples per replica; raises InputError if they cannot be shared out evenly."""
+        if global_batch_size < 1 or global_batch_size % self.replicas:
+            nearest = max(1, round(global_batch_size / self.replicas)) * self.replicas
+            raise InputError(
+                f"--batch_size={global_batch_size}: must be a positive multiple of the "
+                f"{self.replicas} replicas; use {nearest}"
+            )
+        return global_batch_size // self.replicas
+
+
+def smoothed_targets(labels: tf.Tensor, *, num_classes: int, smoothing: float) -> tf.Tensor:
+    """Labels (b,) int to targets (b, num_classes) float32 that sum to one.
+
+    Every class gets smoothing / num_classes, the true one 1 - smoothing besides (Szegedy et al.
+    2016, arXiv 1512.00567, Section 7; the same as in timm).
+    """
+    off = smoothing / num_classes
+    return tf.one_hot(labels, num_classes, on_value=1.0 - smoothing + off, off_value=off)
+
+
+def training_batches(
+    source: Source,
+    *,
+    batch_size: int,
+    num_classes: int,
+    data_seed: int,
+    augmentation: Augmentation,
+    label_smoothing: float = 0.0,
+    start_step: int = 0,
+    shard: Shard = Shard(),
+) -> tf.data.Dataset:
+    """Batches of the steps start_step, start_step + 1, ... without end.
+
+    Each is a pure function of (data_seed, step): a new process, a resume, other thread counts and
+    other shards make no difference.
+
+    Args:
+        batch_size: global, over all replicas.
+        label_smoothing: in [0, 1).
+
+    Returns:
+        A dataset of {"images": (b, H, W, C) uint8, "targets": (b, num_classes) float32} with
+        b = batch_size / shard.replicas; per step one element for each local replica, in order.
+
+    Raises:
+        InputError: if the batch cannot be shared out evenly, or is larger than the source.
+    """
+    check_batch_size(batch_size, size=source.size)
+    local_batch = shard.batch_size(batch_size)
+    if not 0.0 <= label_smoothing < 1.0:
+        raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
+    first = shard.first_replica * local_batch
+    rows = slice(first, first + shard.local_replicas * local_batch)
+
+    def make(step: tf.Tensor, raw: tf.Tensor) -> dict[str, tf.Tensor]:
+        images, labels = source.decode(tf.ensure_shape(raw, (batch_size,))[rows])
+        drawn = augmentation.draw(batch_size=batch_size, seed=data_seed, step=step)
+        images = augmentation.apply(images, {name: drawn[name][rows] for name in drawn})
+        targets = smoothed_targets(labels, num_classes=num_classes, smoothing=label_smoothing)
+        return {
+            "images": _by_replica(images, shard.local_replicas, local_batch, source.image_shape),
+            "targets": _by_replica(targets, shard.local_replicas, local_batch, (num_classes,)),
+        }
+
+    raw = source.shuffled(seed=data_seed, batch_size=batch_size, start_step=start_step)
+    batches = tf.data.Dataset.zip(tf.data.Dataset.counter(start_step), raw)
+    return _finish(batches.map(make, num_parallel_calls=tf.data.AUTOTUNE), shard)
+
+
+def evaluation_batches(
+    source: Source, *, batch_size: int, shard: Shard = Shard()
+) -> tf.data.Dataset:
+    """Every example once over all shards, in a fixed order, in batches of one static shape.
+
+    Returns:
+        A finite dataset of {"images": (b, H, W, C) uint8, "labels": (b,) int32, "weights": (b,)
+        float32} with b = batch_size / shard.replicas. Weights are 1 for examples and 0 for the
+        padding of the last batch. All replicas get the same number of elements.
+
+    Raises:
+        InputError: if the (global) batch cannot be shared out evenly.
+    """
+    local_batch = shard.batch_size(batch_size)
+    first = shard.first_replica * local_batch
+    rows = tf.range(first, first + shard.local_replicas * local_batch, dtype=tf.int64)
+
+    def make(raw: tf.Tensor) -> dict[str, tf.Tensor]:
+        # Padding repeats the last example, which is readable; its weight is 0.
+        last = tf.size(raw, out_type=tf.int64) - 1
+        images, labels = source.decode(tf.gather(raw, tf.minimum(rows, last)))
+        weights = tf.cast(rows <= last, tf.float32)
+        return {
+            "images": _by_replica(images, shard.local_replicas, local_batch, source.image_shape),
+            "labels": _by_replica(labels, shard.local_replicas, local_batch, ()),
+            "weights": _by_replica(weights, shard.local_replicas, local_batch, ()),
+        }
+
+    raw = source.sequential(batch_size=batch_size)
+    batches = raw.map(make, num_parallel_calls=tf.data.AUTOTUNE)
+    count = -(-source.size // batch_size)
+    return _finish(batches.apply(tf.data.experimental.assert_cardinality(count)), shard)
+
+
+def _by_replica(values: tf.Tensor, replicas: int, batch: int, shape: tuple[int, ...]) -> tf.Tensor:
+    """Values (replicas * batch, ...) to (replicas, batch, ...), or (batch, ...) if one replica."""
+    if replicas == 1:
+        return tf.ensure_shape(values, (batch, *shape))
+    return tf.reshape(values, (replicas, batch, *shape))
+
+
+def _finish(batches: tf.data.Dataset, shard: Shard) -> tf.data.Dataset:
+    """One element per local replica, in the same order every time, made ahead of need."""
+    if shard.local_replicas > 1:
+        batches = batches.unbatch()
+    options = tf.data.Options()
+    options.deterministic = True
+    # The shards are cut here; TensorFlow must not cut them again.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return batches.prefetch(tf.data.AUTOTUNE).with_options(options)

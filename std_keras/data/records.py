@@ -1,0 +1,117 @@
+"""Images streamed from TFRecord files; for sets that do not fit in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from std_keras.data.images import resize_and_crop
+from std_keras.data.randomness import Purpose, derive_seed, permutation
+from std_keras.data.source import Source, check_batch_size
+from std_keras.errors import InputError
+
+# Files read at once. It shapes the order of the examples, so it does not follow the machine.
+_PARALLEL_FILES = 16
+# Bytes of serialized examples shuffled together: many small images, or a few thousand photographs.
+_WINDOW_BYTES = 256 * 2**20
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordFile:
+    """One shard: its path, how many examples it holds, and how large it is."""
+
+    path: str
+    examples: int
+    bytes: int
+
+
+class RecordSource(Source):
+    """Serialized examples in TFRecord shards; raw entries are records (strings).
+
+    Each epoch reads the shards in its own order, several at a time, and shuffles within windows of
+    about 256 MiB; a set below that is shuffled as a whole. `tf.data.Dataset.shuffle` is not used:
+    its order also depends on the global seed, so it would not be a function of (seed, epoch).
+    """
+
+    def __init__(
+        self,
+        files: Sequence[RecordFile],
+        parse: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]],
+        *,
+        image_shape: tuple[int, int, int],
+        window: int | None = None,
+    ) -> None:
+        """`parse` maps a record () to an image (any H, any W, C) uint8 and a label ()."""
+        self.files = tuple(file for file in files if file.examples)
+        self.size = sum(file.examples for file in self.files)
+        self.image_shape = image_shape
+        self._parse = parse
+        record_bytes = sum(file.bytes for file in self.files) / max(1, self.size)
+        self._window = window or max(1024, int(_WINDOW_BYTES / max(1.0, record_bytes)))
+
+    def shuffled(self, *, seed: int, batch_size: int, start_step: int = 0) -> tf.data.Dataset:
+        steps_per_epoch = check_batch_size(batch_size, size=self.size)
+        first_epoch, first_step = divmod(start_step, steps_per_epoch)
+        paths = [file.path for file in self.files]
+
+        def steps_of(epoch: tf.Tensor) -> tf.data.Dataset:
+            shard_order = permutation(
+                len(paths), seed=derive_seed(seed, Purpose.SHARD_ORDER, epoch)
+            )
+
+            def shuffle(window: tf.Tensor, records: tf.Tensor) -> tf.Tensor:
+                order_seed = derive_seed(seed, Purpose.EXAMPLE_ORDER, epoch, window)
+                return tf.gather(records, permutation(tf.size(records), seed=order_seed))
+
+            records = tf.data.Dataset.from_tensor_slices(tf.gather(paths, shard_order))
+            records = records.interleave(
+                tf.data.TFRecordDataset,
+                cycle_length=min(_PARALLEL_FILES, len(paths)),
+                block_length=16,
+                num_parallel_calls=tf.data.AUTOTUNE,
+                deterministic=True,
+            )
+            windows = records.batch(self._window).enumerate().map(shuffle)
+            steps = windows.unbatch().batch(batch_size, drop_remainder=True)
+            return steps.skip(tf.where(epoch == first_epoch, tf.cast(first_step, tf.int64), 0))
+
+        return tf.data.Dataset.counter(first_epoch).flat_map(steps_of)
+
+    def sequential(self, *, batch_size: int) -> tf.data.Dataset:
+        return tf.data.TFRecordDataset([file.path for file in self.files]).batch(batch_size)
+
+    def decode(self, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def decode_one(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            image, label = self._parse(record)
+            if image.shape != self.image_shape:
+                image = resize_and_crop(image, self.image_shape[0])
+            return tf.ensure_shape(image, self.image_shape), tf.cast(label, tf.int32)
+
+        return tf.map_fn(
+            decode_one,
+            raw,
+            fn_output_signature=(
+                tf.TensorSpec(self.image_shape, tf.uint8),
+                tf.TensorSpec((), tf.int32),
+            ),
+        )
+
+    def split(self, *, fraction: float, seed: int) -> tuple[Source, Source]:
+        count = round(fraction * len(self.files))
+        if not 0 < count < len(self.files):
+            raise InputError(
+                f"--validation_fraction={fraction:g}: streamed data is held out by whole files, "
+                f"and the training part has {len(self.files)} of them, {count} of which would be "
+                "held out; use another fraction, or raise --cache_gb to hold the data in memory"
+            )
+        seed = derive_seed(seed, Purpose.HELD_OUT)
+        held_out = set(permutation(len(self.files), seed=seed).numpy()[:count].tolist())
+        return (
+            self._with([file for i, file in enumerate(self.files) if i not in held_out]),
+            self._with([file for i, file in enumerate(self.files) if i in held_out]),
+        )
+
+    def _with(self, files: Sequence[RecordFile]) -> RecordSource:
+        return RecordSource(files, self._parse, image_shape=self.image_shape, window=self._window)

@@ -1,0 +1,134 @@
+"""What a part of a data set (train, validation or test) can do, wherever its images live."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from std_keras.data.randomness import Purpose, derive_seed, permutation
+from std_keras.errors import InputError
+
+
+class Progress(Protocol):
+    """Wraps an iterable to show how far it is: `progress(files, total=100, what="reading")`."""
+
+    def __call__(self, iterable: Iterable[Any], *, total: int, what: str) -> Iterable[Any]: ...
+
+
+def no_progress(iterable: Iterable[Any], *, total: int, what: str) -> Iterable[Any]:
+    """The default: shows nothing."""
+    return iterable
+
+
+class Source(abc.ABC):
+    """Labelled images of one part of a data set.
+
+    A *raw* batch is a 1-D tensor with one entry per example (an index or a serialized record), so
+    that a pipeline can slice out its own rows before the costly `decode`.
+
+    Attributes:
+        size: number of examples.
+        image_shape: (H, W, C) of the decoded images.
+    """
+
+    size: int
+    image_shape: tuple[int, int, int]
+
+    @abc.abstractmethod
+    def shuffled(self, *, seed: int, batch_size: int, start_step: int = 0) -> tf.data.Dataset:
+        """Raw batches (batch_size,) of the steps start_step, start_step + 1, ... without end.
+
+        An epoch has size // batch_size steps and its own order, a pure function of (seed, epoch);
+        what is left over at its end is not used in that epoch.
+        """
+
+    @abc.abstractmethod
+    def sequential(self, *, batch_size: int) -> tf.data.Dataset:
+        """Raw batches in a fixed order, every example once; the last batch may be short."""
+
+    @abc.abstractmethod
+    def decode(self, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Raw (b,) to images (b, H, W, C) uint8 and labels (b,) int32; works in a graph."""
+
+    @abc.abstractmethod
+    def split(self, *, fraction: float, seed: int) -> tuple[Source, Source]:
+        """Parts this into (what remains, about `fraction` of the examples), chosen by `seed`.
+
+        Raises:
+            InputError: if one of the two would be empty.
+        """
+
+    def take(
+        self,
+        n: int | None = None,
+        *,
+        progress: Progress = no_progress,
+        what: str = "decoding images",
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The first n examples (all if None): images (n, H, W, C) uint8, labels (n,) int32."""
+        n = self.size if n is None else min(n, self.size)
+        batch = max(1, min(n, 256))
+        batches = self.sequential(batch_size=batch).take(-(-n // batch))
+        batches = batches.map(self.decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        images = np.empty((n, *self.image_shape), np.uint8)
+        labels = np.empty((n,), np.int32)
+        done = 0
+        for some_images, some_labels in progress(
+            batches.as_numpy_iterator(), total=-(-n // batch), what=what
+        ):
+            count = min(n - done, len(some_labels))
+            images[done : done + count] = some_images[:count]
+            labels[done : done + count] = some_labels[:count]
+            done += count
+        if done != n:
+            raise ValueError(f"the source promised {self.size} examples but ended after {done}")
+        return images, labels
+
+
+class IndexedSource(Source):
+    """A source whose examples can be reached by number: raw entries are int64 indices."""
+
+    def shuffled(self, *, seed: int, batch_size: int, start_step: int = 0) -> tf.data.Dataset:
+        steps_per_epoch = check_batch_size(batch_size, size=self.size)
+        first_epoch, first_step = divmod(start_step, steps_per_epoch)
+
+        def steps_of(epoch: tf.Tensor) -> tf.data.Dataset:
+            order = permutation(self.size, seed=derive_seed(seed, Purpose.EXAMPLE_ORDER, epoch))
+            order = tf.reshape(order[: steps_per_epoch * batch_size], (-1, batch_size))
+            done = tf.where(epoch == first_epoch, first_step, 0)
+            return tf.data.Dataset.from_tensor_slices(order[done:])
+
+        return tf.data.Dataset.counter(first_epoch).flat_map(steps_of)
+
+    def sequential(self, *, batch_size: int) -> tf.data.Dataset:
+        return tf.data.Dataset.range(self.size).batch(batch_size)
+
+    @abc.abstractmethod
+    def subset(self, rows: np.ndarray) -> IndexedSource:
+        """The examples of the given indices (n,), in that order."""
+
+    def split(self, *, fraction: float, seed: int) -> tuple[Source, Source]:
+        count = round(fraction * self.size)
+        if not 0 < count < self.size:
+            raise InputError(
+                f"--validation_fraction={fraction:g}: {count} of {self.size} training images "
+                "would be held out; at least one must be, and one must remain"
+            )
+        order = permutation(self.size, seed=derive_seed(seed, Purpose.HELD_OUT)).numpy()
+        return self.subset(np.sort(order[count:])), self.subset(np.sort(order[:count]))
+
+
+def check_batch_size(batch_size: int, *, size: int) -> int:
+    """Steps per epoch; raises InputError if there is not even one full batch."""
+    if batch_size < 1:
+        raise InputError(f"--batch_size={batch_size}: must be at least 1")
+    if batch_size > size:
+        raise InputError(
+            f"--batch_size={batch_size}: larger than the training set of {size} images; "
+            f"use {size} or less"
+        )
+    return size // batch_size

@@ -1,0 +1,142 @@
+"""Turns a prepared TFDS image-classification set into sources."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from std_keras.data.arrays import ArraySource
+from std_keras.data.records import RecordFile, RecordSource
+from std_keras.data.source import Progress, Source, no_progress
+from std_keras.data.tfds_prepared import prepared_builder, quiet_tfds
+from std_keras.errors import InputError
+
+
+def load_tfds(
+    name: str,
+    *,
+    data_dir: str | None,
+    image_size: int | None,
+    cache_bytes: float,
+    progress: Progress = no_progress,
+) -> tuple[tuple[str, ...], Source, Source]:
+    """(label names, train, test) of a prepared set; test is its `validation` if it has no test.
+
+    The parts are decoded into memory if that takes at most `cache_bytes`, else streamed.
+
+    Raises:
+        InputError: if it is not there, is not made of images with one label, lacks a part, or
+            needs an `image_size`.
+    """
+    info = prepared_builder(name, data_dir=data_dir).info
+    image_key, label_key = _supervised_keys(name, info)
+    image_shape = _image_shape(name, info.features[image_key], image_size)
+    parse = _parser(info.features, image_key, label_key)
+
+    def part(split: str) -> RecordSource:
+        return RecordSource(_files(name, info, split), parse, image_shape=image_shape)
+
+    if "train" not in info.splits:
+        raise InputError(
+            f"--dataset={name}: has no train split, only {', '.join(sorted(info.splits))}"
+        )
+    train = part("train")
+    test = next((part(s) for s in ("test", "validation") if _has_labels(part, s, info)), None)
+    if test is None:
+        raise InputError(
+            f"--dataset={name}: needs a labelled test or validation split, and has only "
+            f"{', '.join(sorted(info.splits))}"
+        )
+    names = tuple(str(label) for label in info.features[label_key].names)
+    height, width, channels = image_shape
+    if (train.size + test.size) * height * width * channels > cache_bytes:
+        return names, train, test
+    in_memory = [ArraySource(*_decoded(s, info, progress=progress)) for s in (train, test)]
+    return names, in_memory[0], in_memory[1]
+
+
+def _supervised_keys(name: str, info: Any) -> tuple[str, str]:
+    with quiet_tfds() as tfds:
+        keys = info.supervised_keys
+        if keys and len(keys) == 2 and all(isinstance(key, str) for key in keys):
+            image, label = (info.features[key] for key in keys)
+            is_image = isinstance(image, tfds.features.Image)
+            if is_image and isinstance(label, tfds.features.ClassLabel):
+                return keys[0], keys[1]
+    raise InputError(
+        f"--dataset={name}: not an image-classification set: it has no (image, label) pair of "
+        f"supervised keys, only {', '.join(sorted(info.features))}"
+    )
+
+
+def _image_shape(name: str, feature: Any, image_size: int | None) -> tuple[int, int, int]:
+    if feature.dtype not in (tf.uint8, tf.uint8.as_numpy_dtype):
+        raise InputError(f"--dataset={name}: its images are {feature.dtype}, not uint8")
+    height, width, channels = feature.shape
+    channels = channels or 3
+    if image_size:
+        return image_size, image_size, channels
+    if height is None or width is None:
+        raise InputError(
+            f"--image_size is needed for --dataset={name}, whose images differ in size, e.g. "
+            "--image_size=224"
+        )
+    return height, width, channels
+
+
+def _parser(features: Any, image_key: str, label_key: str) -> Any:
+    """Record () to (image, label); other features, such as boxes, are not even parsed."""
+    with quiet_tfds() as tfds:
+        wanted = tfds.decode.PartialDecoding({image_key: True, label_key: True})
+        features = wanted.extract_features(features)
+
+    def parse(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        example = features.deserialize_example(record)
+        return example[image_key], example[label_key]
+
+    return parse
+
+
+def _files(name: str, info: Any, split: str) -> list[RecordFile]:
+    file_format = info.file_format.value
+    if file_format != "tfrecord":
+        raise InputError(
+            f"--dataset={name}: the prepared files are {file_format}, and only tfrecord can be "
+            "read; prepare the set again with tfds.load(..., "
+            "builder_kwargs={'file_format': 'tfrecord'})"
+        )
+    files = []
+    split_info = info.splits[split]
+    for path, examples in zip(split_info.filepaths, split_info.shard_lengths, strict=True):
+        path = os.fspath(path)
+        if not tf.io.gfile.exists(path):
+            raise InputError(
+                f"--dataset={name}: the file {path} is missing; delete its folder and prepare "
+                "the set again"
+            )
+        files.append(RecordFile(path, int(examples), int(tf.io.gfile.stat(path).length)))
+    return files
+
+
+def _has_labels(part: Any, split: str, info: Any) -> bool:
+    """False for the test part of a challenge, whose labels are secret and stored as -1."""
+    if split not in info.splits or not info.splits[split].num_examples:
+        return False
+    return int(_decoded(part(split), info, n=1)[1][0]) >= 0
+
+
+def _decoded(
+    source: RecordSource, info: Any, *, n: int | None = None, progress: Progress = no_progress
+) -> tuple[np.ndarray, np.ndarray]:
+    """`source.take`, with a sentence for files that are cut off or hold other things."""
+    try:
+        return source.take(n, progress=progress, what=f"decoding {info.name} images")
+    except (tf.errors.OpError, ValueError) as error:
+        folder = os.path.dirname(source.files[0].path)
+        raise InputError(
+            f"--dataset={info.name}: the files in {folder} are damaged; delete that folder and "
+            "prepare the set again"
+        ) from error

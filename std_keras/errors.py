@@ -1,0 +1,46 @@
+"""Errors with the exit codes that the programs promise.
+
+A library caller catches the class; a program turns it into its exit code and one line on standard
+error (see `std_keras/cli/program.py`).
+"""
+
+from __future__ import annotations
+
+
+class StdKerasError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+    exit_code = 1
+
+
+class InputError(StdKerasError, ValueError):
+    """Bad input: a flag, a file or a directory that cannot be used as it is (exit code 2).
+
+    The message is one sentence that names the flag or file, its value, and what would be right.
+    """
+
+    exit_code = 2
+
+
+class NonFiniteError(StdKerasError, ArithmeticError):
+    """Training produced a NaN or an infinity (exit code 3)."""
+
+    exit_code = 3
+
+
+class LimitError(StdKerasError):
+    """A result was refused by a limit that the user set (exit code 4)."""
+
+    exit_code = 4
+
+
+class MachineError(StdKerasError, RuntimeError):
+    """The machine failed us: disk full, out of memory, a lost worker (exit code 5)."""
+
+    exit_code = 5
+
+
+class Interrupted(StdKerasError):
+    """Stopped by SIGTERM or SIGINT after a checkpoint was saved (exit code 75)."""
+
+    exit_code = 75

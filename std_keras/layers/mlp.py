@@ -1,0 +1,69 @@
+"""Two dense layers with a GELU between them, on the last axis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+GELU_KINDS = ("exact", "tanh")
+
+
+def check_gelu(gelu: str) -> str:
+    """Returns `gelu` if it names a known form.
+
+    Raises:
+      ValueError: it is neither "exact" nor "tanh".
+    """
+    if gelu not in GELU_KINDS:
+        raise ValueError(f"gelu={gelu!r} is not one of {', '.join(GELU_KINDS)}")
+    return gelu
+
+
+@keras.saving.register_keras_serializable(package="std_keras")
+class MLP(keras.layers.Layer):
+    """Dense, GELU, Dense: (..., features) -> (..., output).
+
+    Kernels start LeCun-normal and biases zero, as in the Mixer (Tolstikhin et al. 2021,
+    arXiv 2105.01601, with the defaults of its Flax code).
+
+    Args:
+      hidden: width between the two dense layers.
+      output: width of the result.
+      gelu: "exact" (with the error function, as PyTorch) or "tanh" (the approximation that JAX
+        takes by default; the released Mixer weights were trained with it).
+    """
+
+    def __init__(self, hidden: int, output: int, gelu: str = "exact", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if hidden < 1 or output < 1:
+            raise ValueError(f"hidden={hidden} and output={output} must both be at least 1")
+        self.hidden = hidden
+        # `output` is a property of every Keras layer, so the attribute has another name.
+        self.output_dim = output
+        self.gelu = check_gelu(gelu)
+        self.hidden_dense = keras.layers.Dense(
+            hidden, kernel_initializer="lecun_normal", dtype=self.dtype_policy, name="hidden"
+        )
+        self.output_dense = keras.layers.Dense(
+            output, kernel_initializer="lecun_normal", dtype=self.dtype_policy, name="output"
+        )
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        self.hidden_dense.build(input_shape)
+        self.output_dense.build((*input_shape[:-1], self.hidden))
+
+    def call(self, inputs: Any) -> Any:
+        hidden = self.hidden_dense(inputs)
+        hidden = keras.activations.gelu(hidden, approximate=self.gelu == "tanh")
+        return self.output_dense(hidden)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return (*input_shape[:-1], self.output_dim)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {
+            "hidden": self.hidden,
+            "output": self.output_dim,
+            "gelu": self.gelu,
+        }

@@ -1,0 +1,61 @@
+"""Drops a residual branch for some samples of a batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+# A large odd step keeps the streams of the replicas apart.
+_REPLICA_STEP = 0x9E3779B1
+
+
+@keras.saving.register_keras_serializable(package="std_keras")
+class StochasticDepth(keras.layers.Layer):
+    """Zeroes whole samples with probability `rate` and scales the others by 1 / (1 - rate).
+
+    Huang et al. 2016, "Deep Networks with Stochastic Depth", arXiv 1603.09382; with the rescaling
+    during training that makes inference the identity (as timm's DropPath). The shape stays as it
+    is, (B, ...); one number is drawn per sample. Under `tf.distribute` every replica draws its own
+    numbers, although the seed's state is the same on all.
+
+    Args:
+      rate: probability in [0, 1) that a sample is dropped.
+      seed: integer, or None to take one from `keras.utils.set_random_seed`'s stream.
+    """
+
+    def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not 0.0 <= rate < 1.0:
+            raise ValueError(f"rate={rate} must be at least 0 and below 1")
+        self.rate = rate
+        self.seed = seed
+        if rate > 0.0:
+            self.seed_generator = keras.random.SeedGenerator(seed)
+            # Keras saves a generator's state nowhere, neither in .keras files nor in TensorFlow
+            # checkpoints; as a weight of the layer it is in both.
+            self.seed_state = self.seed_generator.state
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        if not training or self.rate == 0.0:
+            return inputs
+        keep_probability = 1.0 - self.rate
+        shape = (ops.shape(inputs)[0],) + (1,) * (len(inputs.shape) - 1)
+        # keras.random takes a generator but no tensor as its seed, and the generator's state is
+        # equal on all replicas, which would then drop the same samples: so TensorFlow's own op.
+        seed = self.seed_generator.next()
+        context = tf.distribute.get_replica_context()
+        if context is not None:
+            replica = tf.cast(context.replica_id_in_sync_group, seed.dtype)
+            seed = seed + tf.stack([replica * _REPLICA_STEP, tf.zeros_like(replica)])
+        uniform = tf.random.stateless_uniform(shape, seed)
+        scale = ops.cast(uniform < keep_probability, inputs.dtype) / keep_probability
+        return inputs * scale
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return tuple(input_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"rate": self.rate, "seed": self.seed}

@@ -1,0 +1,30 @@
+"""Backbones by name, students around them, and the ways to read their heads."""
+
+from __future__ import annotations
+
+# Importing a family registers its names.
+from std_keras.models import cifar_resnet, mixer  # noqa: F401
+from std_keras.models.outputs import (
+    head_names,
+    heads_model,
+    prediction_model,
+    trainable_parameters,
+    training_model,
+)
+from std_keras.models.registry import create, names, register
+from std_keras.models.sites import sites
+from std_keras.models.student import attach_tokens, create_student
+
+__all__ = [
+    "attach_tokens",
+    "create",
+    "create_student",
+    "head_names",
+    "heads_model",
+    "names",
+    "prediction_model",
+    "register",
+    "sites",
+    "trainable_parameters",
+    "training_model",
+]

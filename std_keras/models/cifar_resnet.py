@@ -1,0 +1,107 @@
+"""Residual networks for small images (He et al. 2016, arXiv 1512.03385, section 4.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from std_keras.errors import InputError
+from std_keras.layers import ZeroPaddedShortcut
+from std_keras.models import option_checks
+from std_keras.models.image_model import ImageModelSpec
+from std_keras.models.registry import register
+
+_WIDTHS = (16, 32, 64)
+
+
+@dataclass(frozen=True)
+class CifarResNetOptions:
+    """Options of the family.
+
+    Attributes:
+      depth: counts the layers with weights, 6 n + 2 with n blocks in each of three stages.
+      shortcut: where the shape changes, "projection" is a 1x1 convolution with BatchNorm (as in
+        chenyaofo's pytorch-cifar-models), "identity" subsamples and pads with zeros (option A of
+        the paper, as in akamaster's pytorch_resnet_cifar10).
+    """
+
+    depth: int = 20
+    shortcut: str = "projection"
+
+    def __post_init__(self) -> None:
+        if self.depth < 8 or self.depth % 6 != 2:
+            raise InputError(f"--depth={self.depth}: must be 6 n + 2 with n >= 1, such as 20 or 56")
+        option_checks.check_choice("shortcut", self.shortcut, ("projection", "identity"))
+
+
+def build_cifar_resnet(spec: ImageModelSpec, options: CifarResNetOptions) -> keras.Model:
+    """Three stages of basic blocks, 16, 32 and 64 channels wide.
+
+    Blocks are named "stage_{s}_block_{i}" after their last activation, (B, H, W, channels).
+
+    Raises:
+      InputError: the image is smaller than 4 pixels, which two halvings would leave empty.
+    """
+    height, width, _ = spec.input_shape
+    if min(height, width) < 4:
+        raise InputError(f"--image_size={min(height, width)}: {spec.name} needs at least 4 pixels")
+
+    inputs, x = spec.normalized_input()
+    x = _convolution(x, _WIDTHS[0], 3, 1, "stem")
+    x = keras.layers.ReLU(name="stem_relu")(_batch_norm(x, "stem_norm"))
+    for stage, channels in enumerate(_WIDTHS):
+        for block in range((options.depth - 2) // 6):
+            stride = 2 if stage > 0 and block == 0 else 1
+            name = f"stage_{stage}_block_{block}"
+            x = _basic_block(x, channels, stride, options.shortcut, name)
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    logits = keras.layers.Dense(
+        spec.num_classes,
+        # U(-1/sqrt(fan_in), 1/sqrt(fan_in)), PyTorch's default, which the published recipe has.
+        kernel_initializer=keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
+        dtype="float32",
+        name="classification",
+    )(x)
+    return keras.Model(inputs, logits, name=spec.name)
+
+
+def _basic_block(x: Any, channels: int, stride: int, shortcut: str, name: str) -> Any:
+    residual = x
+    if stride != 1 and shortcut == "projection":
+        residual = _convolution(x, channels, 1, stride, f"{name}_shortcut")
+        residual = _batch_norm(residual, f"{name}_shortcut_norm")
+    elif stride != 1:
+        residual = ZeroPaddedShortcut(channels, stride, name=f"{name}_shortcut")(x)
+    x = _convolution(x, channels, 3, stride, f"{name}_conv_1")
+    x = keras.layers.ReLU(name=f"{name}_relu_1")(_batch_norm(x, f"{name}_norm_1"))
+    x = _convolution(x, channels, 3, 1, f"{name}_conv_2")
+    x = _batch_norm(x, f"{name}_norm_2")
+    return keras.layers.ReLU(name=name)(keras.layers.Add(name=f"{name}_add")([x, residual]))
+
+
+def _convolution(x: Any, channels: int, size: int, stride: int, name: str) -> Any:
+    if size > 1:
+        # Padding "same" with a stride of 2 would pad even sizes on one side only, unlike PyTorch.
+        x = keras.layers.ZeroPadding2D(size // 2, name=f"{name}_padding")(x)
+    return keras.layers.Conv2D(
+        channels,
+        size,
+        strides=stride,
+        padding="valid",
+        use_bias=False,
+        kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
+        name=name,
+    )(x)
+
+
+def _batch_norm(x: Any, name: str) -> Any:
+    # Without synchronisation the replicas of a strategy part at once.
+    return keras.layers.BatchNormalization(
+        momentum=0.9, epsilon=1e-5, synchronized=True, name=name
+    )(x)
+
+
+for _depth in (20, 32, 44, 56, 110):
+    register(f"cifar_resnet{_depth}", CifarResNetOptions(depth=_depth), build_cifar_resnet)

@@ -1,0 +1,114 @@
+"""Other outputs of a model, found by layer name; so they work after `keras.models.load_model` too.
+
+Every model returned here shares its weights with the one it was made from.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import keras
+
+from std_keras.errors import InputError
+from std_keras.layers import CombineHeads
+from std_keras.layers.combine_heads import COMBINATIONS
+from std_keras.models.student_plan import SITES
+
+_HEAD = re.compile(r"distillation_(\d+)_(intermediate|last)")
+
+
+def head_names(model: keras.Model) -> tuple[str, ...]:
+    """The single heads: "classification", then "distillation_{teacher}_{site}" of a student.
+
+    Teachers come in order, and for each the intermediate site before the last.
+    """
+    if not _is_student(model):
+        return ("classification",)
+    found = [match for layer in model.layers if (match := _HEAD.fullmatch(layer.name))]
+    found.sort(key=lambda match: (int(match[1]), SITES.index(match[2])))
+    return ("classification", *(match[0] for match in found))
+
+
+def training_model(model: keras.Model) -> keras.Model:
+    """A model whose output is a dictionary with what a training step needs.
+
+    Keys: every name of `head_names(model)`, float32 logits (B, num_classes); and for each token
+    set that has a head "tokens_{teacher}_{site}", a dictionary with "spatial" (B, N) and "channel"
+    (B, P), or the one it has. A plain model has "classification" only.
+    """
+    outputs = _head_outputs(model)
+    for head in head_names(model)[1:]:
+        name = head.replace("distillation", "tokens")
+        if any(layer.name == name for layer in model.layers):
+            outputs[name] = _tokens(model.get_layer(name))
+    return keras.Model(model.input, outputs, name=f"{model.name}_training")
+
+
+def prediction_model(model: keras.Model, *, head: str) -> keras.Model:
+    """A model with one output, logits (B, num_classes), and nothing that it does not need.
+
+    Args:
+      model: a student or a plain model.
+      head: a single head by name, or a combination: "average" of class head and distillation
+        heads, "confidence" (the same with distillation heads weighed by their sureness),
+        "distillation" (the mean of the distillation heads). A plain model has "classification".
+
+    Raises:
+      InputError: the model does not have this head.
+    """
+    available = _all_heads(model)
+    if head not in available:
+        raise InputError(
+            f"--head={head}: model {model.name} does not have it; use {', '.join(available)}"
+        )
+    return keras.Model(model.input, _predictions(model, (head,))[head], name=model.name)
+
+
+def heads_model(model: keras.Model) -> keras.Model:
+    """A model whose output is a dictionary of logits: all that `prediction_model` can give."""
+    outputs = _predictions(model, _all_heads(model))
+    return keras.Model(model.input, outputs, name=f"{model.name}_heads")
+
+
+def trainable_parameters(model: keras.Model) -> int:
+    """Number of trainable parameters; BatchNorm statistics and seeds do not count."""
+    return sum(math.prod(weight.shape) for weight in model.trainable_weights)
+
+
+def _is_student(model: keras.Model) -> bool:
+    return any(isinstance(layer, CombineHeads) and layer.name == "average" for layer in model.layers)
+
+
+def _all_heads(model: keras.Model) -> tuple[str, ...]:
+    return head_names(model) + (COMBINATIONS if _is_student(model) else ())
+
+
+def _head_outputs(model: keras.Model) -> dict[str, Any]:
+    if not _is_student(model):
+        # Whatever the layer is called: any Keras model can be a baseline or a teacher.
+        return {"classification": model.output}
+    return {name: model.get_layer(name).output for name in head_names(model)}
+
+
+def _predictions(model: keras.Model, wanted: tuple[str, ...]) -> dict[str, Any]:
+    heads = _head_outputs(model)
+    distillation = [logits for name, logits in heads.items() if name != "classification"]
+    predictions = {}
+    for name in wanted:
+        if name in heads:
+            predictions[name] = heads[name]
+        elif name == "average":
+            predictions[name] = model.get_layer("average").output
+        else:
+            first = [] if name == "distillation" else [heads["classification"]]
+            predictions[name] = CombineHeads(name, name=name)([*first, *distillation])
+    return predictions
+
+
+def _tokens(token_set: Any) -> dict[str, Any]:
+    """Symbolic outputs of a token set by kind; Keras keeps them as a list sorted by key."""
+    outputs = token_set.output
+    outputs = outputs if isinstance(outputs, list) else [outputs]
+    return dict(zip(sorted(token_set.token_names), outputs, strict=True))

@@ -1,0 +1,120 @@
+"""The one place where the programs talk to a person while they work.
+
+On a terminal: a bar with rate and time left. Elsewhere (a file, a pipe, CI): plain log lines.
+Everything goes to standard error; standard output is left to results.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+_T = TypeVar("_T")
+_LOGGER = logging.getLogger("std_keras")
+_LINE_SECONDS = 20.0  # How often a long loop says a line when there is no terminal.
+
+
+def configure(*, verbose: bool = True) -> None:
+    """Sends the package's log lines to standard error; a program calls this once."""
+    handler = _BarSafeHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    _LOGGER.handlers[:] = [handler]
+    _LOGGER.propagate = False
+    _LOGGER.setLevel(logging.INFO if verbose else logging.WARNING)
+
+
+def say(message: str) -> None:
+    """Logs one line."""
+    _LOGGER.info(message)
+
+
+def warn(message: str) -> None:
+    """Logs one line that asks for attention."""
+    _LOGGER.warning("warning: %s", message)
+
+
+class _BarSafeHandler(logging.Handler):
+    """Writes lines above a running bar instead of through it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = self.format(record)
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            tqdm.write(line, file=sys.stderr)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+
+class Bar:
+    """Counts steps of a known total, with a rate in examples per second.
+
+    Args:
+        total: steps of the whole job.
+        done: steps that an earlier process already did.
+        what: what is being done, for the person reading.
+        unit_scale: examples per step.
+    """
+
+    def __init__(self, *, total: int, what: str, done: int = 0, unit_scale: int = 1) -> None:
+        self._total, self._what, self._scale = total, what, unit_scale
+        self._done = self._start = done
+        self._began = self._said = time.monotonic()
+        self._bar = None
+        if sys.stderr.isatty() and _LOGGER.isEnabledFor(logging.INFO):
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=total * unit_scale,
+                initial=done * unit_scale,
+                desc=what,
+                unit="img",
+                unit_scale=True,
+                file=sys.stderr,
+                dynamic_ncols=True,
+                leave=False,
+            )
+
+    def advance(self, steps: int, note: str = "") -> None:
+        """Counts `steps` more; `note` is shown behind the bar or in the next line."""
+        self._done += steps
+        if self._bar is not None:
+            if note:
+                self._bar.set_postfix_str(note, refresh=False)
+            self._bar.update(steps * self._scale)
+            return
+        now = time.monotonic()
+        if now - self._said >= _LINE_SECONDS:
+            self._said = now
+            rate = (self._done - self._start) / max(now - self._began, 1e-9)
+            left = (self._total - self._done) / max(rate, 1e-9)
+            say(
+                f"{self._what} {self._done}/{self._total} ({self._done / self._total:.0%}), "
+                f"{rate * self._scale:.0f} img/s, {_duration(left)} left"
+                + (f", {note}" if note else "")
+            )
+
+    def close(self) -> None:
+        """Removes the bar from the terminal."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+def track(iterable: Iterable[_T], *, total: int, what: str) -> Iterator[_T]:
+    """Yields from `iterable` and shows how far it is."""
+    bar = Bar(total=total, what=what)
+    try:
+        for item in iterable:
+            yield item
+            bar.advance(1)
+    finally:
+        bar.close()
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,54 @@
+"""Loads TensorFlow without its start-up noise.
+
+TensorFlow's C++ libraries write to file descriptor 2 while they are loaded, before any log level is
+read, so an environment variable alone does not silence them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def muted_stderr() -> Iterator[None]:
+    """Holds back what C++ code writes to standard error; shows it if the block raises."""
+    sys.stderr.flush()
+    try:
+        kept = os.dup(2)
+    except OSError:  # Standard error is closed: there is nothing to mute.
+        yield
+        return
+    with tempfile.TemporaryFile() as noise:
+        os.dup2(noise.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(kept, 2)
+            noise.seek(0)
+            with contextlib.suppress(OSError):
+                os.write(2, noise.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def load_tensorflow() -> None:
+    """Imports TensorFlow and Keras silently; call it before anything else imports them."""
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with muted_stderr():
+        import keras  # noqa: F401
+        import tensorflow as tf
+
+        # The devices are listed here because the first listing is noisy too. Nothing is
+        # initialised by it, so logical devices can still be configured.
+        tf.config.list_physical_devices()
+    import logging
+
+    tf.get_logger().setLevel(logging.ERROR)
+    logging.getLogger("absl").setLevel(logging.ERROR)

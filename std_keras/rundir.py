@@ -1,0 +1,138 @@
+"""The run directory: everything that one run leaves behind, and who may write to it.
+
+    config.json        every resolved flag
+    labels.txt         class names, one a line, in the order of the logits
+    checkpoints/       everything needed to continue
+    tensorboard/       train/ and eval/
+    metrics.jsonl      the same figures, one JSON object a line
+    model.keras        the final model (averaged weights if --ema_decay is on)
+    result.json        the final figures
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from std_keras.config import TrainConfig
+from std_keras.errors import InputError
+
+
+class RunDirectory:
+    """Paths of one run, and the few files of it that are plain text.
+
+    Args:
+        path: the folder; it need not exist yet.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path).expanduser()
+        self.config_file = self.path / "config.json"
+        self.labels_file = self.path / "labels.txt"
+        self.metrics_file = self.path / "metrics.jsonl"
+        self.model_file = self.path / "model.keras"
+        self.best_model_file = self.path / "best.keras"
+        self.result_file = self.path / "result.json"
+        self.checkpoints = self.path / "checkpoints"
+        self.tensorboard = self.path / "tensorboard"
+        self._lock: IO[str] | None = None
+
+    def prepare(self) -> None:
+        """Makes the folder and takes it for this process until the process ends.
+
+        Raises:
+            InputError: if it cannot be made, or another process is writing to it.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = open(self.path / ".lock", "w", encoding="utf-8")
+        except (FileExistsError, NotADirectoryError, PermissionError) as error:
+            raise InputError(
+                f"--model_dir={self.path} cannot be used as a folder: {error.strerror}"
+            ) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._lock.close()
+            raise InputError(
+                f"--model_dir={self.path} is in use by another process; wait for it or choose "
+                "another folder"
+            ) from error
+
+    def exists(self) -> bool:
+        """Whether a run was started here."""
+        return self.config_file.is_file()
+
+    def read_config(self) -> TrainConfig:
+        """Reads `config.json`.
+
+        Raises:
+            InputError: if this is not a run directory or the file is damaged.
+        """
+        return TrainConfig.from_mapping(self._json(self.config_file), source=str(self.config_file))
+
+    def read_labels(self) -> tuple[str, ...]:
+        """Reads the class names.
+
+        Raises:
+            InputError: if the file is missing.
+        """
+        try:
+            return tuple(self.labels_file.read_text(encoding="utf-8").splitlines())
+        except OSError as error:
+            raise InputError(f"{self.labels_file} cannot be read: {error.strerror}") from error
+
+    def read_result(self) -> dict[str, Any]:
+        """Reads `result.json`.
+
+        Raises:
+            InputError: if the run is not finished.
+        """
+        return self._json(self.result_file)
+
+    def write_start(self, config: TrainConfig, label_names: Sequence[str]) -> None:
+        """Writes what is known when a run begins."""
+        write_atomically(self.labels_file, "".join(f"{name}\n" for name in label_names))
+        write_atomically(self.config_file, config.to_json())
+
+    def write_result(self, result: Mapping[str, Any]) -> None:
+        """Writes the final figures."""
+        write_atomically(self.result_file, json.dumps(result, indent=2) + "\n")
+
+    def _json(self, path: Path) -> dict[str, Any]:
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(
+                f"{self.path} is not a finished run directory: {path.name} cannot be read "
+                f"({error.strerror})"
+            ) from error
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"{path} is damaged: {error}") from error
+        if not isinstance(value, dict):
+            raise InputError(f"{path} is damaged: it holds no JSON object")
+        return value
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a text file so that a reader or a crash never sees half of it."""
+    replace_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def replace_atomically(path: Path, write: Any) -> None:
+    """Calls `write(temporary path)`, then puts the file in place of `path`.
+
+    The temporary name keeps the suffix, because Keras tells formats apart by it.
+    """
+    part = path.with_name(f".{path.stem}.part{path.suffix}")
+    try:
+        write(part)
+        with open(part, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

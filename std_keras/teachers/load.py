@@ -1,0 +1,260 @@
+"""Loads a teacher from wherever it is, and checks that it fits the data."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import std_keras.layers  # noqa: F401 (registers the layers that a saved model may hold)
+from std_keras.errors import InputError
+from std_keras.rundir import RunDirectory
+from std_keras.teachers.spec import TeacherSpec
+from std_keras.teachers.teacher import INPUT_RANGES, Teacher, check_labels
+
+_RANGES = "|".join(INPUT_RANGES)
+
+
+def load(
+    spec: TeacherSpec, *, image_shape: tuple[int, int, int], label_names: tuple[str, ...]
+) -> Teacher:
+    """Loads one teacher.
+
+    Args:
+        spec: what the user wrote.
+        image_shape: (H, W, C) of the student's images.
+        label_names: the data set's class names.
+
+    Raises:
+        InputError: if it is not there, cannot be loaded, or knows other classes.
+    """
+    path = Path(spec.source).expanduser()
+    if spec.source.startswith("keras:"):
+        teacher = _from_applications(spec, image_shape)
+    elif RunDirectory(path).exists():
+        teacher = _from_run(spec, RunDirectory(path), image_shape)
+    elif path.suffix == ".keras" and path.is_file():
+        teacher = _from_keras_file(spec, path, image_shape)
+    elif (path / "saved_model.pb").is_file():
+        teacher = _from_saved_model(spec, path, image_shape)
+    else:
+        raise InputError(
+            f"--teacher={spec.source} is not a run directory (it has no config.json), not a .keras "
+            "file, not a SavedModel and not keras:NAME; train a teacher with "
+            f"--model_dir={spec.source} first, or name one that exists"
+        )
+    return _checked(teacher, spec, image_shape, label_names)
+
+
+def _checked(
+    teacher: Teacher,
+    spec: TeacherSpec,
+    image_shape: tuple[int, int, int],
+    label_names: tuple[str, ...],
+) -> Teacher:
+    """Tries the teacher on three grey images: its class count, and logits or probabilities."""
+    probe = np.stack([np.full(image_shape, v, np.float32) for v in (0.0, 128.0, 255.0)])
+    try:
+        outputs = teacher.logits(tf.constant(probe)).numpy()
+    except (ValueError, TypeError, tf.errors.OpError) as error:
+        raise InputError(
+            f"--teacher={spec.source} cannot classify images of shape {teacher.image_shape}: "
+            f"{str(error).splitlines()[0]}; size=N sets the side of its input"
+        ) from error
+    if outputs.ndim != 2:
+        raise InputError(
+            f"--teacher={spec.source} returns an array of shape {outputs.shape}; a teacher must "
+            "return one row of class scores per image"
+        )
+    check_labels(
+        name=spec.source,
+        num_classes=outputs.shape[1],
+        label_names=teacher.label_names,
+        wanted=label_names,
+    )
+    distribution = bool(
+        np.all(outputs >= 0)
+        and np.all(outputs <= 1)
+        and np.allclose(outputs.sum(axis=1), 1.0, atol=1e-2)
+    )
+    if spec.output == "logits" and distribution:
+        raise InputError(
+            f"--teacher={spec.source},output=logits returns numbers that are probabilities "
+            "(between 0 and 1, with sum 1); use output=probabilities"
+        )
+    if spec.output == "probabilities" and not distribution:
+        raise InputError(
+            f"--teacher={spec.source},output=probabilities returns numbers that are not "
+            "probabilities; use output=logits"
+        )
+    return dataclasses.replace(teacher, probabilities=distribution)
+
+
+def _from_run(spec: TeacherSpec, run: RunDirectory, image_shape: tuple[int, int, int]) -> Teacher:
+    if not run.model_file.is_file():
+        raise InputError(
+            f"--teacher={spec.source} is a run directory without model.keras; its training is not "
+            "finished, run its command again to continue"
+        )
+    model = _load_keras(spec, run.model_file)
+    return _keras_teacher(
+        dataclasses.replace(spec, input="byte"), model, image_shape, labels=run.read_labels()
+    )
+
+
+def _from_keras_file(
+    spec: TeacherSpec, path: Path, image_shape: tuple[int, int, int]
+) -> Teacher:
+    _require_input(spec, "a .keras file does not say which pixel range it expects")
+    return _keras_teacher(spec, _load_keras(spec, path), image_shape, labels=_labels(path.parent))
+
+
+def _load_keras(spec: TeacherSpec, path: Path) -> keras.Model:
+    try:
+        # Safe mode: a file from a stranger must not run code.
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises many kinds for a damaged or foreign file.
+        raise InputError(
+            f"--teacher={spec.source}: {path} cannot be loaded as a Keras model: "
+            f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        ) from error
+
+
+def _keras_teacher(
+    spec: TeacherSpec,
+    model: keras.Model,
+    image_shape: tuple[int, int, int],
+    *,
+    labels: tuple[str, ...] | None,
+    scale: Callable[[tf.Tensor], tf.Tensor] | None = None,
+) -> Teacher:
+    model.trainable = False
+    shape = model.input_shape
+    if isinstance(shape, (list, dict)) or len(shape) != 4:
+        raise InputError(
+            f"--teacher={spec.source} takes an input of shape {shape}; a teacher must take one "
+            "batch of images (B, H, W, C)"
+        )
+    return Teacher(
+        name=spec.source,
+        site=spec.site,
+        network=lambda images: model(images, training=False),
+        scale=scale or INPUT_RANGES[spec.input or "byte"],
+        image_shape=_image_shape(spec, shape[1:], image_shape),
+        probabilities=False,
+        compilable=True,
+        label_names=labels,
+    )
+
+
+def _from_saved_model(
+    spec: TeacherSpec, path: Path, image_shape: tuple[int, int, int]
+) -> Teacher:
+    try:
+        loaded = tf.saved_model.load(str(path))
+        signature = loaded.signatures["serving_default"]
+    except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
+        raise InputError(
+            f"--teacher={spec.source} cannot be loaded as a SavedModel with the signature "
+            f"serving_default: {str(error).splitlines()[0]}"
+        ) from error
+    inputs = signature.structured_input_signature[1]
+    outputs: Mapping[str, Any] = signature.structured_outputs
+    if len(inputs) != 1:
+        raise InputError(
+            f"--teacher={spec.source} takes {len(inputs)} inputs ({', '.join(inputs)}); a teacher "
+            "must take one batch of images"
+        )
+    ((input_name, input_spec),) = inputs.items()
+    output_name = spec.output if spec.output in outputs else None
+    if output_name is None:
+        output_name = "logits" if "logits" in outputs else next(iter(outputs))
+        if len(outputs) > 1 and output_name != "logits":
+            raise InputError(
+                f"--teacher={spec.source} returns {', '.join(outputs)}; it must return one of "
+                "them, or name one logits"
+            )
+    takes_bytes = input_spec.dtype == tf.uint8
+    if not takes_bytes:
+        _require_input(spec, "a SavedModel does not say which pixel range it expects")
+
+    def network(images: tf.Tensor) -> tf.Tensor:
+        if takes_bytes:
+            images = tf.cast(tf.round(images), tf.uint8)
+        # `loaded` is named here because its variables die with it.
+        assert loaded is not None
+        return signature(**{input_name: tf.cast(images, input_spec.dtype)})[output_name]
+
+    shape = tuple(input_spec.shape[1:]) if input_spec.shape.rank == 4 else (None, None, None)
+    return Teacher(
+        name=spec.source,
+        site=spec.site,
+        network=network,
+        scale=INPUT_RANGES["byte" if takes_bytes else str(spec.input)],
+        image_shape=_image_shape(spec, shape, image_shape),
+        probabilities=False,
+        compilable=False,  # It may hold operations that XLA does not know.
+        label_names=_labels(path) or _labels(path.parent),
+    )
+
+
+def _from_applications(spec: TeacherSpec, image_shape: tuple[int, int, int]) -> Teacher:
+    name = spec.source.removeprefix("keras:")
+    constructor = getattr(keras.applications, name, None)
+    if not callable(constructor):
+        known = [n for n in dir(keras.applications) if n[0].isupper()]
+        raise InputError(
+            f"--teacher={spec.source}: keras.applications has no {name}; it has {', '.join(known)}"
+        )
+    preprocess = sys.modules[constructor.__module__].preprocess_input
+    size = spec.size or 224
+    try:
+        model = constructor(
+            weights="imagenet", input_shape=(size, size, 3), classifier_activation=None
+        )
+    except ValueError as error:
+        raise InputError(f"--teacher={spec.source}: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # urllib raises plain Exception when a download fails.
+        raise InputError(
+            f"--teacher={spec.source}: its ImageNet weights are neither in ~/.keras nor could they "
+            f"be downloaded ({str(error).splitlines()[0]}); run it once with a network"
+        ) from error
+    return _keras_teacher(spec, model, image_shape, labels=None, scale=preprocess)
+
+
+def _require_input(spec: TeacherSpec, why: str) -> None:
+    if spec.input is None:
+        raise InputError(f"--teacher={spec.source}: {why}; add ,input={_RANGES}")
+
+
+def _image_shape(
+    spec: TeacherSpec, own: tuple[int | None, ...], images: tuple[int, int, int]
+) -> tuple[int, int, int]:
+    """The network's input shape: fixed by the network, else by `size`, else the student's."""
+    height, width, channels = own
+    if spec.size is not None and height is not None and spec.size != height:
+        raise InputError(
+            f"--teacher={spec.source},size={spec.size}: its input is fixed at {height}x{width} "
+            "pixels; leave size out"
+        )
+    if channels is not None and channels != images[2] and (images[2], channels) != (1, 3):
+        raise InputError(
+            f"--teacher={spec.source} takes images of {channels} channels, the data set's have "
+            f"{images[2]}"
+        )
+    return (
+        height or spec.size or images[0],
+        width or spec.size or images[1],
+        channels or images[2],
+    )
+
+
+def _labels(folder: Path) -> tuple[str, ...] | None:
+    file = folder / "labels.txt"
+    return tuple(file.read_text(encoding="utf-8").splitlines()) if file.is_file() else None

@@ -1,0 +1,70 @@
+"""What a `--teacher` flag says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from std_keras.errors import InputError
+from std_keras.teachers.teacher import INPUT_RANGES
+
+SITES = ("last", "intermediate", "both")
+OUTPUTS = ("logits", "probabilities")
+_LEGAL = {
+    "site": "|".join(SITES),
+    "input": "|".join(INPUT_RANGES),
+    "output": "|".join(OUTPUTS),
+    "size": "a number of pixels",
+}
+
+
+@dataclass(frozen=True)
+class TeacherSpec:
+    """One teacher.
+
+    Attributes:
+        source: a run directory, a `.keras` file, a SavedModel, or `keras:NAME`.
+        site: where in the student its token sets read: last, intermediate or both.
+        input: the range of pixel values it was trained on (see `INPUT_RANGES`); None to find out.
+        output: logits or probabilities; None to find out.
+        size: side of its input image in pixels; None for its own, or the student's.
+    """
+
+    source: str
+    site: str = "last"
+    input: str | None = None
+    output: str | None = None
+    size: int | None = None
+
+
+def parse(text: str) -> TeacherSpec:
+    """Reads `SOURCE[,option=value]...`.
+
+    Raises:
+        InputError: for an option or a value that does not exist.
+    """
+    source, *parts = text.split(",")
+    if not source.strip():
+        raise InputError(f"--teacher={text!r} names no source; write --teacher=SOURCE[,site=last]")
+    chosen: dict[str, str] = {}
+    for part in parts:
+        name, equals, value = part.partition("=")
+        name, value = name.strip(), value.strip()
+        if not equals or name not in _LEGAL:
+            raise InputError(
+                f"--teacher={text}: {part!r} is not an option; the options are "
+                + ", ".join(f"{n}={v}" for n, v in _LEGAL.items())
+            )
+        if name in chosen:
+            raise InputError(f"--teacher={text}: {name} is given twice")
+        chosen[name] = value
+    for name, legal in (("site", SITES), ("input", INPUT_RANGES), ("output", OUTPUTS)):
+        if name in chosen and chosen[name] not in legal:
+            raise InputError(
+                f"--teacher={text}: {name}={chosen[name]} is not one of {', '.join(legal)}"
+            )
+    size = chosen.pop("size", None)
+    if size is not None and not (size.isdecimal() and int(size) > 0):
+        raise InputError(f"--teacher={text}: size={size} is not a number of pixels above 0")
+    return TeacherSpec(
+        source=source.strip(), size=None if size is None else int(size), **chosen
+    )

@@ -1,0 +1,94 @@
+"""A teacher as the training step sees it: images in, logits out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import tensorflow as tf
+
+from std_keras.errors import InputError
+
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+
+# What a network expects for a pixel of value v in 0..255.
+INPUT_RANGES: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
+    "byte": lambda v: v,  # 0..255; normalised inside the network
+    "unit": lambda v: v / 255.0,  # 0..1
+    "signed": lambda v: v / 127.5 - 1.0,  # -1..1
+    # Channels with ImageNet's mean and standard deviation, as PyTorch networks expect them.
+    "imagenet": lambda v: (v / 255.0 - tf.constant(_IMAGENET_MEAN)) / tf.constant(_IMAGENET_STD),
+}
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained classifier in inference mode.
+
+    Attributes:
+        name: how the user named it.
+        site: where in the student its token sets read.
+        network: float32 images in the network's own range -> (B, K) logits or probabilities.
+        scale: turns pixels of 0..255 into the network's own range.
+        image_shape: (H, W, C) of the network's input.
+        probabilities: whether the network returns probabilities instead of logits.
+        compilable: whether XLA can compile the network.
+        label_names: class names in the order of the outputs, if known.
+    """
+
+    name: str
+    site: str
+    network: Callable[[tf.Tensor], tf.Tensor]
+    scale: Callable[[tf.Tensor], tf.Tensor]
+    image_shape: tuple[int, int, int]
+    probabilities: bool
+    compilable: bool
+    label_names: tuple[str, ...] | None
+
+    def logits(self, images: tf.Tensor) -> tf.Tensor:
+        """Classifies augmented images.
+
+        Args:
+            images: (B, H, W, C), pixels of 0..255 in the student's size, any number type.
+
+        Returns:
+            (B, K) float32 logits. No gradient flows into the teacher.
+        """
+        pixels = tf.cast(images, tf.float32)
+        height, width, channels = self.image_shape
+        if tuple(pixels.shape[1:3]) != (height, width):
+            # Cubic interpolation overshoots; the network was trained on pixels.
+            pixels = tf.image.resize(pixels, (height, width), "bicubic", antialias=True)
+            pixels = tf.clip_by_value(pixels, 0.0, 255.0)
+        if pixels.shape[-1] == 1 and channels == 3:
+            pixels = tf.repeat(pixels, 3, axis=-1)
+        outputs = tf.cast(self.network(self.scale(pixels)), tf.float32)
+        if self.probabilities:
+            outputs = tf.math.log(tf.clip_by_value(outputs, 1e-30, 1.0))
+        return tf.stop_gradient(outputs)
+
+    def compiled(self) -> Teacher:
+        """The same teacher with its network compiled by XLA."""
+        return replace(self, network=tf.function(self.network, jit_compile=True))
+
+
+def check_labels(
+    *, name: str, num_classes: int, label_names: tuple[str, ...] | None, wanted: tuple[str, ...]
+) -> None:
+    """Compares a teacher's classes with the data set's.
+
+    Raises:
+        InputError: if their number differs, or a name that both know.
+    """
+    if num_classes != len(wanted):
+        raise InputError(
+            f"--teacher={name} tells {num_classes} classes apart, the data set has {len(wanted)}; "
+            "use a teacher that was trained on the data set's classes"
+        )
+    for index, (own, other) in enumerate(zip(label_names or wanted, wanted, strict=False)):
+        if own != other:
+            raise InputError(
+                f"--teacher={name} calls class {index} {own!r}, the data set calls it {other!r}; "
+                "use a teacher that was trained on the same classes in the same order"
+            )

@@ -1,0 +1,7 @@
+"""Training: the step, the loop round it, and what the loop looks after."""
+
+from __future__ import annotations
+
+from std_keras.training.loop import train
+
+__all__ = ["train"]

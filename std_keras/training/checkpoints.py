@@ -1,0 +1,138 @@
+"""Checkpoints: everything that a continued run needs, the last few of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import tensorflow as tf
+
+from std_keras.errors import InputError, MachineError
+from std_keras.training.state import TrainState
+
+
+class Checkpoints:
+    """Saves and restores the whole state of training.
+
+    Create it inside the strategy's scope.
+
+    Args:
+        directory: where the checkpoints are.
+        state: what training changes.
+        keep: how many are kept.
+        chief: whether this process is the one that writes to `directory`; the other workers of a
+            cluster write to a scratch folder, because saving is a collective operation.
+    """
+
+    def __init__(self, directory: Path, state: TrainState, *, keep: int, chief: bool = True) -> None:
+        self.directory = directory
+        self._step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+        self._best = tf.Variable(-1.0, dtype=tf.float64, trainable=False, name="best")
+        self._seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False, name="seconds")
+        parts = {
+            f.name: getattr(state, f.name)
+            for f in dataclasses.fields(state)
+            if f.name not in ("outputs", "token_sets", "critics")
+            and getattr(state, f.name) is not None
+        }
+        # The critics by number, so that a checkpoint does not depend on Python lists.
+        parts |= {f"critic_{i}": critic for i, critic in enumerate(state.critics)}
+        self._checkpoint = tf.train.Checkpoint(
+            step=self._step, best=self._best, seconds=self._seconds, **parts
+        )
+        self._manager = tf.train.CheckpointManager(
+            self._checkpoint,
+            directory=str(directory if chief else directory / "scratch"),
+            max_to_keep=keep,
+        )
+        self._reader = directory
+
+    @property
+    def best(self) -> float:
+        """The best validation top-1 so far, or -1."""
+        return float(self._best.numpy())
+
+    @best.setter
+    def best(self, value: float) -> None:
+        self._best.assign(value)
+
+    @property
+    def seconds(self) -> float:
+        """Training time up to the restored checkpoint."""
+        return float(self._seconds.numpy())
+
+    @property
+    def latest(self) -> str | None:
+        """The newest checkpoint, if there is one."""
+        return tf.train.latest_checkpoint(str(self._reader))
+
+    def restore(self) -> int:
+        """Loads the newest checkpoint and returns its step; 0 if there is none.
+
+        Raises:
+            InputError: if it is damaged or belongs to another model.
+        """
+        path = self.latest
+        if path is None:
+            return 0
+        try:
+            self._checkpoint.restore(path).assert_consumed()
+        except (AssertionError, ValueError, tf.errors.OpError) as error:
+            raise InputError(
+                f"checkpoint {path} cannot be restored: {str(error).splitlines()[0]}; remove it to "
+                "continue from an earlier one, or start in a new --model_dir"
+            ) from error
+        return int(self._step.numpy())
+
+    def save(self, *, step: int, seconds: float) -> None:
+        """Saves the state after `step` steps and `seconds` of training.
+
+        Raises:
+            MachineError: if it could not be written; the earlier checkpoints are still there.
+        """
+        self._step.assign(step)
+        self._seconds.assign(seconds)
+        try:
+            self._manager.save(checkpoint_number=step)
+        except (OSError, tf.errors.OpError) as error:
+            self._remove_part(step)
+            raise MachineError(
+                f"the checkpoint of step {step} could not be written to {self.directory}: "
+                f"{str(error).splitlines()[0]}; the last good one is {self.latest or 'none'}; make "
+                "room and run the same command to continue"
+            ) from error
+
+    def _remove_part(self, step: int) -> None:
+        for part in self.directory.glob(f"ckpt-{step}.*"):
+            part.unlink(missing_ok=True)
+
+
+def restore_weights(directory: Path, *, model: tf.Module, average: tf.Module | None) -> int:
+    """Loads only the weights of the newest checkpoint, to look at a run.
+
+    Args:
+        directory: the run's checkpoints.
+        model: gets the raw weights.
+        average: gets their moving average, if the run has one.
+
+    Returns:
+        The step.
+
+    Raises:
+        InputError: if there is no checkpoint, or it cannot be read.
+    """
+    path = tf.train.latest_checkpoint(str(directory))
+    if path is None:
+        raise InputError(f"{directory} holds no checkpoint; train first")
+    step = tf.Variable(0, dtype=tf.int64)
+    parts = {"model": model, "step": step}
+    if average is not None:
+        parts["average"] = average
+    try:
+        status = tf.train.Checkpoint(**parts).restore(path)
+        status.expect_partial().assert_existing_objects_matched()
+    except (AssertionError, ValueError, tf.errors.OpError) as error:
+        raise InputError(
+            f"checkpoint {path} cannot be read: {str(error).splitlines()[0]}"
+        ) from error
+    return int(step.numpy())

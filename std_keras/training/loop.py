@@ -1,0 +1,533 @@
+"""The training loop: from a configuration to a finished run directory.
+
+One loop trains students, baselines and teachers. It calls the step (`step.py`) between the events
+that the calendar (`cadence.py`) names, and does there what the event asks for.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from std_keras import mine, models, progress, teachers
+from std_keras.config import TrainConfig, differing_flags, resolve
+from std_keras.data import Augmentation, DataSet, Shard, training_batches
+from std_keras.errors import InputError, Interrupted, NonFiniteError
+from std_keras.rundir import RunDirectory, replace_atomically
+from std_keras.teachers import Teacher
+from std_keras.training import build, optimizers
+from std_keras.training.cadence import Cadence
+from std_keras.training.checkpoints import Checkpoints
+from std_keras.training.ema import WeightAverage
+from std_keras.training.evaluation import Accuracy, Evaluator
+from std_keras.training.mine_epoch import create_epoch_step
+from std_keras.training.objective import Objective
+from std_keras.training.state import TrainState
+from std_keras.training.step import CallResult, StepOptions, Trainer
+from std_keras.training.strategy import create_strategy, is_chief, own_shard
+from std_keras.training.watch import Watch
+
+_PROFILE_AFTER = 20  # Steps; earlier ones hold tracing and warm-up.
+_MINE_SEED = 1_000_003  # Keeps the samples of MINE's epoch schedule apart from the batches.
+
+
+def train(
+    config: TrainConfig, *, model_dir: str | Path, stop: Callable[[], bool] = lambda: False
+) -> dict[str, Any]:
+    """Trains a model, or continues an interrupted run, and writes its run directory.
+
+    Args:
+        config: what to do.
+        model_dir: the run directory.
+        stop: asked between calls; once true, a checkpoint is saved and the run ends.
+
+    Returns:
+        What `result.json` holds.
+
+    Raises:
+        InputError: if something asked for cannot be done.
+        Interrupted: after a checkpoint was saved because `stop()` was true.
+        NonFiniteError: if a loss is NaN or infinite.
+        MachineError: if a checkpoint could not be written.
+    """
+    strategy = create_strategy(config.strategy, logical_cpus=config.logical_cpus)
+    chief = is_chief(strategy)
+    run = RunDirectory(model_dir)
+    if chief:
+        run.prepare()
+    dataset = build.load_data(config, progress=progress.track)
+    for name in dataset.skipped:
+        progress.warn(f"{name} cannot be read as an image and is left out")
+    config = resolve(
+        config, image_size=dataset.image_shape[0], horizontal_flip=dataset.horizontal_flip
+    )
+    _check_devices(config, strategy)
+    if run.exists():
+        _check_same_run(run, config)
+        if run.result_file.is_file() and run.model_file.is_file():
+            progress.say(f"{run.path} is a finished run; nothing to do")
+            return run.read_result()
+    with strategy.scope():
+        loop = _Loop(config=config, dataset=dataset, run=run, strategy=strategy, chief=chief)
+        if chief and not run.exists():
+            run.write_start(config, dataset.label_names)
+        try:
+            return loop.run(stop)
+        finally:
+            loop.watch.close()
+
+
+class _Loop:
+    """One run; everything is made in the constructor, inside the strategy's scope."""
+
+    def __init__(
+        self,
+        *,
+        config: TrainConfig,
+        dataset: DataSet,
+        run: RunDirectory,
+        strategy: tf.distribute.Strategy,
+        chief: bool,
+    ) -> None:
+        self.config, self.dataset, self.strategy, self.chief = config, dataset, strategy, chief
+        self.run_directory = run
+        steps_per_epoch = dataset.train.size // config.batch_size
+        if not steps_per_epoch:
+            raise InputError(
+                f"--batch_size={config.batch_size} is larger than the training set of "
+                f"{dataset.train.size} examples"
+            )
+        self.cadence = Cadence(
+            steps_per_epoch=steps_per_epoch,
+            total_steps=steps_per_epoch * config.epochs,
+            log_every=config.log_every_steps,
+            evaluate_every=steps_per_epoch * config.evaluate_every_epochs,
+            checkpoint_every=config.checkpoint_every_steps or steps_per_epoch,
+            steps_per_call=config.steps_per_call,
+        )
+        self.schedule = optimizers.learning_rate_schedule(
+            peak=config.learning_rate,
+            floor=config.minimum_learning_rate,
+            warmup_steps=round((config.warmup_epochs or 0) * steps_per_epoch),
+            total_steps=self.cadence.total_steps,
+        )
+        teachers_ = _load_teachers(config, dataset)
+        self.state = _create_state(config, dataset, self.schedule)
+        replicas = strategy.num_replicas_in_sync
+        self.shard = own_shard(strategy)
+        self.trainer = Trainer(
+            state=self.state,
+            objective=_objective(config, self.state),
+            teachers=teachers_,
+            strategy=strategy,
+            options=StepOptions(
+                batch_size=config.batch_size,
+                accumulation_steps=config.accumulation_steps,
+                clip_norm=config.clip_norm,
+                l2=config.weight_decay if config.optimizer == "sgd" else 0.0,
+                mine_weight=config.mine_weight if config.mine_schedule == "step" else 0.0,
+                mine_bias_correction=config.mine_bias_correction,
+                jit_compile=config.jit_compile,
+            ),
+        )
+        self.mine_step = None
+        if self.state.critics and config.mine_schedule == "epoch":
+            assert config.mine_learning_rate is not None
+            self.mine_step = create_epoch_step(
+                self.state,
+                strategy=strategy,
+                samples=config.mine_samples,
+                weight=config.mine_weight,
+                critic_learning_rate=config.mine_learning_rate,
+                student_learning_rate=config.mine_student_learning_rate,
+                bias_correction=config.mine_bias_correction,
+            )
+        self.head = build.default_head(self.state.model)
+        self.evaluators: dict[str, Evaluator] = {}
+        self.heads = models.heads_model(self.state.model)
+        self.checkpoints = Checkpoints(
+            run.checkpoints, self.state, keep=config.keep_checkpoints, chief=chief
+        )
+        self.step = self.checkpoints.restore()
+        self.watch = Watch(run, step=self.step, enabled=chief)
+        self.train_seconds = self.checkpoints.seconds
+        if self.step:
+            progress.say(f"continuing {run.path} after step {self.step}")
+        progress.say(
+            f"{config.model}: {models.trainable_parameters(self.state.model):,} trainable "
+            f"parameters; {self.cadence.total_steps} steps of {config.batch_size} images, "
+            f"{replicas} replica(s)"
+        )
+
+    def run(self, stop: Callable[[], bool]) -> dict[str, Any]:
+        """Trains to the end and returns the result."""
+        if not self.step:
+            self.watch.config(self.config)
+        self._show_images()
+        iterator = iter(self._batches())
+        mine_batches = iter(self._mine_batches()) if self.mine_step else None
+        bar = progress.Bar(
+            total=self.cadence.total_steps,
+            done=self.step,
+            what="train",
+            unit_scale=self.config.batch_size,
+        )
+        gathered = _Gathered()
+        first = self.step
+        try:
+            while self.step < self.cadence.total_steps:
+                if self._agree(stop()):
+                    self._interrupt()
+                self._profile(first)
+                began = time.monotonic()
+                steps = self.cadence.next_stop(self.step) - self.step
+                result = self.trainer.call(iterator, first_step=self.step, steps=steps)
+                elapsed = time.monotonic() - began
+                self.train_seconds += elapsed
+                self.step += result.steps
+                if not result.finite:
+                    self._refuse_non_finite(result)
+                gathered.add(result, elapsed)
+                bar.advance(result.steps, f"loss {result.last['loss/total']:.3f}")
+                self._events(gathered, mine_batches)
+        finally:
+            bar.close()
+        return self._finish()
+
+    def _events(self, gathered: _Gathered, mine_batches: Iterator[Any] | None) -> None:
+        """What the calendar asks for after `self.step` steps."""
+        cadence, epoch = self.cadence, self.step / self.cadence.steps_per_epoch
+        if cadence.logs(self.step):
+            values = gathered.means(self.config.batch_size)
+            values["learning_rate"] = float(self.schedule(self.step))
+            values["norm/parameters"] = self._parameter_norm()
+            self.watch.scalars("train", step=self.step, epoch=epoch, values=values)
+        if cadence.ends_epoch(self.step) and self.mine_step and mine_batches:
+            values = self.mine_step(next(mine_batches))
+            self.watch.scalars("train", step=self.step, epoch=epoch, values=values)
+        if cadence.evaluates(self.step):
+            self._evaluate_and_show(epoch)
+        if cadence.saves(self.step):
+            self.checkpoints.save(step=self.step, seconds=self.train_seconds)
+
+    def _evaluate_and_show(self, epoch: float) -> None:
+        """Evaluates on the held-out part if there is one, else on the test split, to watch it."""
+        part = "validation" if self.dataset.validation is not None else "test"
+        figures = self._evaluate(part)
+        values = {
+            f"{weights}/{head}/{name}": value
+            for weights, heads in figures.items()
+            for head, accuracy in heads.items()
+            for name, value in accuracy.as_dict().items()
+        }
+        self.watch.scalars("eval", step=self.step, epoch=epoch, values=values)
+        self.watch.tokens(self.state.model, step=self.step)
+        shown = ", ".join(f"{w} {h[self.head].top1:.4f}" for w, h in figures.items())
+        progress.say(
+            f"epoch {epoch:g}/{self.config.epochs}: {part} top-1 of the {self.head} head: {shown}"
+        )
+        if part == "validation":
+            weights = _kept_weights(self.state)
+            self._keep_best(figures[weights][self.head].top1)
+
+    def _evaluate(self, part: str) -> dict[str, dict[str, Accuracy]]:
+        """Figures by weights (raw, ema) and head."""
+        if part not in self.evaluators:
+            source = getattr(self.dataset, part)
+            self.evaluators[part] = Evaluator(
+                self.heads,
+                source=source,
+                batch_size=self.config.evaluation_batch_size or self.config.batch_size,
+                strategy=self.strategy,
+                shard=self.shard,
+            )
+        figures = {"raw": self.evaluators[part].run()}
+        if self.state.average is not None:
+            with self.state.average.in_place():
+                figures["ema"] = self.evaluators[part].run()
+        return figures
+
+    def _keep_best(self, top1: float) -> None:
+        if top1 <= self.checkpoints.best:
+            return
+        self.checkpoints.best = top1
+        if not self.chief:
+            return
+        if self.state.average is None:
+            replace_atomically(self.run_directory.best_model_file, self.state.model.save)
+            return
+        with self.state.average.in_place():
+            replace_atomically(self.run_directory.best_model_file, self.state.model.save)
+
+    def _finish(self) -> dict[str, Any]:
+        """Evaluates on the test split and writes the model and the result."""
+        epoch = float(self.config.epochs)
+        if self.dataset.validation is not None:
+            self._evaluate_and_show(epoch)
+            self.checkpoints.save(step=self.step, seconds=self.train_seconds)
+        figures = self._evaluate("test")
+        values = {
+            f"test/{weights}/{head}/{name}": value
+            for weights, heads in figures.items()
+            for head, accuracy in heads.items()
+            for name, value in accuracy.as_dict().items()
+        }
+        self.watch.scalars("eval", step=self.step, epoch=epoch, values=values)
+        self.watch.tokens(self.state.model, step=self.step)
+        weights = _kept_weights(self.state)
+        kept = figures[weights]
+        result = {
+            "top1": kept[self.head].top1,
+            "top5": kept[self.head].top5,
+            "head": self.head,
+            "weights": weights,
+            "heads": {head: accuracy.as_dict() for head, accuracy in kept.items()},
+            "parameters": models.trainable_parameters(self.state.model),
+            "steps": self.step,
+            "epochs": self.config.epochs,
+            "images_per_second": self.step * self.config.batch_size / self.train_seconds,
+            "train_seconds": self.train_seconds,
+        }
+        if weights == "ema":
+            result["raw_heads"] = {h: accuracy.as_dict() for h, accuracy in figures["raw"].items()}
+        if self.dataset.validation is not None:
+            result["best_validation_top1"] = self.checkpoints.best
+        if self.chief:
+            if self.state.average is not None:
+                self.state.average.copy_to_model()
+            replace_atomically(self.run_directory.model_file, self.state.model.save)
+            self.run_directory.write_result(result)
+        progress.say(
+            f"finished: test top-1 {result['top1']:.4f}, top-5 {result['top5']:.4f} "
+            f"({self.head} head, {weights} weights); {self.run_directory.model_file}"
+        )
+        return result
+
+    def _interrupt(self) -> None:
+        self.checkpoints.save(step=self.step, seconds=self.train_seconds)
+        raise Interrupted(
+            f"interrupted after step {self.step} of {self.cadence.total_steps}; a checkpoint is "
+            f"saved in {self.run_directory.checkpoints}; run the same command to continue"
+        )
+
+    def _refuse_non_finite(self, result: CallResult) -> None:
+        names = [name for name, value in result.last.items() if not math.isfinite(value)]
+        raise NonFiniteError(
+            f"{', '.join(names)} became non-finite at step {self.step}; the last good checkpoint "
+            f"is {self.checkpoints.latest or 'none'}; try a smaller --learning_rate or --clip_norm=1"
+        )
+
+    def _batches(self) -> tf.distribute.DistributedDataset:
+        return self.strategy.distribute_datasets_from_function(
+            lambda _: self._training_batches(self.config.batch_size, self.config.data_seed, self.step)
+        )
+
+    def _mine_batches(self) -> tf.distribute.DistributedDataset:
+        seed = self.config.data_seed + _MINE_SEED
+        epoch = self.step // self.cadence.steps_per_epoch
+        return self.strategy.distribute_datasets_from_function(
+            lambda _: self._training_batches(self.config.mine_samples, seed, epoch)
+        )
+
+    def _training_batches(
+        self, batch_size: int, seed: int, start_step: int, shard: Shard | None = None
+    ) -> tf.data.Dataset:
+        config = self.config
+        recipe = Augmentation()
+        if config.augmentation == "crop_flip":
+            recipe = Augmentation(
+                crop_padding=config.crop_padding or 0,
+                horizontal_flip=config.horizontal_flip == "yes",
+            )
+        return training_batches(
+            self.dataset.train,
+            batch_size=batch_size,
+            num_classes=self.dataset.num_classes,
+            data_seed=seed,
+            augmentation=recipe,
+            label_smoothing=config.label_smoothing,
+            start_step=start_step,
+            shard=shard or self.shard,
+        )
+
+    def _show_images(self) -> None:
+        batches = self._training_batches(
+            self.config.batch_size, self.config.data_seed, self.step, Shard()
+        )
+        batch = next(iter(batches))
+        self.watch.images(batch["images"].numpy(), step=self.step)
+
+    def _profile(self, first: int) -> None:
+        """Starts and stops the profiler between calls."""
+        done = self.step - first
+        if self.config.profile_steps and done >= _PROFILE_AFTER + self.config.profile_steps:
+            self.watch.stop_profile()
+        elif self.config.profile_steps and done >= _PROFILE_AFTER:
+            self.watch.start_profile()
+
+    def _parameter_norm(self) -> float:
+        return float(_global_norm([v.value for v in self.state.model.trainable_variables]))
+
+    def _agree(self, stopping: bool) -> bool:
+        """Whether any worker of the cluster was asked to stop, so that all save the same step."""
+        if self.shard.local_replicas == self.shard.replicas:
+            return stopping
+        mine_ = tf.constant(1.0 if stopping else 0.0)
+        everybody = self.strategy.run(lambda: mine_)
+        return bool(self.strategy.reduce("SUM", everybody, axis=None) > 0)
+
+
+class _Gathered:
+    """Sums of the figures since they were last logged."""
+
+    def __init__(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
+        self._totals: dict[str, float] = {}
+        self._steps, self._seconds, self._waited = 0, 0.0, 0.0
+
+    def add(self, result: CallResult, seconds: float) -> None:
+        for name, value in result.totals.items():
+            self._totals[name] = self._totals.get(name, 0.0) + value
+        self._steps += result.steps
+        self._seconds += seconds
+        self._waited += result.wait_seconds
+
+    def means(self, batch_size: int) -> dict[str, float]:
+        """Means per step, images per second, and the share of time spent waiting for data."""
+        values = {name: total / self._steps for name, total in self._totals.items()}
+        values["images_per_second"] = self._steps * batch_size / self._seconds
+        values["data_wait"] = self._waited / self._seconds
+        self._clear()
+        return values
+
+
+@tf.function(reduce_retracing=True)
+def _global_norm(tensors: list[tf.Tensor]) -> tf.Tensor:
+    return tf.linalg.global_norm(tensors)
+
+
+def _kept_weights(state: TrainState) -> str:
+    """The weights that `model.keras` gets."""
+    return "raw" if state.average is None else "ema"
+
+
+def _load_teachers(config: TrainConfig, dataset: DataSet) -> list[Teacher]:
+    if config.distillation == "none":
+        if config.teacher:
+            progress.say(
+                f"--distillation=none: the {len(config.teacher)} teacher(s) named are ignored"
+            )
+        return []
+    loaded = []
+    for text in config.teacher:
+        spec = teachers.parse(text)
+        teacher = teachers.load(
+            spec, image_shape=dataset.image_shape, label_names=dataset.label_names
+        )
+        if config.jit_compile and not teacher.compilable:
+            progress.say(f"teacher {spec.source} is a SavedModel; it runs outside the XLA step")
+        loaded.append(teacher)
+    return loaded
+
+
+def _create_state(
+    config: TrainConfig, dataset: DataSet, schedule: Any
+) -> TrainState:
+    model = build.build_model(config, dataset)
+    outputs = models.training_model(model)
+    state = TrainState(
+        model=model,
+        outputs=outputs,
+        optimizer=optimizers.create_optimizer(
+            config.optimizer,
+            learning_rate=schedule,
+            weight_decay=config.weight_decay,
+            momentum=config.momentum,
+            variables=model.trainable_variables,
+        ),
+    )
+    if config.mine_weight:
+        _add_critics(state, config)
+    if config.ema_decay:
+        state.average = WeightAverage(model, decay=config.ema_decay)
+    return state
+
+
+def _add_critics(state: TrainState, config: TrainConfig) -> None:
+    shapes = {n: o for n, o in state.outputs.output.items() if n.startswith("tokens_")}
+    state.token_sets = tuple(shapes)
+    critics = []
+    for pair in shapes.values():
+        critic = mine.Critic()
+        critic.build(tuple(pair["spatial"].shape), tuple(pair["channel"].shape))
+        critics.append(critic)
+    state.critics = critics
+    state.log_averages = tf.Variable(
+        [mine.NOT_STARTED] * len(critics),
+        trainable=False,
+        dtype=tf.float32,
+        # Every replica assigns the same value.
+        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        name="log_averages",
+    )
+    if config.mine_schedule == "step":
+        assert config.mine_learning_rate is not None
+        state.critic_optimizer = keras.optimizers.Adam(config.mine_learning_rate)
+        state.critic_optimizer.build(state.critic_variables)
+
+
+def _objective(config: TrainConfig, state: TrainState) -> Objective:
+    names = models.head_names(state.model)[1:]
+    count = len(config.teacher) if config.distillation != "none" else 0
+    heads = tuple(
+        tuple(n for n in names if n.startswith(f"distillation_{index}_")) for index in range(count)
+    )
+    return Objective(
+        teacher_heads=heads,
+        kind="hard" if config.distillation == "none" else config.distillation,
+        alpha=config.alpha,
+        temperature=config.temperature,
+        confidence=config.confidence,
+        confidence_scope=config.confidence_scope,
+    )
+
+
+def _check_devices(config: TrainConfig, strategy: tf.distribute.Strategy) -> None:
+    replicas = strategy.num_replicas_in_sync
+    parts = replicas * config.accumulation_steps
+    if config.batch_size % parts:
+        raise InputError(
+            f"--batch_size={config.batch_size} is not divisible by {replicas} replica(s) x "
+            f"--accumulation_steps={config.accumulation_steps}; use a multiple of {parts}"
+        )
+    if config.jit_compile and replicas > 1 and not tf.config.list_physical_devices("GPU"):
+        if not isinstance(strategy, tf.distribute.TPUStrategy):
+            raise InputError(
+                "--jit_compile cannot run on several CPU devices (XLA does not find variables of "
+                "another device); use --nojit_compile or --strategy=one_device"
+            )
+    if config.mine_weight and config.mine_schedule == "step":
+        mine.derangement(config.batch_size // parts)
+    if config.mine_weight and config.mine_schedule == "epoch":
+        if config.mine_samples % replicas or config.mine_samples // replicas < 2:
+            raise InputError(
+                f"--mine_samples={config.mine_samples} must give each of {replicas} replica(s) the "
+                "same number of examples, and at least 2"
+            )
+
+
+def _check_same_run(run: RunDirectory, config: TrainConfig) -> None:
+    differing = differing_flags(run.read_config(), config)
+    if differing:
+        raise InputError(
+            f"--model_dir={run.path} belongs to a run with other flags ({'; '.join(differing)}); "
+            "give the same flags to continue it, or another --model_dir"
+        )

@@ -1,0 +1,85 @@
+"""The epoch schedule of the mutual information term: one step of Algorithm 1 after each epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from std_keras.training.information import mutual_information
+from std_keras.training.state import TrainState
+
+
+def create_epoch_step(
+    state: TrainState,
+    *,
+    strategy: tf.distribute.Strategy,
+    samples: int,
+    weight: float,
+    critic_learning_rate: float,
+    student_learning_rate: float,
+    bias_correction: bool,
+) -> Callable[[Mapping[str, tf.Tensor]], dict[str, float]]:
+    """Makes the function that does lines 2-7 of Algorithm 1 (Li et al. 2022) on one batch.
+
+    Plain SGD ascends on the bound with the critics and descends on `weight` times the bound with
+    the whole student, as the public PyTorch reproduction does once per epoch.
+
+    Args:
+        state: the student and its critics.
+        strategy: where it runs; call this inside its scope.
+        samples: examples of a batch, over all replicas.
+        weight: of the bound in the student's loss.
+        critic_learning_rate: of the ascent.
+        student_learning_rate: of the descent.
+        bias_correction: whether a moving average corrects the gradient of the bound.
+
+    Returns:
+        A function of a distributed batch that returns the bound of every token set in nats.
+    """
+    student_variables = state.model.trainable_variables
+    student_sgd = keras.optimizers.SGD(student_learning_rate)
+    student_sgd.build(student_variables)
+    critic_sgd = keras.optimizers.SGD(critic_learning_rate)
+    critic_sgd.build(state.critic_variables)
+    replicas = strategy.num_replicas_in_sync
+
+    def sum_up(value: Any) -> Any:
+        if replicas == 1:
+            return value
+        return tf.distribute.get_replica_context().all_reduce("SUM", value)
+
+    def replica_step(batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            outputs = state.outputs(tf.cast(batch["images"], tf.float32), training=True)
+            objective, values, log_averages = mutual_information(
+                state,
+                outputs,
+                global_batch_size=samples,
+                bias_correction=bias_correction,
+                sum_over_replicas=sum_up,
+            )
+        count = len(student_variables)
+        gradients = tape.gradient(
+            objective,
+            [*student_variables, *state.critic_variables],
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
+        gradients = [g / replicas for g in sum_up(gradients)]
+        assert state.log_averages is not None
+        state.log_averages.assign(log_averages)
+        student_sgd.apply([weight * g for g in gradients[:count]], student_variables)
+        critic_sgd.apply([-g for g in gradients[count:]], state.critic_variables)
+        return values / replicas
+
+    @tf.function(reduce_retracing=True)
+    def step(batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        return strategy.reduce("SUM", strategy.run(replica_step, args=(batch,)), axis=None)
+
+    def named(batch: Mapping[str, tf.Tensor]) -> dict[str, float]:
+        values = step(batch).numpy().tolist()
+        return {f"mine/{name}": v for name, v in zip(state.token_sets, values, strict=True)}
+
+    return named

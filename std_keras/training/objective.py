@@ -1,0 +1,107 @@
+"""The loss of one batch, assembled from `std_keras.losses` as the configuration says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from std_keras import losses
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Labels, teachers, and how they are weighed against each other.
+
+    L = (1 - alpha) CE(class head, labels) + alpha sum_m w_m D_m (Li et al. 2022). Without
+    teachers, L is the cross-entropy alone.
+
+    Attributes:
+        teacher_heads: for each teacher, the names of the heads that follow it.
+        kind: hard or soft.
+        alpha: weight of the teachers.
+        temperature: softening of both sides in soft distillation.
+        confidence: what weighs the teachers against each other.
+        confidence_scope: example or batch.
+    """
+
+    teacher_heads: tuple[tuple[str, ...], ...] = ()
+    kind: str = "hard"
+    alpha: float = 0.5
+    temperature: float = 1.0
+    confidence: str = "negative_entropy"
+    confidence_scope: str = "example"
+
+    def metric_names(self) -> tuple[str, ...]:
+        """Names of what `compute` returns, in its order."""
+        names = ["loss/total", "loss/classification", "accuracy/classification"]
+        if self.teacher_heads:
+            names.append("loss/distillation")
+        for index, heads in enumerate(self.teacher_heads):
+            names += [
+                f"loss/distillation_{index}",
+                f"teacher_{index}/weight",
+                f"teacher_{index}/entropy",
+                f"teacher_{index}/accuracy",
+            ]
+            names += [f"agreement/{head}" for head in heads]
+        return tuple(names)
+
+    def teacher_weights(
+        self,
+        teacher_logits: tf.Tensor,
+        *,
+        batch_reduce: Callable[[tf.Tensor], tf.Tensor] | None = None,
+    ) -> tf.Tensor:
+        """Weights (M, B) of the teachers; see `losses.confidence_weights`."""
+        return losses.confidence_weights(
+            teacher_logits,
+            confidence=self.confidence,
+            scope=self.confidence_scope,
+            batch_reduce=batch_reduce,
+        )
+
+    def compute(
+        self,
+        outputs: Mapping[str, tf.Tensor],
+        targets: tf.Tensor,
+        *,
+        teacher_logits: tf.Tensor | None = None,
+        weights: tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """The loss of each example.
+
+        Args:
+            outputs: logits (B, K) of each head by name, `classification` among them.
+            targets: (B, K) label distributions.
+            teacher_logits: (M, B, K), if there are teachers.
+            weights: (M, B), from `teacher_weights`.
+
+        Returns:
+            The loss (B,), and by name (see `metric_names`) figures (B,) to be averaged.
+        """
+        logits = outputs["classification"]
+        class_loss = losses.cross_entropy(logits, targets)
+        correct = losses.agreement(logits, targets)
+        if not self.teacher_heads:
+            named = [class_loss, class_loss, correct]
+            return class_loss, dict(zip(self.metric_names(), named, strict=True))
+        assert teacher_logits is not None and weights is not None
+        heads: Sequence[Sequence[tf.Tensor]] = [
+            [outputs[name] for name in names] for names in self.teacher_heads
+        ]
+        per_teacher, together = losses.distillation(
+            heads, teacher_logits, weights, kind=self.kind, temperature=self.temperature
+        )
+        loss = losses.total(class_loss, together, alpha=self.alpha)
+        named = [loss, class_loss, correct, together]
+        for index, own in enumerate(heads):
+            named += [
+                per_teacher[index],
+                weights[index],
+                -losses.negative_entropy(teacher_logits[index]),
+                losses.agreement(teacher_logits[index], targets),
+            ]
+            named += [losses.agreement(head, teacher_logits[index]) for head in own]
+        return loss, dict(zip(self.metric_names(), named, strict=True))

@@ -1,0 +1,251 @@
+"""One training step on every replica, and many of them in one call into TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import tensorflow as tf
+
+from std_keras.teachers import Teacher
+from std_keras.training import optimizers
+from std_keras.training.information import mutual_information
+from std_keras.training.objective import Objective
+from std_keras.training.state import TrainState
+
+
+@dataclass(frozen=True)
+class StepOptions:
+    """What shapes a step besides the objective.
+
+    Attributes:
+        batch_size: over all replicas.
+        accumulation_steps: parts into which a replica cuts its share of the batch.
+        clip_norm: largest global norm of the gradient over all replicas; 0 for no clipping.
+        l2: weight of the L2 gradient term (0 with decoupled weight decay).
+        mine_weight: weight of the mutual information in the student's loss; 0 for none.
+        mine_bias_correction: whether the moving average corrects the gradient of the bound.
+        jit_compile: whether XLA compiles the step.
+    """
+
+    batch_size: int
+    accumulation_steps: int = 1
+    clip_norm: float = 0.0
+    l2: float = 0.0
+    mine_weight: float = 0.0
+    mine_bias_correction: bool = True
+    jit_compile: bool = False
+
+
+@dataclass(frozen=True)
+class CallResult:
+    """What one call of several steps returns.
+
+    Attributes:
+        steps: steps done; fewer than asked for if a figure became non-finite.
+        totals: by name, the sum over the steps of each figure's mean over the global batch.
+        last: the figures of the last step.
+        finite: whether all figures were finite.
+        wait_seconds: time spent waiting for data.
+    """
+
+    steps: int
+    totals: dict[str, float]
+    last: dict[str, float]
+    finite: bool
+    wait_seconds: float
+
+
+@dataclass
+class Trainer:
+    """Runs training steps; see `call`.
+
+    Attributes:
+        state: what is trained.
+        objective: its loss.
+        teachers: in the order of the objective's heads.
+        strategy: where it runs.
+        options: see `StepOptions`.
+    """
+
+    state: TrainState
+    objective: Objective
+    teachers: Sequence[Teacher]
+    strategy: tf.distribute.Strategy
+    options: StepOptions
+    _names: tuple[str, ...] = field(init=False)
+    _many: Callable[..., Any] = field(init=False)
+    _apply: Callable[..., tf.Tensor] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._names = (*self.objective.metric_names(), *self._mine_names(), "norm/gradient")
+        self._apply = self._update
+        if self.options.jit_compile:
+            self._apply = tf.function(self._update, jit_compile=True)
+            self.teachers = [t.compiled() if t.compilable else t for t in self.teachers]
+        self._many = tf.function(self._many_steps, reduce_retracing=True)
+
+    def call(self, iterator: Iterator[Any], *, first_step: int, steps: int) -> CallResult:
+        """Does `steps` steps with the next batches of `iterator`.
+
+        Args:
+            iterator: of a distributed data set.
+            first_step: steps that were done before.
+            steps: how many to do; it stops at the first non-finite figure.
+        """
+        done, totals, last, wait = self._many(
+            iterator, tf.constant(first_step, tf.int64), tf.constant(steps, tf.int64)
+        )
+        last = dict(zip(self._names, last.numpy().tolist(), strict=True))
+        return CallResult(
+            steps=int(done),
+            totals=dict(zip(self._names, totals.numpy().tolist(), strict=True)),
+            last=last,
+            finite=all(-float("inf") < v < float("inf") for v in last.values()),
+            wait_seconds=float(wait),
+        )
+
+    def _mine_names(self) -> tuple[str, ...]:
+        return tuple(f"mine/{name}" for name in self.state.token_sets) if self._mine_on else ()
+
+    @property
+    def _mine_on(self) -> bool:
+        return self.options.mine_weight > 0 and bool(self.state.critics)
+
+    def _many_steps(
+        self, iterator: Iterator[Any], first: tf.Tensor, steps: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        done = tf.constant(0, tf.int64)
+        totals = tf.zeros(len(self._names))
+        last = tf.zeros(len(self._names))
+        wait = tf.constant(0.0, tf.float64)
+        finite = tf.constant(True)
+        while tf.logical_and(done < steps, finite):
+            with tf.control_dependencies([totals]):
+                began = tf.timestamp()
+            with tf.control_dependencies([began]):
+                batch = next(iterator)
+            with tf.control_dependencies(tf.nest.flatten(self._local(batch))):
+                wait += tf.timestamp() - began
+            per_replica = self.strategy.run(self._replica_step, args=(batch,))
+            last = self.strategy.reduce("SUM", per_replica, axis=None)
+            if self.state.average is not None:
+                self.state.average.update(first + done)
+            finite = tf.reduce_all(tf.math.is_finite(last))
+            totals += last
+            done += 1
+        return done, totals, last, wait
+
+    def _local(self, batch: Any) -> Any:
+        return self.strategy.experimental_local_results(batch["targets"])
+
+    def _replica_step(self, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """One replica's share of a step; returns its shares of the figures."""
+        # Outside the compiled part: a SavedModel may hold operations that XLA does not know.
+        teacher_logits = [teacher.logits(batch["images"]) for teacher in self.teachers]
+        return self._apply(batch["images"], batch["targets"], teacher_logits)
+
+    def _update(
+        self, images: tf.Tensor, targets: tf.Tensor, teacher_logits: list[tf.Tensor]
+    ) -> tf.Tensor:
+        state, options = self.state, self.options
+        sum_up = self._sum_over_replicas()
+        parts: dict[str, tf.Tensor] = {"images": tf.cast(images, tf.float32), "targets": targets}
+        if teacher_logits:
+            stacked = tf.stack(teacher_logits)
+            weights = self.objective.teacher_weights(stacked, batch_reduce=sum_up)
+            # Batch first, so that all parts are cut the same way.
+            parts["teacher_logits"] = tf.transpose(stacked, (1, 0, 2))
+            parts["weights"] = tf.transpose(weights)
+        gradients, figures = self._accumulated(parts)
+
+        variables = state.model.trainable_variables
+        count = len(variables)
+        replicas = self.strategy.num_replicas_in_sync
+        if replicas > 1:
+            gradients = tf.distribute.get_replica_context().all_reduce("SUM", gradients)
+        model_gradients, critic_gradients = gradients[:count], gradients[count:]
+        norm = tf.linalg.global_norm(model_gradients)
+        if options.clip_norm:
+            model_gradients = optimizers.clip_by_global_norm(
+                model_gradients, norm, options.clip_norm
+            )
+        if options.l2:
+            model_gradients = optimizers.add_l2(model_gradients, variables, options.l2)
+        # Keras' optimizers sum over replicas once more; the gradients are sums already.
+        state.optimizer.apply([g / replicas for g in model_gradients], variables)
+        if critic_gradients:
+            assert state.critic_optimizer is not None
+            # The loss holds +mine_weight * V, and the critic ascends on V.
+            scale = -1.0 / (options.mine_weight * replicas)
+            state.critic_optimizer.apply(
+                [g * scale for g in critic_gradients], state.critic_variables
+            )
+        return tf.concat([figures, [norm / replicas]], axis=0)
+
+    def _accumulated(self, parts: dict[str, tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Gradients and figures of this replica's whole share, part by part."""
+        pieces = self.options.accumulation_steps
+        if pieces == 1:
+            return self._gradients(parts)
+        size = parts["targets"].shape[0] // pieces
+        variables = [*self.state.model.trainable_variables, *self.state.critic_variables]
+        cut = {
+            name: tf.reshape(value, (pieces, size, *value.shape[1:]))
+            for name, value in parts.items()
+        }
+        gradients = [tf.zeros(v.shape, v.dtype) for v in variables[: self._gradient_count()]]
+        figures = tf.zeros(len(self._names) - 1)
+        # A loop in the graph keeps the graph small, but there a replica cannot wait for the others.
+        several = self.strategy.num_replicas_in_sync > 1
+        for piece in range(pieces) if several else tf.range(pieces):
+            own, shown = self._gradients({name: value[piece] for name, value in cut.items()})
+            gradients = [total + g for total, g in zip(gradients, own, strict=True)]
+            figures = figures + shown
+        return gradients, figures
+
+    def _gradient_count(self) -> int:
+        count = len(self.state.model.trainable_variables)
+        return count + len(self.state.critic_variables) if self._mine_on else count
+
+    def _gradients(self, part: dict[str, tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Gradients of one part, scaled so that the sum over parts and replicas is the mean."""
+        state, options = self.state, self.options
+        teacher_logits = weights = None
+        if "teacher_logits" in part:
+            teacher_logits = tf.transpose(part["teacher_logits"], (1, 0, 2))
+            weights = tf.transpose(part["weights"])
+        with tf.GradientTape() as tape:
+            outputs = state.outputs(part["images"], training=True)
+            loss, figures = self.objective.compute(
+                outputs, part["targets"], teacher_logits=teacher_logits, weights=weights
+            )
+            objective = tf.reduce_sum(loss) / options.batch_size
+            information = tf.zeros(0)
+            if self._mine_on:
+                surrogate, information, log_averages = mutual_information(
+                    state,
+                    outputs,
+                    global_batch_size=options.batch_size // options.accumulation_steps,
+                    bias_correction=options.mine_bias_correction,
+                    sum_over_replicas=self._sum_over_replicas() or (lambda value: value),
+                )
+                objective += options.mine_weight * surrogate / options.accumulation_steps
+        variables = list(state.model.trainable_variables)
+        if self._mine_on:
+            assert state.log_averages is not None
+            state.log_averages.assign(log_averages)
+            variables += state.critic_variables
+        gradients = tape.gradient(
+            objective, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
+        )
+        shares = [tf.reduce_sum(value) / options.batch_size for value in figures.values()]
+        parts = options.accumulation_steps * self.strategy.num_replicas_in_sync
+        # The estimate is the same on every replica; the shares must sum to it.
+        return gradients, tf.concat([tf.stack(shares), information / parts], axis=0)
+
+    def _sum_over_replicas(self) -> Callable[[tf.Tensor], tf.Tensor] | None:
+        if self.strategy.num_replicas_in_sync == 1:
+            return None
+        return lambda value: tf.distribute.get_replica_context().all_reduce("SUM", value)

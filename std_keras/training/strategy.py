@@ -1,0 +1,121 @@
+"""Which devices do the work."""
+
+from __future__ import annotations
+
+import os
+
+import tensorflow as tf
+
+from std_keras import progress
+from std_keras.data import Shard
+from std_keras.errors import InputError
+
+
+def create_strategy(name: str, *, logical_cpus: int = 0) -> tf.distribute.Strategy:
+    """Makes the distribution strategy.
+
+    Args:
+        name: auto, one_device, mirrored, multi_worker or tpu. auto takes a TPU if one is
+            configured, the cluster of TF_CONFIG if that is set, all GPUs if there are several,
+            else one device.
+        logical_cpus: split the CPU into that many devices first.
+
+    Raises:
+        InputError: if the devices that the name needs are not there.
+    """
+    if logical_cpus > 1:
+        try:
+            tf.config.set_logical_device_configuration(
+                tf.config.list_physical_devices("CPU")[0],
+                [tf.config.LogicalDeviceConfiguration() for _ in range(logical_cpus)],
+            )
+        except RuntimeError as error:
+            raise InputError(
+                f"--logical_cpus={logical_cpus} must be set before TensorFlow starts: {error}"
+            ) from error
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        # TensorFlow would take all memory of the GPU, also where a teacher's process needs some.
+        try:
+            tf.config.experimental.set_memory_growth(gpu, True)
+        except RuntimeError:  # Already started: then the choice was made elsewhere.
+            break
+    if name == "auto":
+        name = _best_available(gpus=len(gpus), logical_cpus=logical_cpus)
+    strategy = _create(name, gpus=len(gpus), logical_cpus=logical_cpus)
+    progress.say(
+        f"strategy {name}: {strategy.num_replicas_in_sync} replica(s) on "
+        f"{'GPU' if gpus else 'TPU' if name == 'tpu' else 'CPU'}"
+    )
+    return strategy
+
+
+def _best_available(*, gpus: int, logical_cpus: int) -> str:
+    if os.environ.get("TPU_NAME") or os.environ.get("TPU_WORKER_ID"):
+        return "tpu"
+    if os.environ.get("TF_CONFIG"):
+        return "multi_worker"
+    return "mirrored" if gpus > 1 or logical_cpus > 1 else "one_device"
+
+
+def _create(name: str, *, gpus: int, logical_cpus: int) -> tf.distribute.Strategy:
+    if name == "one_device":
+        return tf.distribute.OneDeviceStrategy("GPU:0" if gpus else "CPU:0")
+    if name == "mirrored":
+        if gpus:
+            return tf.distribute.MirroredStrategy()
+        if logical_cpus < 2:
+            raise InputError(
+                "--strategy=mirrored needs GPUs and there are none; use --strategy=one_device, or "
+                "--logical_cpus=2 to try it on the CPU"
+            )
+        return tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(logical_cpus)])
+    if name == "multi_worker":
+        if not os.environ.get("TF_CONFIG"):
+            raise InputError(
+                "--strategy=multi_worker needs the cluster in the environment variable TF_CONFIG, "
+                "which is not set"
+            )
+        try:
+            return tf.distribute.MultiWorkerMirroredStrategy()
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"TF_CONFIG does not describe a cluster: {error}") from error
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
+        return tf.distribute.TPUStrategy(resolver)
+    except (ValueError, KeyError, tf.errors.OpError) as error:
+        raise InputError(
+            f"--strategy=tpu found no TPU: {str(error).splitlines()[0]}"
+        ) from error
+
+
+def own_shard(strategy: tf.distribute.Strategy) -> Shard:
+    """This process's replicas among all replicas."""
+    replicas = strategy.num_replicas_in_sync
+    if not _in_cluster(strategy):
+        return Shard(local_replicas=replicas, replicas=replicas)
+    jobs = strategy.cluster_resolver.cluster_spec().as_dict()
+    workers = len(jobs.get("chief", ())) + len(jobs.get("worker", ()))
+    local = replicas // workers
+    return Shard(
+        first_replica=_worker_index(strategy) * local, local_replicas=local, replicas=replicas
+    )
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process writes the run directory; all others of a cluster only compute."""
+    return not _in_cluster(strategy) or _worker_index(strategy) == 0
+
+
+def _in_cluster(strategy: tf.distribute.Strategy) -> bool:
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) and bool(
+        os.environ.get("TF_CONFIG")
+    )
+
+
+def _worker_index(strategy: tf.distribute.Strategy) -> int:
+    """A chief, if there is one, comes before the workers."""
+    resolver = strategy.cluster_resolver
+    if resolver.task_type == "chief":
+        return 0
+    return int(resolver.task_id) + (1 if "chief" in resolver.cluster_spec().jobs else 0)
