@@ -22,6 +22,7 @@ _PARTS = (
     "models",
     "rundir",
     "teachers",
+    "trained",
     "training",
 )
 

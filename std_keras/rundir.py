@@ -2,6 +2,7 @@
 
     config.json        every resolved flag
     labels.txt         class names, one a line, in the order of the logits
+    architecture.json  the model without weights, as Keras writes it
     checkpoints/       everything needed to continue
     tensorboard/       train/ and eval/
     metrics.jsonl      the same figures, one JSON object a line
@@ -33,6 +34,7 @@ class RunDirectory:
         self.path = Path(path).expanduser()
         self.config_file = self.path / "config.json"
         self.labels_file = self.path / "labels.txt"
+        self.architecture_file = self.path / "architecture.json"
         self.metrics_file = self.path / "metrics.jsonl"
         self.model_file = self.path / "model.keras"
         self.best_model_file = self.path / "best.keras"
@@ -94,8 +96,11 @@ class RunDirectory:
         """
         return self._json(self.result_file)
 
-    def write_start(self, config: TrainConfig, label_names: Sequence[str]) -> None:
-        """Writes what is known when a run begins."""
+    def write_start(
+        self, config: TrainConfig, *, label_names: Sequence[str], architecture: str
+    ) -> None:
+        """Writes what is known when a run begins; the configuration last, for it marks a run."""
+        write_atomically(self.architecture_file, architecture)
         write_atomically(self.labels_file, "".join(f"{name}\n" for name in label_names))
         write_atomically(self.config_file, config.to_json())
 

@@ -22,7 +22,7 @@ def load_digits(*, image_size: int | None = None) -> tuple[ArraySource, ArraySou
     raw = load_raw()
     images = np.round(raw.images[..., None] * (255.0 / 16.0)).astype(np.uint8)
     if image_size is not None:
-        images = np.stack([resize_and_crop(tf.constant(x), image_size).numpy() for x in images])
+        images = resize_and_crop(tf.constant(images), image_size).numpy()
     train_images, test_images, train_labels, test_labels = train_test_split(
         images, raw.target, test_size=0.2, stratify=raw.target, random_state=0
     )

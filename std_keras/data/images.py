@@ -16,7 +16,7 @@ def decode_rgb(contents: tf.Tensor) -> tf.Tensor:
     # TensorFlow reads a BMP with a palette as if the palette were grey; so look it up here.
     has_palette = tf.logical_and(
         tf.strings.length(contents) > 54,
-        tf.strings.regex_full_match(tf.strings.substr(contents, 0, 30), r"(?s)BM.{26}\x08\x00"),
+        tf.strings.regex_full_match(tf.strings.substr(contents, 0, 30), r"(?s)BM\C{26}\x08\x00"),
     )
     image = tf.cond(
         has_palette,
@@ -32,25 +32,25 @@ def _decode_palette_bmp(contents: tf.Tensor) -> tf.Tensor:
     palette_at = 14 + tf.io.decode_raw(tf.strings.substr(contents, 14, 4), tf.int32)[0]
     palette = tf.strings.substr(contents, palette_at, pixels_at - palette_at)
     palette = tf.reshape(tf.io.decode_raw(palette, tf.uint8), (-1, 4))[:, 2::-1]
-    indices = tf.io.decode_bmp(contents, channels=1)[..., 0]
+    indices = tf.io.decode_bmp(contents)[..., 0]
     return tf.gather(palette, tf.cast(indices, tf.int32))
 
 
-def resize_and_crop(image: tf.Tensor, size: int) -> tf.Tensor:
-    """Image (H, W, C) uint8 to (size, size, C): short side to `size`, then the centre square.
+def resize_and_crop(images: tf.Tensor, size: int) -> tf.Tensor:
+    """Images (..., H, W, C) uint8 to (..., size, size, C): short side to `size`, centre square.
 
-    Bicubic with antialiasing, clipped and rounded. An image that has the size is not touched.
+    Bicubic with antialiasing, clipped and rounded. What has the size already is not touched.
     """
 
     def resized() -> tf.Tensor:
-        shape = tf.shape(image)[:2]
-        short = tf.reduce_min(shape)
-        height, width = tf.unstack(shape * size // short)
-        pixels = tf.image.resize(image, (height, width), method="bicubic", antialias=True)
+        shape = tf.shape(images)[-3:-1]
+        height, width = tf.unstack(shape * size // tf.reduce_min(shape))
+        pixels = tf.image.resize(images, (height, width), method="bicubic", antialias=True)
         top, left = (height - size) // 2, (width - size) // 2
-        pixels = pixels[top : top + size, left : left + size]
+        pixels = pixels[..., top : top + size, left : left + size, :]
         # Bicubic overshoots at edges; a cast alone would wrap 256 to 0.
         return tf.cast(tf.round(tf.clip_by_value(pixels, 0.0, 255.0)), tf.uint8)
 
-    same = tf.reduce_all(tf.equal(tf.shape(image)[:2], size))
-    return tf.ensure_shape(tf.cond(same, lambda: image, resized), (size, size, image.shape[-1]))
+    same = tf.reduce_all(tf.equal(tf.shape(images)[-3:-1], size))
+    squares = tf.cond(same, lambda: images, resized)
+    return tf.ensure_shape(squares, (*images.shape[:-3], size, size, images.shape[-1]))

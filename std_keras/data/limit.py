@@ -21,12 +21,13 @@ def limited(dataset: DataSet, *, train: int = 0, test: int = 0) -> DataSet:
     """
     return dataclasses.replace(
         dataset,
-        train=_limited(dataset.train, train, flag="max_train_examples"),
-        test=_limited(dataset.test, test, flag="max_test_examples"),
+        train=limited_source(dataset.train, train, flag="max_train_examples"),
+        test=limited_source(dataset.test, test, flag="max_test_examples"),
     )
 
 
-def _limited(source: Source, count: int, *, flag: str) -> Source:
+def limited_source(source: Source, count: int, *, flag: str) -> Source:
+    """At most `count` examples of one part, at equal distances; 0 for all."""
     if not count or count >= source.size:
         return source
     if not isinstance(source, IndexedSource):

@@ -54,9 +54,7 @@ class MixerBlock(keras.layers.Layer):
         self.token_norm = keras.layers.LayerNormalization(
             epsilon=self.layer_norm_epsilon, dtype=policy, name="token_norm"
         )
-        self.token_mlp = MLP(
-            self.token_mlp_dim, patches, self.gelu, dtype=policy, name="token_mlp"
-        )
+        self.token_mlp = MLP(self.token_mlp_dim, patches, self.gelu, dtype=policy, name="token_mlp")
         self.channel_norm = keras.layers.LayerNormalization(
             epsilon=self.layer_norm_epsilon, dtype=policy, name="channel_norm"
         )

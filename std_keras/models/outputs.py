@@ -78,7 +78,9 @@ def trainable_parameters(model: keras.Model) -> int:
 
 
 def _is_student(model: keras.Model) -> bool:
-    return any(isinstance(layer, CombineHeads) and layer.name == "average" for layer in model.layers)
+    return any(
+        isinstance(layer, CombineHeads) and layer.name == "average" for layer in model.layers
+    )
 
 
 def _all_heads(model: keras.Model) -> tuple[str, ...]:

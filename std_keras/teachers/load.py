@@ -12,8 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-import std_keras.layers  # noqa: F401 (registers the layers that a saved model may hold)
 from std_keras.errors import InputError
+from std_keras.keras_file import load_keras_file
 from std_keras.rundir import RunDirectory
 from std_keras.teachers.spec import TeacherSpec
 from std_keras.teachers.teacher import INPUT_RANGES, Teacher, check_labels
@@ -102,7 +102,7 @@ def _from_run(spec: TeacherSpec, run: RunDirectory, image_shape: tuple[int, int,
             f"--teacher={spec.source} is a run directory without model.keras; its training is not "
             "finished, run its command again to continue"
         )
-    model = _load_keras(spec, run.model_file)
+    model = load_keras_file(run.model_file)
     return _keras_teacher(
         dataclasses.replace(spec, input="byte"), model, image_shape, labels=run.read_labels()
     )
@@ -112,18 +112,7 @@ def _from_keras_file(
     spec: TeacherSpec, path: Path, image_shape: tuple[int, int, int]
 ) -> Teacher:
     _require_input(spec, "a .keras file does not say which pixel range it expects")
-    return _keras_teacher(spec, _load_keras(spec, path), image_shape, labels=_labels(path.parent))
-
-
-def _load_keras(spec: TeacherSpec, path: Path) -> keras.Model:
-    try:
-        # Safe mode: a file from a stranger must not run code.
-        return keras.models.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises many kinds for a damaged or foreign file.
-        raise InputError(
-            f"--teacher={spec.source}: {path} cannot be loaded as a Keras model: "
-            f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
-        ) from error
+    return _keras_teacher(spec, load_keras_file(path), image_shape, labels=_labels(path.parent))
 
 
 def _keras_teacher(

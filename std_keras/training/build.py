@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -12,6 +15,8 @@ from std_keras.config import TrainConfig
 from std_keras.data import DataSet
 from std_keras.data.limit import limited
 from std_keras.data.source import Progress
+from std_keras.errors import InputError
+from std_keras.rundir import RunDirectory
 
 
 def load_data(config: TrainConfig, *, progress: Progress | None = None) -> DataSet:
@@ -29,6 +34,52 @@ def load_data(config: TrainConfig, *, progress: Progress | None = None) -> DataS
     return limited(dataset, train=config.max_train_examples, test=config.max_test_examples)
 
 
+def data_of_run(
+    model_dir: str | Path,
+    *,
+    dataset: str | None,
+    data_dir: str | None,
+    model: keras.Model,
+    progress: Progress | None = None,
+) -> DataSet:
+    """Loads the data that a run's model was trained on, or other data with the same classes.
+
+    Args:
+        model_dir: the run.
+        dataset: another data set; None for the run's own.
+        data_dir: where TFDS keeps its prepared sets; None for the run's own.
+        model: the run's model, which fixes the image size.
+        progress: see `data.load`.
+
+    Raises:
+        InputError: if the data is not there, or its classes differ from the run's.
+    """
+    run = RunDirectory(model_dir)
+    config = run.read_config()
+    changes: dict[str, Any] = {"image_size": int(model.input_shape[1])}
+    if dataset is not None and dataset != config.dataset:
+        # The parts of another data set are not the run's to cut.
+        changes |= {"dataset": dataset, "validation_fraction": 0.0, "max_train_examples": 0}
+        changes |= {"max_test_examples": 0}
+    if data_dir is not None:
+        changes["data_dir"] = data_dir
+    loaded = load_data(dataclasses.replace(config, **changes), progress=progress)
+    if loaded.image_shape != tuple(model.input_shape[1:]):
+        raise InputError(
+            f"--dataset={loaded.name} has images of shape {loaded.image_shape}, the model takes "
+            f"{tuple(model.input_shape[1:])}"
+        )
+    labels = run.read_labels()
+    if loaded.label_names != labels:
+        differing = sorted(set(loaded.label_names) ^ set(labels))[:4]
+        raise InputError(
+            f"--dataset={loaded.name} has {loaded.num_classes} classes that are not the "
+            f"{len(labels)} of {run.labels_file}"
+            + (f"; only one of them has {', '.join(differing)}" if differing else " in this order")
+        )
+    return loaded
+
+
 def build_model(config: TrainConfig, dataset: DataSet) -> keras.Model:
     """Creates the model with new weights, seeded by `config.seed`.
 
@@ -36,7 +87,7 @@ def build_model(config: TrainConfig, dataset: DataSet) -> keras.Model:
     named model alone, whatever teachers are listed.
     """
     keras.utils.set_random_seed(config.seed)
-    common = {
+    common: dict[str, Any] = {
         "input_shape": dataset.image_shape,
         "num_classes": dataset.num_classes,
         "mean": dataset.mean,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from std_keras import losses
 from std_keras.data import Shard, Source, evaluation_batches
+from std_keras.errors import Interrupted
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,26 @@ class Evaluator:
         )
         self._names = tuple(heads.output)
         self._all = tf.function(self._sum_batches)
+        self._one = tf.function(self._sum_batch)
 
-    def run(self) -> dict[str, Accuracy]:
-        """Figures by head, `classification` first."""
-        sums = self._all(iter(self._data)).numpy().astype("float64")
+    def run(self, *, stop: Callable[[], bool] | None = None) -> dict[str, Accuracy]:
+        """Figures by head, `classification` first.
+
+        Args:
+            stop: asked between batches, if given; once true, the evaluation ends.
+
+        Raises:
+            Interrupted: because of `stop`.
+        """
+        if stop is None:
+            sums = self._all(iter(self._data)).numpy()
+        else:
+            sums = 0.0
+            for batch in self._data:
+                if stop():
+                    raise Interrupted("interrupted in the middle of an evaluation")
+                sums = sums + self._one(batch).numpy()
+        sums = np.asarray(sums, np.float64)
         count = sums[-1, 0]
         return {
             name: Accuracy(*(float(v) for v in row / count))
@@ -71,10 +89,13 @@ class Evaluator:
         sums = tf.zeros((len(self._names) + 1, 3), tf.float32)
         more = iterator.get_next_as_optional()  # type: ignore[attr-defined]
         while more.has_value():
-            per_replica = self._strategy.run(self._replica_sums, args=(more.get_value(),))
-            sums += self._strategy.reduce("SUM", per_replica, axis=None)
+            sums += self._sum_batch(more.get_value())
             more = iterator.get_next_as_optional()  # type: ignore[attr-defined]
         return sums
+
+    def _sum_batch(self, batch: Any) -> tf.Tensor:
+        per_replica = self._strategy.run(self._replica_sums, args=(batch,))
+        return self._strategy.reduce("SUM", per_replica, axis=None)
 
     def _replica_sums(self, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
         outputs = self._heads(tf.cast(batch["images"], tf.float32), training=False)

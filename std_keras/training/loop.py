@@ -76,7 +76,11 @@ def train(
     with strategy.scope():
         loop = _Loop(config=config, dataset=dataset, run=run, strategy=strategy, chief=chief)
         if chief and not run.exists():
-            run.write_start(config, dataset.label_names)
+            run.write_start(
+                config,
+                label_names=dataset.label_names,
+                architecture=loop.state.model.to_json(),
+            )
         try:
             return loop.run(stop)
         finally:

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from std_keras.training.gradients import gradients_or_zeros
 from std_keras.training.information import mutual_information
 from std_keras.training.state import TrainState
 
@@ -62,10 +63,8 @@ def create_epoch_step(
                 sum_over_replicas=sum_up,
             )
         count = len(student_variables)
-        gradients = tape.gradient(
-            objective,
-            [*student_variables, *state.critic_variables],
-            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        gradients = gradients_or_zeros(
+            tape, objective, [*student_variables, *state.critic_variables]
         )
         gradients = [g / replicas for g in sum_up(gradients)]
         assert state.log_averages is not None

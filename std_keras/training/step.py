@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from std_keras.teachers import Teacher
 from std_keras.training import optimizers
+from std_keras.training.gradients import gradients_or_zeros
 from std_keras.training.information import mutual_information
 from std_keras.training.objective import Objective
 from std_keras.training.state import TrainState
@@ -237,9 +238,7 @@ class Trainer:
             assert state.log_averages is not None
             state.log_averages.assign(log_averages)
             variables += state.critic_variables
-        gradients = tape.gradient(
-            objective, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
-        )
+        gradients = gradients_or_zeros(tape, objective, variables)
         shares = [tf.reduce_sum(value) / options.batch_size for value in figures.values()]
         parts = options.accumulation_steps * self.strategy.num_replicas_in_sync
         # The estimate is the same on every replica; the shares must sum to it.

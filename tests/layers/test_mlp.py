@@ -38,7 +38,10 @@ def test_round_trip(rng, reload):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"hidden": 0, "output": 1}, "hidden=0"), ({"hidden": 1, "output": 1, "gelu": "fast"}, "fast")],
+    [
+        ({"hidden": 0, "output": 1}, "hidden=0"),
+        ({"hidden": 1, "output": 1, "gelu": "fast"}, "fast"),
+    ],
 )
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):

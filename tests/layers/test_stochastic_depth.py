@@ -7,6 +7,7 @@ import textwrap
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from std_keras.layers import StochasticDepth
 
@@ -43,6 +44,16 @@ def test_state_is_a_variable_that_survives_saving(reload):
     second = np.array(model(x, training=True))
     np.testing.assert_array_equal(loaded(x, training=True), second)
     assert np.any(first != second)
+
+
+def test_state_is_in_tensorflow_checkpoints(tmp_path):
+    x = np.ones((64, 2), "float32")
+    layer = StochasticDepth(0.5, seed=5)
+    layer(x, training=True)
+    path = tf.train.Checkpoint(layer=layer).write(tmp_path / "checkpoint")
+    restored = StochasticDepth(0.5, seed=6)
+    tf.train.Checkpoint(layer=restored).read(path).assert_consumed()
+    np.testing.assert_array_equal(restored(x, training=True), layer(x, training=True))
 
 
 def test_no_state_without_a_rate():

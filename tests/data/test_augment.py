@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from std_keras.data.augment import Augmentation
+
+
+def reference(images, *, padding=0, corner=None, flip=None):
+    """Pad, cut, mirror, one image at a time."""
+    results = []
+    for i, image in enumerate(images):
+        height, width = image.shape[:2]
+        if corner is not None:
+            padded = np.pad(image, [(padding, padding), (padding, padding), (0, 0)])
+            top, left = corner[i]
+            image = padded[top : top + height, left : left + width]
+        if flip is not None and flip[i]:
+            image = np.fliplr(image)
+        results.append(image)
+    return np.stack(results)
+
+
+@pytest.mark.parametrize("padding, flip", [(0, True), (4, False), (4, True), (2, True)])
+def test_pixels_against_numpy(padding, flip):
+    images = np.random.default_rng(0).integers(0, 256, (64, 9, 7, 3), dtype=np.uint8)
+    augmentation = Augmentation(crop_padding=padding, horizontal_flip=flip)
+    parameters = augmentation.draw(batch_size=64, seed=1, step=5)
+    result = augmentation.apply(tf.constant(images), parameters)
+    assert result.dtype == tf.uint8
+    expected = reference(
+        images, padding=padding, **{name: value.numpy() for name, value in parameters.items()}
+    )
+    np.testing.assert_array_equal(result, expected)
+
+
+def test_nothing_switched_on_changes_nothing():
+    images = tf.zeros((2, 4, 4, 1), tf.uint8)
+    parameters = Augmentation().draw(batch_size=2, seed=0, step=0)
+    assert parameters == {}
+    assert Augmentation().apply(images, parameters) is images
+
+
+def test_draws_are_uniform_over_all_corners_and_both_directions():
+    augmentation = Augmentation(crop_padding=2, horizontal_flip=True)
+    drawn = augmentation.draw(batch_size=50_000, seed=0, step=0)
+    corners = drawn["corner"].numpy()
+    counts = np.bincount(corners[:, 0] * 5 + corners[:, 1], minlength=25)
+    chi_square = ((counts - 2000) ** 2 / 2000).sum()
+    assert len(counts) == 25 and chi_square < 52.6  # 24 degrees of freedom, p = 0.0006
+    assert drawn["flip"].numpy().mean() == pytest.approx(0.5, abs=0.01)
+    assert abs(np.corrcoef(drawn["flip"], corners[:, 0])[0, 1]) < 0.02
+
+
+def test_draws_depend_on_seed_and_step_alone():
+    augmentation = Augmentation(crop_padding=4, horizontal_flip=True)
+
+    def corners(seed, step):
+        return augmentation.draw(batch_size=32, seed=seed, step=step)["corner"].numpy().tolist()
+
+    first = corners(0, 0)
+    tf.random.set_seed(99)
+    assert corners(0, 0) == first
+    assert corners(0, 1) != first
+    assert corners(1, 0) != first
+    assert corners(1, 0) != corners(0, 1)
+
+
+def test_negative_padding_is_refused():
+    with pytest.raises(ValueError, match="-1"):
+        Augmentation(crop_padding=-1)

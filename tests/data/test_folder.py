@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from std_keras.data import load
+from std_keras.data.arrays import ArraySource
+from std_keras.data.files import FileSource
+from std_keras.errors import InputError
+
+
+def refusal(folder, **options) -> str:
+    """The one sentence with which `load` refuses."""
+    with pytest.raises(InputError) as caught:
+        load(f"folder:{folder}", **{"image_size": 16, **options})
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("cache_gb, kind", [(4.0, ArraySource), (0.0, FileSource)])
+def test_a_folder_becomes_a_data_set(image_folder, cache_gb, kind):
+    (image_folder / "train" / "ant" / "notes.txt").write_text("not an image")
+    (image_folder / "train" / ".hidden").mkdir()
+    data = load(f"folder:{image_folder}", image_size=16, cache_gb=cache_gb)
+    assert isinstance(data.train, kind) and isinstance(data.test, kind)
+    assert data.label_names == ("ant", "bee", "cow") and data.num_classes == 3
+    assert (data.train.size, data.test.size, data.image_shape) == (9, 6, (16, 16, 3))
+    images, labels = data.train.take()
+    assert images.shape == (9, 16, 16, 3) and labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert data.horizontal_flip and data.mean == (0.485, 0.456, 0.406) and data.skipped == ()
+
+
+def test_streamed_and_held_images_are_the_same(image_folder):
+    held = load(f"folder:{image_folder}", image_size=16)
+    streamed = load(f"folder:{image_folder}", image_size=16, cache_gb=0)
+    for left, right in zip(held.train.take(), streamed.train.take(), strict=True):
+        np.testing.assert_array_equal(left, right)
+    orders = [
+        next(source.shuffled(seed=1, batch_size=9).as_numpy_iterator()).tolist()
+        for source in (held.train, streamed.train)
+    ]
+    assert orders[0] == orders[1]
+
+
+def test_images_and_labels_match_their_files(image_folder):
+    for i, name in enumerate(("ant", "bee", "cow")):
+        for path in (image_folder / "val" / name).iterdir():
+            path.unlink()
+        Image.new("RGB", (20, 20), (40 * i, 0, 0)).save(image_folder / "val" / name / "x.BMP")
+    images, labels = load(f"folder:{image_folder}", image_size=16).test.take()
+    assert labels.tolist() == [0, 1, 2]
+    assert images[:, 3, 3, 0].tolist() == [0, 40, 80]
+
+
+def test_a_validation_part_comes_from_train(image_folder):
+    data = load(f"folder:{image_folder}", image_size=16, validation_fraction=0.34, cache_gb=0)
+    assert (data.train.size, data.validation.size, data.test.size) == (6, 3, 6)
+
+
+def damage(image_folder) -> list[str]:
+    """One empty, one cut off, one that is no image; the readable ones stay 7 and 5."""
+    whole = (image_folder / "train" / "ant" / "0.JPG").read_bytes()
+    cut, empty = image_folder / "train" / "bee" / "0.JPG", image_folder / "train" / "cow" / "1.png"
+    cut.write_bytes(whole[:-40])
+    empty.write_bytes(b"")
+    foreign = image_folder / "val" / "ant" / "0.JPG"
+    foreign.write_text("<html>404</html>")
+    return [str(cut), str(empty), str(foreign)]
+
+
+@pytest.mark.parametrize("cache_gb", [4.0, 0.0])
+def test_unreadable_images_are_refused_by_name(image_folder, cache_gb):
+    names = damage(image_folder)
+    message = refusal(image_folder, cache_gb=cache_gb)
+    assert "3 of 15 images cannot be decoded" in message and "--corrupt_images=skip" in message
+    assert all(name in message for name in names)
+
+
+@pytest.mark.parametrize("cache_gb", [4.0, 0.0])
+def test_unreadable_images_are_skipped_and_reported(image_folder, cache_gb):
+    names = damage(image_folder)
+    data = load(f"folder:{image_folder}", image_size=16, cache_gb=cache_gb, corrupt_images="skip")
+    assert data.skipped == tuple(names)
+    assert (data.train.size, data.test.size) == (7, 5)
+    assert data.train.take()[1].tolist() == [0, 0, 0, 1, 1, 2, 2]
+    assert data.test.take()[1].tolist() == [0, 1, 1, 2, 2]
+
+
+def test_long_lists_of_unreadable_images_are_cut(image_folder):
+    for path in image_folder.glob("train/*/*"):
+        path.write_bytes(b"")
+    assert "9 of 15 images cannot be decoded" in refusal(image_folder)
+    assert "and 6 more" in refusal(image_folder)
+    assert "none of the images under train/" in refusal(image_folder, corrupt_images="skip")
+
+
+def test_a_thorough_check_finds_what_the_quick_one_cannot(image_folder):
+    path = image_folder / "train" / "ant" / "0.JPG"
+    contents = bytearray(path.read_bytes())
+    contents[2:200] = bytes(198)  # begins and ends like a JPEG
+    path.write_bytes(contents)
+    source = load(f"folder:{image_folder}", image_size=16, cache_gb=0).train
+    assert source.find_corrupt() == []
+    assert source.find_corrupt(thorough=True) == [str(path)]
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        source.take()
+
+
+def test_missing_size():
+    assert "--image_size is needed for folder:" in refusal("anywhere", image_size=None)
+
+
+@pytest.mark.parametrize("missing", ["", "train", "val"])
+def test_missing_directories_are_named(image_folder, missing):
+    shutil.rmtree(image_folder / missing)
+    assert f"no directory {image_folder / missing}" in refusal(image_folder)
+
+
+def test_no_class_folders(image_folder):
+    shutil.rmtree(image_folder / "train")
+    (image_folder / "train").mkdir()
+    (image_folder / "train" / "loose.png").write_bytes(b"")
+    assert f"{image_folder / 'train'} has no class folders" in refusal(image_folder)
+
+
+def test_a_class_without_images(image_folder):
+    shutil.rmtree(image_folder / "val" / "bee")
+    (image_folder / "val" / "bee").mkdir()
+    assert f"{image_folder / 'val' / 'bee'} has no images" in refusal(image_folder)
+
+
+def test_differing_classes_are_named(image_folder):
+    (image_folder / "val" / "bee").rename(image_folder / "val" / "dog")
+    message = refusal(image_folder)
+    assert "only train/ has bee" in message and "only val/ has dog" in message
