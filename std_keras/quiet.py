@@ -7,10 +7,13 @@ read, so an environment variable alone does not silence them.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
+
+from absl import logging as absl_logging
 
 
 @contextlib.contextmanager
@@ -48,7 +51,5 @@ def load_tensorflow() -> None:
         # The devices are listed here because the first listing is noisy too. Nothing is
         # initialised by it, so logical devices can still be configured.
         tf.config.list_physical_devices()
-    import logging
-
     tf.get_logger().setLevel(logging.ERROR)
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    absl_logging.set_verbosity(absl_logging.ERROR)

@@ -20,11 +20,12 @@ def images(rng) -> np.ndarray:
     return rng.integers(0, 256, size=(4, 16, 16, 3), dtype=np.uint8)
 
 
-@pytest.fixture
-def randomize(rng) -> Callable[[keras.Model], keras.Model]:
+@pytest.fixture(scope="session")
+def randomize() -> Callable[[keras.Model], keras.Model]:
     """Gives every weight a random value of a sensible size (heads and norms start constant)."""
 
     def set_weights(model: keras.Model) -> keras.Model:
+        rng = np.random.default_rng(13)
         for weight in model.weights:
             if "seed" in weight.path:
                 continue
@@ -39,7 +40,7 @@ def randomize(rng) -> Callable[[keras.Model], keras.Model]:
     return set_weights
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small_options() -> dict[str, Any]:
     """A Mixer of four blocks on 16 px: 16 patches (P), 12 channels (N), 5 classes."""
     return {
@@ -51,7 +52,7 @@ def small_options() -> dict[str, Any]:
     }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small_student(small_options, randomize) -> Callable[..., keras.Model]:
     """Builds a small student with random weights."""
 
@@ -62,13 +63,14 @@ def small_student(small_options, randomize) -> Callable[..., keras.Model]:
     return create
 
 
-@pytest.fixture
-def reload(tmp_path) -> Callable[[keras.Model], keras.Model]:
+@pytest.fixture(scope="session")
+def reload(tmp_path_factory) -> Callable[[keras.Model], keras.Model]:
     """Saves a model as .keras and loads it again."""
 
     def save_and_load(model: keras.Model) -> keras.Model:
-        model.save(tmp_path / "model.keras")
-        return keras.models.load_model(tmp_path / "model.keras")
+        path = tmp_path_factory.mktemp("saved") / "model.keras"
+        model.save(path)
+        return keras.models.load_model(path)
 
     return save_and_load
 

@@ -1,0 +1,107 @@
+"""Converts a model to a TFLite file for a phone: one image at a time, builtin operators only."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from std_keras import quiet
+from std_keras.exporting.flatbuffer import check_builtin_ops, not_builtin
+from std_keras.exporting.inference import ServingModule
+from std_keras.exporting.saved_model import save_silently
+
+QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
+INPUT_TYPES = ("uint8", "float32")
+
+# The converter names an operator that it cannot translate as 'tf.Lgamma'.
+_UNTRANSLATED = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")
+
+
+def convert(
+    model: keras.Model,
+    *,
+    quantization: str,
+    input_type: str = "uint8",
+    representative_images: np.ndarray | None = None,
+) -> bytes:
+    """Converts to the content of a TFLite file.
+
+    The file has the signature `serving_default`: input `images` (1, H, W, C), pixels 0..255 of
+    `input_type`, normalised inside; output `logits`, float32 (1, num_classes). All shapes are
+    static.
+
+    Args:
+        model: as `inference_model` returns it.
+        quantization: "float32"; "float16" (weights stored in half precision); "dynamic" (weights
+            int8 per output channel, activations quantised on the fly before each matmul); "int8"
+            (post-training: weights per channel and activations with ranges that were measured on
+            representative images; operators without an int8 kernel stay in float32).
+        input_type: "uint8" or "float32".
+        representative_images: (n, H, W, C) uint8, for "int8" alone: 100 to 200 training images.
+
+    Raises:
+        InputError: the model uses an operator that is not a builtin one of TFLite.
+        ValueError: an argument has no such value, or "int8" lacks images.
+    """
+    if quantization not in QUANTIZATIONS:
+        raise ValueError(f"quantization={quantization!r} is not one of {', '.join(QUANTIZATIONS)}")
+    if input_type not in INPUT_TYPES:
+        raise ValueError(f"input_type={input_type!r} is not one of {', '.join(INPUT_TYPES)}")
+    if (quantization == "int8") != (representative_images is not None):
+        raise ValueError("representative_images go with quantization='int8' and no other")
+
+    module = ServingModule(model, batch_size=1, input_type=input_type)
+    # By way of a SavedModel: it freezes the variables (a bare concrete function would convert to a
+    # file that returns NaN) and keeps the names of inputs and outputs.
+    with tempfile.TemporaryDirectory(prefix="std_keras_") as folder:
+        path = Path(folder) / "saved_model"
+        save_silently(module, path)
+        converter = tf.lite.TFLiteConverter.from_saved_model(
+            str(path), signature_keys=["serving_default"]
+        )
+        _set_quantization(converter, quantization, input_type, representative_images)
+        content = _convert_silently(converter, model_name=model.name)
+    check_builtin_ops(content, model_name=model.name)
+    return content
+
+
+def _set_quantization(
+    converter: tf.lite.TFLiteConverter,
+    quantization: str,
+    input_type: str,
+    representative_images: np.ndarray | None,
+) -> None:
+    builtins = tf.lite.OpsSet.TFLITE_BUILTINS
+    converter.target_spec.supported_ops = [builtins]
+    if quantization != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if quantization == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if representative_images is not None:
+        images = representative_images.astype(input_type)
+
+        def representative_dataset() -> Iterator[dict[str, np.ndarray]]:
+            for image in images:
+                yield {"images": image[np.newaxis]}
+
+        converter.representative_dataset = representative_dataset
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8, builtins]
+
+
+def _convert_silently(converter: tf.lite.TFLiteConverter, *, model_name: str) -> bytes:
+    failure: Exception | None = None
+    with quiet.muted_stderr():
+        try:
+            return bytes(converter.convert())
+        except Exception as error:  # Looked at outside, where its noise stays muted.
+            failure = error
+    names = sorted(set(_UNTRANSLATED.findall(str(failure))))
+    if names:
+        raise not_builtin(model_name, names) from failure
+    raise failure
