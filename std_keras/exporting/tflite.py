@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from std_keras.exporting.saved_model import save_silently
 QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
 INPUT_TYPES = ("uint8", "float32")
 
-# The converter names an operator that it cannot translate as 'tf.Lgamma'.
+# The converter names an operator that it cannot translate as 'tf.ResizeBicubic'.
 _UNTRANSLATED = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")
 
 
@@ -96,7 +97,9 @@ def _set_quantization(
 
 def _convert_silently(converter: tf.lite.TFLiteConverter, *, model_name: str) -> bytes:
     failure: Exception | None = None
-    with quiet.muted_stderr():
+    with quiet.muted_stderr(), warnings.catch_warnings():
+        # The converter's own calibration still runs on tf.lite.Interpreter.
+        warnings.filterwarnings("ignore", message=r"\s*Warning: tf.lite.Interpreter is deprecated")
         try:
             return bytes(converter.convert())
         except Exception as error:  # Looked at outside, where its noise stays muted.

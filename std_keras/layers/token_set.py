@@ -144,6 +144,13 @@ class TokenSet(keras.layers.Layer):
             updated["channel"] = ops.squeeze(token, 2)
         return updated
 
+    def compute_output_shape(
+        self, features_shape: tuple[int | None, ...], tokens_shape: Any = None
+    ) -> dict[str, tuple[int | None, ...]]:
+        batch, patches, channels = features_shape
+        shapes = {"spatial": (batch, channels), "channel": (batch, patches)}
+        return {name: shapes[name] for name in self.token_names}
+
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "teacher": self.teacher,

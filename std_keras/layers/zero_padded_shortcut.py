@@ -27,8 +27,9 @@ class ZeroPaddedShortcut(keras.layers.Layer):
         self.stride = stride
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        if self.channels < input_shape[-1]:
-            raise ValueError(f"channels={self.channels} is fewer than the input's {input_shape}")
+        channels = input_shape[-1]
+        if channels is None or self.channels < channels:
+            raise ValueError(f"channels={self.channels} is fewer than the input's {channels}")
 
     def call(self, inputs: Any) -> Any:
         extra = self.channels - inputs.shape[-1]

@@ -163,7 +163,7 @@ def _token_set_outputs(
     """What the head of each token set reads: [T_S, T_C], (B, N + P), or the one token there is."""
     outputs = {}
     for teacher in range(len(plan.teacher_sites)):
-        tokens = None
+        tokens: dict[str, Any] | None = None
         for site in plan.sites_of(teacher):
             enter = tokens if plan.propagate_tokens else None
             token_set = TokenSet(
@@ -175,10 +175,8 @@ def _token_set_outputs(
                 gelu=gelu,
                 layer_norm_epsilon=layer_norm_epsilon,
             )
-            if enter is None:
-                tokens = token_set(features[site])
-            else:
-                tokens = token_set(features[site], tokens=enter)
+            given = {} if enter is None else {"tokens": enter}
+            tokens = dict(token_set(features[site], **given))
             if plan.propagate_tokens and site != "last":
                 continue
             parts = [tokens[kind] for kind in token_set.token_names]
@@ -216,11 +214,11 @@ def _site_features(
 def _patch_features(backbone: keras.Model, layer: str, site: str) -> Any:
     if not _has_layer(backbone, layer):
         raise ValueError(f"site {site!r}: model {backbone.name!r} has no layer called {layer!r}")
-    features = backbone.get_layer(layer).output
-    shape = getattr(features, "shape", ())
+    features: Any = backbone.get_layer(layer).output
+    shape: tuple[Any, ...] = tuple(getattr(features, "shape", ()))
     if len(shape) not in (3, 4) or None in shape[1:]:
         raise ValueError(
-            f"site {site!r}: layer {layer!r} gives {tuple(shape)}, not (B, P, N) or (B, H, W, N) "
+            f"site {site!r}: layer {layer!r} gives {shape}, not (B, P, N) or (B, H, W, N) "
             "of fixed size"
         )
     if len(shape) == 4:
@@ -231,7 +229,7 @@ def _patch_features(backbone: keras.Model, layer: str, site: str) -> Any:
 
 def _class_logits(backbone: keras.Model, num_classes: int) -> Any:
     """The backbone's output, from a layer called "classification"."""
-    output = getattr(backbone, "output", None)
+    output: Any = getattr(backbone, "output", None)
     if not keras.backend.is_keras_tensor(output):
         raise ValueError(
             f"model {backbone.name!r} must be a functional Keras model with one output"

@@ -18,6 +18,7 @@ import tensorflow as tf
 from std_keras import mine, models, progress, teachers
 from std_keras.config import TrainConfig, differing_flags, resolve
 from std_keras.data import Augmentation, DataSet, Shard, training_batches
+from std_keras.data.files import FileSource
 from std_keras.errors import InputError, Interrupted, NonFiniteError
 from std_keras.rundir import RunDirectory, replace_atomically
 from std_keras.teachers import Teacher
@@ -191,7 +192,11 @@ class _Loop:
                 self._profile(first)
                 began = time.monotonic()
                 steps = self.cadence.next_stop(self.step) - self.step
-                result = self.trainer.call(iterator, first_step=self.step, steps=steps)
+                try:
+                    result = self.trainer.call(iterator, first_step=self.step, steps=steps)
+                except tf.errors.OpError as error:
+                    _refuse_damaged_data(self.dataset, error)
+                    raise
                 elapsed = time.monotonic() - began
                 self.train_seconds += elapsed
                 self.step += result.steps
@@ -486,6 +491,22 @@ def _add_critics(state: TrainState, config: TrainConfig) -> None:
         assert config.mine_learning_rate is not None
         state.critic_optimizer = keras.optimizers.Adam(config.mine_learning_rate)
         state.critic_optimizer.build(state.critic_variables)
+
+
+def _refuse_damaged_data(dataset: DataSet, error: tf.errors.OpError) -> None:
+    """Raises InputError if a streamed image or record turned out to be unreadable."""
+    if isinstance(dataset.train, FileSource):
+        bad = dataset.train.find_corrupt(thorough=True)
+        if bad:
+            raise InputError(
+                f"--dataset={dataset.name}: {len(bad)} image(s) cannot be decoded, {bad[0]} among "
+                "them; remove them, or use --corrupt_images=skip with a larger --cache_gb"
+            ) from error
+    if isinstance(error, tf.errors.DataLossError):
+        raise InputError(
+            f"--dataset={dataset.name}: its prepared files are damaged: "
+            f"{str(error).splitlines()[0]}; prepare the data set again"
+        ) from error
 
 
 def _objective(config: TrainConfig, state: TrainState) -> Objective:

@@ -21,7 +21,12 @@ def learning_rate_schedule(
 
 def decays(variable: keras.Variable) -> bool:
     """Whether weight decay applies: to matrices and kernels, not to biases, norms and tokens."""
-    return len(variable.shape) > 1 and not variable.name.endswith("_token")
+    return len(variable.shape) > 1 and not is_token(variable)
+
+
+def is_token(variable: keras.Variable) -> bool:
+    """Whether this is a learned token: of a token set, or DeiT's among the patches."""
+    return variable.name.split("_")[-1] == "token"
 
 
 def create_optimizer(

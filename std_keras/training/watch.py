@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from std_keras.config import TrainConfig
 from std_keras.rundir import RunDirectory, write_atomically
+from std_keras.training.optimizers import is_token
 
 Split = Literal["train", "eval"]
 
@@ -75,7 +76,7 @@ class Watch:
             return
         with self._writers["train"].as_default(step=step):
             for variable in model.trainable_variables:
-                if variable.name.endswith("_token"):
+                if is_token(variable):
                     tf.summary.histogram(variable.path, variable.numpy())
 
     def start_profile(self) -> None:

@@ -45,6 +45,8 @@ def without_values():
     """Variables get a shape but no values, so that the largest models cost neither time nor RAM."""
     with keras.StatelessScope(initialize_variables=False):
         yield
+    # Keras would catch up on the values with the next variable that is created.
+    keras.utils.clear_session()
 
 
 def dense(inputs: int, outputs: int) -> int:

@@ -1,0 +1,149 @@
+"""What `report.json` says, the table on the screen, and which files are refused."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from std_keras.exporting.flatbuffer import count_ops
+from std_keras.exporting.verify import largest_difference, top1
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """The figures of one exported file.
+
+    Attributes:
+        file: its name in the output directory.
+        bytes: its size.
+        ops: operators by name, most frequent first.
+        num_ops: all of them.
+        input_type: "uint8" or "float32".
+        top1: fraction of the examples that it classifies rightly.
+        accuracy_drop: top-1 of the Keras model on the same examples, less that of the file.
+        max_logit_difference: to the Keras model, over all examples and classes; None if the file
+            returned something that is not finite.
+        latency_ms: median of single inferences on one thread, after a warm-up.
+        refused: why the file is not fit for use, or None.
+    """
+
+    file: str
+    bytes: int
+    ops: dict[str, int]
+    num_ops: int
+    input_type: str
+    top1: float
+    accuracy_drop: float
+    max_logit_difference: float | None
+    latency_ms: float
+    refused: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The figures by name."""
+        return asdict(self)
+
+
+def judge(
+    name: str,
+    content: bytes,
+    *,
+    logits: np.ndarray,
+    latency_ms: float,
+    input_type: str,
+    reference: np.ndarray,
+    labels: np.ndarray,
+    max_accuracy_drop: float | None = None,
+) -> FileReport:
+    """Compares what a file returned with what the Keras model returned.
+
+    Args:
+        name: the file's name, NAME.tflite; a refused one is called NAME.rejected.tflite.
+        content: the file.
+        logits: of the file, (n, num_classes).
+        latency_ms: see `FileReport`.
+        input_type: likewise.
+        reference: logits of the Keras model, of the same images.
+        labels: (n,).
+        max_accuracy_drop: the largest drop of top-1, as a fraction, that is accepted; None for any.
+    """
+    difference = largest_difference(logits, reference)
+    accuracy = top1(logits, labels)
+    drop = top1(reference, labels) - accuracy
+    refused = None
+    if difference is None:
+        refused = "it returns values that are not finite"
+    # Fractions of whole examples: a difference of rounding must not refuse a file.
+    elif max_accuracy_drop is not None and drop > max_accuracy_drop + 1e-9:
+        refused = (
+            f"its top-1 is {drop:.4f} below the Keras model's, more than "
+            f"--max_accuracy_drop={max_accuracy_drop:g}"
+        )
+    ops = count_ops(content)
+    return FileReport(
+        file=name if refused is None else f"{name.removesuffix('.tflite')}.rejected.tflite",
+        bytes=len(content),
+        ops=ops,
+        num_ops=sum(ops.values()),
+        input_type=input_type,
+        top1=accuracy,
+        accuracy_drop=drop,
+        max_logit_difference=difference,
+        latency_ms=latency_ms,
+        refused=refused,
+    )
+
+
+def machine() -> dict[str, Any]:
+    """What the latencies were measured on."""
+    return {
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "threads": 1,
+        "runtime": f"ai-edge-litert {version('ai-edge-litert')}",
+    }
+
+
+def table(rows: Mapping[str, FileReport], *, keras_top1: float, examples: int, cpu: str) -> str:
+    """A table for a terminal, one line per quantization, and what it was measured on."""
+    header = ("file", "bytes", "ops", "top-1", "drop", "max logit diff.", "ms")
+    lines = [("Keras model", "", "", f"{keras_top1:.4f}", "", "", "")]
+    for row in rows.values():
+        difference = row.max_logit_difference
+        lines.append(
+            (
+                row.file,
+                f"{row.bytes:,}",
+                str(row.num_ops),
+                f"{row.top1:.4f}",
+                f"{row.accuracy_drop:+.4f}",
+                "not finite" if difference is None else f"{difference:.2e}",
+                f"{row.latency_ms:.3f}",
+            )
+        )
+    widths = [max(len(line[i]) for line in (header, *lines)) for i in range(len(header))]
+    text = [
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in (header, *lines)
+    ]
+    text.append(f"{examples} test images; ms: median of single inferences, 1 thread, {cpu}")
+    return "\n".join(text)
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass  # Not Linux.
+    return platform.processor() or platform.machine()

@@ -1,0 +1,78 @@
+"""The Python code in the documentation runs as it stands."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# A heading and, up to the next heading of the same level, the blocks below it.
+_BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def python_blocks(text: str) -> list[str]:
+    return _BLOCK.findall(text)
+
+
+def section(text: str, heading: str) -> str:
+    """The part of a Markdown text under a second-level heading."""
+    _, found, rest = text.partition(f"\n## {heading}\n")
+    assert found, f"there is no heading {heading!r}"
+    return rest.partition("\n## ")[0]
+
+
+def execute(blocks: list[str], *, root: Path, folder: Path) -> str:
+    """Runs the blocks as one program in a process of its own, as a reader would."""
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(blocks)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(root), "TF_CPP_MIN_LOG_LEVEL": "2"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def own_backbone(root, tmp_path_factory):
+    """What docs/own_backbone.md prints, and the folder it ran in."""
+    folder = tmp_path_factory.mktemp("own_backbone")
+    text = (root / "docs" / "own_backbone.md").read_text(encoding="utf-8")
+    blocks = python_blocks(text)
+    assert len(blocks) == 5
+    return execute(blocks, root=root, folder=folder).splitlines(), folder
+
+
+def test_own_backbone_prints_what_it_says(root, own_backbone):
+    printed, _ = own_backbone
+    text = (root / "docs" / "own_backbone.md").read_text(encoding="utf-8")
+    assert f"print(models.head_names(student))\n# {printed[0]}\n" in text
+    assert float(printed[1]) > 0
+    assert "distillation_0_intermediate" in printed[2]
+    assert "distillation_0_last" in printed[2]
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "student.keras",
+        "student_dynamic.tflite",
+        "runs/tiny_teacher/model.keras",
+        "runs/tiny_student/result.json",
+    ],
+)
+def test_own_backbone_leaves_its_files(own_backbone, file):
+    assert (own_backbone[1] / file).stat().st_size > 0
+
+
+def test_readme_python_api(root, tmp_path):
+    blocks = python_blocks(section((root / "README.md").read_text(encoding="utf-8"), "Python"))
+    assert blocks
+    execute(blocks, root=root, folder=tmp_path)

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from std_keras.exporting import inference_model, write_saved_model
+from std_keras.exporting import saved_model as module
+
+READER = """
+import json, sys
+import numpy as np
+import tensorflow as tf
+images = np.load("images.npy")
+serve = tf.saved_model.load("saved_model").signatures["serving_default"]
+_, inputs = serve.structured_input_signature
+out = {"inputs": {k: [v.dtype.name, v.shape.as_list()] for k, v in inputs.items()}}
+for n in (1, 5):
+    got = serve(images=tf.constant(images[:n]))
+    out[str(n)] = {k: v.numpy().tolist() for k, v in got.items()}
+    out["dtypes"] = {k: v.dtype.name for k, v in got.items()}
+out["foreign"] = [m for m in sys.modules if m.split(".")[0] == "std_keras"]
+print(json.dumps(out))
+"""
+
+
+def test_tensorflow_alone_serves_it(student, images, tmp_path):
+    model = inference_model(student, head="average")
+    write_saved_model(model, tmp_path / "saved_model")
+    np.save(tmp_path / "images.npy", images)
+    done = subprocess.run(  # -I: neither PYTHONPATH nor the working directory offers std_keras.
+        [sys.executable, "-I", "-c", READER], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    out = json.loads(done.stdout.splitlines()[-1])
+    assert out["inputs"] == {"images": ["uint8", [None, 8, 8, 1]]}
+    assert out["dtypes"] == {"logits": "float32", "probabilities": "float32"}
+    assert out["foreign"] == []
+    expected = np.asarray(model(images.astype(np.float32)))
+    for n in (1, 5):
+        np.testing.assert_allclose(out[str(n)]["logits"], expected[:n], atol=1e-5)
+        e = np.exp(expected[:n] - expected[:n].max(axis=1, keepdims=True))
+        probabilities = e / e.sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(out[str(n)]["probabilities"], probabilities, atol=1e-6)
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+def test_no_class_of_keras_is_written(student, tmp_path):
+    write_saved_model(inference_model(student, head="average"), tmp_path / "saved_model")
+    assert not (tmp_path / "saved_model" / "keras_metadata.pb").exists()
+    assert b"std_keras" not in (tmp_path / "saved_model" / "saved_model.pb").read_bytes()
+
+
+def test_a_failed_write_leaves_the_former_one(student, images, tmp_path, monkeypatch):
+    path = tmp_path / "saved_model"
+    write_saved_model(inference_model(student, head="average"), path)
+    before = module.run_saved_model(path, images)
+
+    def fail(self, folder, signatures):
+        (tmp_path / ".saved_model.part").mkdir()
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    monkeypatch.setattr(tf.saved_model, "save", fail)
+    with pytest.raises(tf.errors.ResourceExhaustedError):
+        write_saved_model(inference_model(student, head="classification"), path)
+    assert [p.name for p in tmp_path.iterdir()] == ["saved_model"]
+    np.testing.assert_array_equal(module.run_saved_model(path, images), before)
+
+
+def test_it_replaces_the_former_one(student, images, tmp_path):
+    path = tmp_path / "saved_model"
+    for head in ("average", "classification"):
+        model = inference_model(student, head=head)
+        write_saved_model(model, path)
+        got = module.run_saved_model(path, images, batch_size=7)
+        np.testing.assert_allclose(got, model(images.astype(np.float32)), atol=1e-5)
+    assert [p.name for p in tmp_path.iterdir()] == ["saved_model"]

@@ -1,0 +1,153 @@
+"""The interpreter is used bare here, so that nothing of the package judges itself."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
+
+from std_keras.errors import InputError
+from std_keras.exporting import convert, count_ops, inference_model
+
+
+def run(content: bytes, images: np.ndarray) -> np.ndarray:
+    """Logits by the file's named signature."""
+    serve = Interpreter(model_content=content).get_signature_runner("serving_default")
+    return np.concatenate([serve(images=image[None])["logits"] for image in images])
+
+
+def arguments(quantization: str, images: np.ndarray) -> dict:
+    extra = {"representative_images": images} if quantization == "int8" else {}
+    return {"quantization": quantization, **extra}
+
+
+@pytest.fixture(scope="module")
+def average(student):
+    return inference_model(student, head="average")
+
+
+@pytest.fixture(scope="module")
+def files(average, images) -> dict[str, bytes]:
+    return {
+        q: convert(average, **arguments(q, images))
+        for q in ("float32", "float16", "dynamic", "int8")
+    }
+
+
+# Relative to the largest logit: half precision keeps 11 bits; int8 weights and activations 8 each,
+# through four mixing MLPs and the token MLPs.
+@pytest.mark.parametrize(
+    ("quantization", "tolerance"),
+    [("float32", 1e-5), ("float16", 2e-3), ("dynamic", 0.05), ("int8", 0.15)],
+)
+def test_a_file_equals_the_keras_model(files, average, images, quantization, tolerance):
+    expected = np.asarray(average(images.astype(np.float32)))
+    got = run(files[quantization], images)
+    difference = np.abs(got - expected).max() / np.abs(expected).max()
+    assert difference < tolerance
+    assert expected.std(axis=0).min() > 1e-3  # The images are told apart at all.
+    if quantization != "float32":
+        assert difference > 1e-6  # It was quantised.
+
+
+def test_a_convolutional_model_converts(resnet, images):
+    expected = np.asarray(resnet(images.astype(np.float32)))
+    content = convert(inference_model(resnet, head="classification"), quantization="float32")
+    np.testing.assert_allclose(run(content, images), expected, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("head", ["confidence", "distillation", "distillation_0_intermediate"])
+def test_other_heads_convert(student, images, head):
+    model = inference_model(student, head=head)
+    content = convert(model, quantization="float32")
+    np.testing.assert_allclose(run(content, images), model(images.astype(np.float32)), atol=1e-4)
+
+
+def test_float_input_takes_the_same_pixels(average, files, images):
+    content = convert(average, quantization="float32", input_type="float32")
+    details = Interpreter(model_content=content).get_input_details()[0]
+    assert details["dtype"] is np.float32
+    got = run(content, images.astype(np.float32))
+    np.testing.assert_allclose(got, run(files["float32"], images), atol=1e-5)
+    assert "CAST" in count_ops(files["float32"]) and "CAST" not in count_ops(content)
+
+
+def test_names_shapes_and_types(files):
+    for content in files.values():
+        interpreter = Interpreter(model_content=content)
+        assert interpreter.get_signature_list() == {
+            "serving_default": {"inputs": ["images"], "outputs": ["logits"]}
+        }
+        (image,), (logits,) = interpreter.get_input_details(), interpreter.get_output_details()
+        assert image["dtype"] is np.uint8 and logits["dtype"] is np.float32
+        assert list(image["shape_signature"]) == [1, 8, 8, 1]
+        assert list(logits["shape_signature"]) == [1, 10]
+
+
+def test_only_static_shapes(files):
+    for content in files.values():
+        graph = schema.Model.GetRootAs(content, 0).Subgraphs(0)
+        tensors = [graph.Tensors(i) for i in range(graph.TensorsLength())]
+        assert len(tensors) > 50
+        assert not [t.Name() for t in tensors if not t.ShapeSignatureIsNone()]
+
+
+def test_ops_are_builtin_and_as_many_as_the_architecture_says(files):
+    ops = count_ops(files["float32"])
+    # Two MLPs per block and two per token set, all with an exact GELU that stays one operator.
+    assert ops["GELU"] == 2 * 2 + 2 * 2
+    # Two dense layers in each of them, and three heads.
+    assert ops["FULLY_CONNECTED"] == 2 * 8 + 3
+    # To token mixing and back in each block; into the spatial MLP of each token set.
+    assert ops["TRANSPOSE"] <= 2 * 2 + 2 * 2
+    assert "CUSTOM" not in str(ops)
+    names = Interpreter(model_content=files["float32"])._get_ops_details()
+    assert sum(ops.values()) == sum(op["op_name"] != "DELEGATE" for op in names)
+
+
+def test_an_unused_token_set_is_not_in_the_file(student, files):
+    alone = convert(inference_model(student, head="classification"), quantization="float32")
+    assert len(alone) < 0.7 * len(files["float32"])
+    assert count_ops(alone)["GELU"] == 2 * 2
+    assert count_ops(alone)["FULLY_CONNECTED"] == 2 * 4 + 1
+
+
+def test_quantised_files_are_smaller_by_what_their_weights_save(average, files):
+    parameters = average.count_params()
+    # The converter leaves kernels below 1024 elements as they are.
+    large = sum(w.numpy().size for w in average.weights if w.numpy().size >= 1024)
+    saved = {q: len(files["float32"]) - len(content) for q, content in files.items()}
+    # Less than 2 and 3 bytes a weight: operators that expand halves, and scales, take some back.
+    assert 1.5 * parameters < saved["float16"] < 2 * parameters
+    assert 2.5 * large < saved["dynamic"] < 3 * large
+    assert 0 < saved["int8"] < 3 * parameters
+
+
+def test_an_operator_that_tflite_lacks_is_named():
+    image = keras.Input((8, 8, 1), name="image")
+    x = keras.layers.Lambda(_bicubic, output_shape=(4, 4, 1))(image)
+    x = keras.layers.Flatten()(x)
+    model = keras.Model(image, keras.layers.Dense(10)(x), name="odd")
+    with pytest.raises(InputError, match="model odd .*ResizeBicubic.*not a builtin"):
+        convert(model, quantization="float32")
+
+
+def _bicubic(x):
+    import tensorflow as tf
+
+    return tf.image.resize(x, (4, 4), "bicubic")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"quantization": "int4"}, "quantization='int4'"),
+        ({"quantization": "float32", "input_type": "int8"}, "input_type='int8'"),
+        ({"quantization": "int8"}, "representative_images"),
+    ],
+)
+def test_bad_arguments(average, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        convert(average, **arguments)

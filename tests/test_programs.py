@@ -1,0 +1,292 @@
+"""The programs as a user meets them: from the command line, good and bad."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+TINY = (
+    "--dataset=digits",
+    "--model=mixer_s16",
+    "--patch_size=4",
+    "--width=16",
+    "--depth=2",
+    "--epochs=2",
+    "--batch_size=64",
+    "--max_train_examples=320",
+    "--max_test_examples=100",
+)
+
+
+@pytest.fixture(scope="module")
+def teacher(run_program, tmp_path_factory):
+    """A run directory of a tiny teacher, trained by the program."""
+    path = tmp_path_factory.mktemp("runs") / "teacher"
+    done = run_program("train", *TINY, f"--model_dir={path}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    return path
+
+
+def one_line_error(done, code=2):
+    """Asserts exit code and form, and returns the sentence."""
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    line = done.stderr.strip().splitlines()[-1]
+    assert line.startswith("error: ")
+    return line
+
+
+def test_start_up_is_silent_but_for_our_own_lines(run_program, teacher):
+    done = run_program("train", *TINY, f"--model_dir={teacher}")  # Finished: nothing to do.
+    assert done.returncode == 0
+    lines = done.stderr.splitlines()
+    assert len(lines) == 2, done.stderr
+    assert "strategy one_device" in lines[0]
+    assert "finished run" in lines[1]
+
+
+@pytest.mark.parametrize("program", ["train", "evaluate"])
+def test_help_exits_0_and_imports_no_tensorflow(program, root):
+    script = (
+        "import sys; sys.argv = ['x', '--help'];"
+        f"from std_keras import {program} as p; from std_keras.cli import program;"
+        "code = program.run(p.main); assert 'tensorflow' not in sys.modules; sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "--model_dir" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--model=mixer_s17",), ("--model=mixer_s17", "mixer_s16")),
+        (("--dataset=cifar101", "--data_dir=/nowhere"), ("cifar101",)),
+        (("--dataset=cifar100", "--data_dir=/nowhere"), ("cifar100", "/nowhere", "tfds.load")),
+        (("--dataset=folder:/nowhere", "--image_size=32"), ("/nowhere",)),
+        (("--patch_size=3",), ("patch_size", "3", "8")),
+        (("--learning_rate=-1",), ("--learning_rate=-1",)),
+        (("--batch_size=100000",), ("--batch_size=100000",)),
+        (("--distillation=hard",), ("--distillation=hard", "--teacher")),
+        (("--distillation=hard", "--teacher=/nowhere"), ("/nowhere",)),
+        (("--distillation=hard", "--teacher=x,site=middle"), ("site=middle", "intermediate")),
+        (("--distillation=hard", "--teacher=x,spot=last"), ("spot=last", "site")),
+        (("--strategy=mirrored", "--logical_cpus=2", "--batch_size=63"), ("--batch_size=63", "2")),
+        (("--strategy=mirrored", "--logical_cpus=2", "--jit_compile"), ("--jit_compile",)),
+        (("--model_dir=/dev/null/x",), ("/dev/null/x",)),
+        (("--flagfile=/nowhere.flags",), ("/nowhere.flags",)),
+    ],
+)
+def test_bad_input_gets_a_sentence_and_exit_code_2(run_program, tmp_path, arguments, words):
+    done = run_program("train", *TINY, f"--model_dir={tmp_path / 'run'}", *arguments)
+    line = one_line_error(done)
+    for word in words:
+        assert word in line
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_a_directory_of_another_configuration_is_refused_with_the_flag_named(run_program, teacher):
+    done = run_program("train", *TINY, f"--model_dir={teacher}", "--learning_rate=0.5", "--seed=3")
+    line = one_line_error(done)
+    assert "--learning_rate=0.001, now 0.5" in line
+    assert "--seed=0, now 3" in line
+
+
+def test_a_teacher_of_other_classes_is_refused(run_program, teacher, tmp_path):
+    from PIL import Image
+
+    for split in ("train", "val"):
+        for name in ("cat", "dog"):
+            folder = tmp_path / "data" / split / name
+            folder.mkdir(parents=True)
+            for index in range(40):
+                Image.new("RGB", (8, 8), (index, 0, 0)).save(folder / f"{index}.png")
+    done = run_program(
+        "train",
+        *TINY,
+        f"--dataset=folder:{tmp_path / 'data'}",
+        "--image_size=8",
+        "--distillation=hard",
+        f"--teacher={teacher}",
+        f"--model_dir={tmp_path / 'run'}",
+    )
+    assert "1 channels" in one_line_error(done) or "10 classes" in one_line_error(done)
+
+
+def test_a_student_from_the_command_line(run_program, teacher, tmp_path):
+    run = tmp_path / "student"
+    done = run_program(
+        "train",
+        *TINY,
+        "--distillation=soft",
+        "--temperature=2",
+        f"--teacher={teacher},site=both",
+        "--mine_weight=0.01",
+        "--ema_decay=0.9",
+        f"--model_dir={run}",
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads((run / "result.json").read_text())
+    assert set(result["heads"]) == {
+        "classification",
+        "distillation_0_intermediate",
+        "distillation_0_last",
+        "distillation",
+        "average",
+        "confidence",
+    }
+    evaluated = run_program("evaluate", f"--model_dir={run}", "--head=average")
+    assert evaluated.returncode == 0, evaluated.stderr
+    report = json.loads(evaluated.stdout)
+    assert report["top1"] == pytest.approx(result["top1"], abs=1e-9)
+    raw = run_program("evaluate", f"--model_dir={run}", "--weights=raw")
+    assert json.loads(raw.stdout)["heads"].keys() == result["heads"].keys()
+    assert json.loads(raw.stdout)["top1"] == pytest.approx(result["raw_heads"]["average"]["top1"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--model_dir=/nowhere",), ("/nowhere",)),
+        ((), ("--model_dir is missing",)),
+        (("--model_dir={teacher}", "--head=average"), ("--head=average", "classification")),
+        (("--model_dir={teacher}", "--weights=ema"), ("--weights=ema", "--ema_decay=0")),
+        (("--model_dir={teacher}", "--split=validation"), ("--split=validation",)),
+    ],
+)
+def test_evaluate_refuses_what_it_cannot_do(run_program, teacher, arguments, words):
+    done = run_program("evaluate", *(a.format(teacher=teacher) for a in arguments))
+    line = one_line_error(done)
+    for word in words:
+        assert word in line
+
+
+def start(arguments, root):
+    return subprocess.Popen(
+        [sys.executable, "-m", "std_keras.train", *arguments],
+        cwd=root,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_metrics(run, process):
+    deadline = time.monotonic() + 120
+    file = run / "metrics.jsonl"
+    while not (file.exists() and file.read_text().count("\n") >= 3):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_interrupted_training_continues(root, run_program, tmp_path, number):
+    run = tmp_path / "run"
+    arguments = (
+        *TINY[:5],
+        "--epochs=400",
+        "--warmup_epochs=1",
+        "--batch_size=64",
+        "--checkpoint_every_steps=20",
+        "--log_every_steps=10",
+        f"--model_dir={run}",
+    )
+    process = start(arguments, root)
+    wait_for_metrics(run, process)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=120)
+    if number == signal.SIGKILL:
+        assert process.returncode == -signal.SIGKILL
+    else:
+        assert process.returncode == 75, said
+        assert "run the same command to continue" in said
+    logged = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+    process = start(arguments, root)
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            lines = (run / "metrics.jsonl").read_text().splitlines()
+            steps = [json.loads(line)["step"] for line in lines if line.endswith("}")]
+            if steps and steps[-1] > max(logged) + 20:
+                break
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 75
+    assert "continuing" in said
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    train = [line["step"] for line in lines if "loss/total" in line]
+    # Nothing twice, nothing left out: the log is the one of an uninterrupted run.
+    assert train == sorted(set(train))
+    assert set(range(10, max(train), 10)) <= set(train)
+
+
+def test_two_processes_cannot_share_a_run_directory(root, run_program, tmp_path):
+    run = tmp_path / "run"
+    arguments = (*TINY[:5], "--epochs=400", "--batch_size=64", f"--model_dir={run}")
+    process = start(arguments, root)
+    try:
+        wait_for_metrics(run, process)
+        done = run_program("train", *arguments)
+        assert "in use by another process" in one_line_error(done)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=120)
+
+
+def test_a_diverging_run_exits_3_and_names_the_figure(run_program, tmp_path):
+    done = run_program(
+        "train",
+        *TINY,
+        "--optimizer=sgd",
+        "--learning_rate=1e20",
+        "--warmup_epochs=0",
+        f"--model_dir={tmp_path / 'run'}",
+    )
+    line = one_line_error(done, code=3)
+    assert "non-finite at step" in line
+    assert "loss/total" in line
+
+
+def test_a_full_disk_exits_5_and_leaves_the_earlier_checkpoint(root, run_program, tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    run = tmp_path / "run"
+    run.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", run], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("this machine does not let a test mount a file system")
+    arguments = (*TINY[:3], "--width=48", "--depth=2", "--epochs=400", "--batch_size=64")
+    try:
+        done = run_program(
+            "train",
+            *arguments,
+            "--keep_checkpoints=100",
+            "--checkpoint_every_steps=2",
+            f"--model_dir={run}",
+        )
+        line = one_line_error(done, code=5)
+        assert "checkpoint" in line
+        assert "No space left" in line or "space" in line
+        import tensorflow as tf
+
+        latest = tf.train.latest_checkpoint(str(run / "checkpoints"))
+        assert latest is not None
+        assert len(tf.train.list_variables(latest)) > 10
+    finally:
+        subprocess.run(["umount", run], check=True)
