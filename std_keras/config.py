@@ -152,7 +152,11 @@ class TrainConfig:
         None, MODEL, str, "Exact (erf) or tanh GELU.", choices=("exact", "tanh")
     )
     layer_norm_epsilon: float | None = _option(
-        None, MODEL, float, "Epsilon of layer normalisation; the model's own if not given.", **_POSITIVE
+        None,
+        MODEL,
+        float,
+        "Epsilon of layer normalisation; the model's own if not given.",
+        **_POSITIVE,
     )
     shortcut: str | None = _option(
         None,
@@ -289,13 +293,21 @@ class TrainConfig:
     )
     momentum: float = _option(0.9, OPTIMIZATION, float, "Momentum of sgd.", **_FRACTION)
     clip_norm: float = _option(
-        0.0, OPTIMIZATION, float, "Largest global norm of the gradient; 0 for no clipping.", **_NATURAL
+        0.0,
+        OPTIMIZATION,
+        float,
+        "Largest global norm of the gradient; 0 for no clipping.",
+        **_NATURAL,
     )
     accumulation_steps: int = _option(
         1, OPTIMIZATION, int, "Parts into which a batch is cut to save memory.", **_COUNT
     )
     ema_decay: float = _option(
-        0.0, OPTIMIZATION, float, "Decay of the moving average of the weights; 0 for none.", **_FRACTION
+        0.0,
+        OPTIMIZATION,
+        float,
+        "Decay of the moving average of the weights; 0 for none.",
+        **_FRACTION,
     )
     seed: int = _option(0, OPTIMIZATION, int, "Seed of initialisation and dropout.", **_NATURAL)
     # Run directory and cadence
@@ -303,11 +315,14 @@ class TrainConfig:
         1, RUN, int, "Epochs between evaluations.", shapes_result=False, **_COUNT
     )
     checkpoint_every_steps: int = _option(
-        0, RUN, int, "Steps between checkpoints; 0 for once an epoch.", shapes_result=False, **_NATURAL
+        0,
+        RUN,
+        int,
+        "Steps between checkpoints; 0 for once an epoch.",
+        shapes_result=False,
+        **_NATURAL,
     )
-    keep_checkpoints: int = _option(
-        2, RUN, int, "Checkpoints kept.", shapes_result=False, **_COUNT
-    )
+    keep_checkpoints: int = _option(2, RUN, int, "Checkpoints kept.", shapes_result=False, **_COUNT)
     log_every_steps: int = _option(
         50, RUN, int, "Steps between logged training figures.", shapes_result=False, **_COUNT
     )
@@ -337,13 +352,22 @@ class TrainConfig:
         **_NATURAL,
     )
     mixed_precision: bool = _option(
-        False, PERFORMANCE, bool, "Compute in bfloat16, keep weights in float32.", shapes_result=False
+        False,
+        PERFORMANCE,
+        bool,
+        "Compute in bfloat16, keep weights in float32.",
+        shapes_result=False,
     )
     jit_compile: bool = _option(
         False, PERFORMANCE, bool, "Compile the training step with XLA.", shapes_result=False
     )
     steps_per_call: int = _option(
-        10, PERFORMANCE, int, "Steps per call from Python into TensorFlow.", shapes_result=False, **_COUNT
+        10,
+        PERFORMANCE,
+        int,
+        "Steps per call from Python into TensorFlow.",
+        shapes_result=False,
+        **_COUNT,
     )
     evaluation_batch_size: int | None = _option(
         None,

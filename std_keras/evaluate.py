@@ -29,7 +29,10 @@ _OPTIONS = {
     "dataset": Option(topic=DATA, help="The run's own data set if not given.", kind=str),
     "data_dir": Option(topic=DATA, help="Where TFDS keeps its prepared data sets.", kind=str),
     "split": Option(
-        topic=DATA, help="Which part to evaluate.", kind=str, choices=("train", "validation", "test")
+        topic=DATA,
+        help="Which part to evaluate.",
+        kind=str,
+        choices=("train", "validation", "test"),
     ),
     "max_examples": Option(
         topic=DATA,

@@ -1,13 +1,13 @@
 """The run directory: everything that one run leaves behind, and who may write to it.
 
-    config.json        every resolved flag
-    labels.txt         class names, one a line, in the order of the logits
-    architecture.json  the model without weights, as Keras writes it
-    checkpoints/       everything needed to continue
-    tensorboard/       train/ and eval/
-    metrics.jsonl      the same figures, one JSON object a line
-    model.keras        the final model (averaged weights if --ema_decay is on)
-    result.json        the final figures
+config.json        every resolved flag
+labels.txt         class names, one a line, in the order of the logits
+architecture.json  the model without weights, as Keras writes it
+checkpoints/       everything needed to continue
+tensorboard/       train/ and eval/
+metrics.jsonl      the same figures, one JSON object a line
+model.keras        the final model (averaged weights if --ema_decay is on)
+result.json        the final figures
 """
 
 from __future__ import annotations

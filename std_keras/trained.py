@@ -52,4 +52,3 @@ def load_trained(model_dir: str | Path, *, weights: str | None = None) -> keras.
     if average is not None and weights != "raw":
         average.copy_to_model()
     return model
-

@@ -40,7 +40,12 @@ def main() -> int:
     try:
         step("1/5 small teacher", "train", flags("digits_resnet20"), f"--model_dir={small}")
         step("2/5 large teacher", "train", flags("digits_resnet32"), f"--model_dir={large}")
-        step("3/5 baseline student, no teacher", "train", flags("digits_mixer"), f"--model_dir={baseline}")
+        step(
+            "3/5 baseline student, no teacher",
+            "train",
+            flags("digits_mixer"),
+            f"--model_dir={baseline}",
+        )
         step(
             "4/5 STD student of both teachers",
             "train",
@@ -62,7 +67,9 @@ def main() -> int:
     summary = summarize(folder, seconds=time.monotonic() - began)
     summary_file.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     print(table(summary))
-    print(f"\nwritten to {summary_file.relative_to(ROOT)}; files to ship: {folder.relative_to(ROOT)}/export")
+    print(f"
+written to {summary_file.relative_to(ROOT)}")
+    print(f"files to ship: {folder.relative_to(ROOT) / 'export'}")
     return 0
 
 
@@ -121,11 +128,16 @@ def table(summary: dict[str, Any]) -> str:
         size, latency = f"{file['bytes'] / 1e6:.2f} MB", f"{file['latency_ms']:.2f} ms"
         rows.append((f"  TFLite {name}", f"{file['top1']:.2%}", size, latency))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n" + "\n".join(
-        [*lines, "", f"{summary['seconds']:.0f} s. A check of the whole road, not a proof of the method:"]
-        + ["one run on 360 small test images cannot tell two students apart."]
-    )
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    lines += [
+        "",
+        f"{summary['seconds']:.0f} s. A check of the whole road, not a proof of the method:",
+        "one run on 360 small test images cannot tell two students apart.",
+    ]
+    return "\n" + "\n".join(lines)
 
 
 if __name__ == "__main__":

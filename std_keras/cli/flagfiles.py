@@ -106,4 +106,3 @@ def _lines(path: Path) -> list[str]:
             )
         lines.append(line)
     return lines
-

@@ -21,7 +21,16 @@ _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 # Sets of characters: a mirrored one is another one, or none.
 _CHARACTERS = frozenset(
-    "binary_alpha_digits digits emnist kmnist mnist mnist_corrupted omniglot svhn_cropped".split()
+    (
+        "binary_alpha_digits",
+        "digits",
+        "emnist",
+        "kmnist",
+        "mnist",
+        "mnist_corrupted",
+        "omniglot",
+        "svhn_cropped",
+    )
 )
 
 

@@ -108,9 +108,7 @@ def _from_run(spec: TeacherSpec, run: RunDirectory, image_shape: tuple[int, int,
     )
 
 
-def _from_keras_file(
-    spec: TeacherSpec, path: Path, image_shape: tuple[int, int, int]
-) -> Teacher:
+def _from_keras_file(spec: TeacherSpec, path: Path, image_shape: tuple[int, int, int]) -> Teacher:
     _require_input(spec, "a .keras file does not say which pixel range it expects")
     return _keras_teacher(spec, load_keras_file(path), image_shape, labels=_labels(path.parent))
 
@@ -142,9 +140,7 @@ def _keras_teacher(
     )
 
 
-def _from_saved_model(
-    spec: TeacherSpec, path: Path, image_shape: tuple[int, int, int]
-) -> Teacher:
+def _from_saved_model(spec: TeacherSpec, path: Path, image_shape: tuple[int, int, int]) -> Teacher:
     try:
         loaded = tf.saved_model.load(str(path))
         signature = loaded.signatures["serving_default"]

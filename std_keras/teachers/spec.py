@@ -65,6 +65,4 @@ def parse(text: str) -> TeacherSpec:
     size = chosen.pop("size", None)
     if size is not None and not (size.isdecimal() and int(size) > 0):
         raise InputError(f"--teacher={text}: size={size} is not a number of pixels above 0")
-    return TeacherSpec(
-        source=source.strip(), size=None if size is None else int(size), **chosen
-    )
+    return TeacherSpec(source=source.strip(), size=None if size is None else int(size), **chosen)

@@ -24,7 +24,9 @@ class Checkpoints:
             cluster write to a scratch folder, because saving is a collective operation.
     """
 
-    def __init__(self, directory: Path, state: TrainState, *, keep: int, chief: bool = True) -> None:
+    def __init__(
+        self, directory: Path, state: TrainState, *, keep: int, chief: bool = True
+    ) -> None:
         self.directory = directory
         self._step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         self._best = tf.Variable(-1.0, dtype=tf.float64, trainable=False, name="best")

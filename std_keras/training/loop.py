@@ -229,13 +229,7 @@ class _Loop:
         """Evaluates on the held-out part if there is one, else on the test split, to watch it."""
         part = "validation" if self.dataset.validation is not None else "test"
         figures = self._evaluate(part)
-        values = {
-            f"{weights}/{head}/{name}": value
-            for weights, heads in figures.items()
-            for head, accuracy in heads.items()
-            for name, value in accuracy.as_dict().items()
-        }
-        self.watch.scalars("eval", step=self.step, epoch=epoch, values=values)
+        self.watch.scalars("eval", step=self.step, epoch=epoch, values=_flat(figures))
         self.watch.tokens(self.state.model, step=self.step)
         shown = ", ".join(f"{w} {h[self.head].top1:.4f}" for w, h in figures.items())
         progress.say(
@@ -281,12 +275,7 @@ class _Loop:
             self._evaluate_and_show(epoch)
             self.checkpoints.save(step=self.step, seconds=self.train_seconds)
         figures = self._evaluate("test")
-        values = {
-            f"test/{weights}/{head}/{name}": value
-            for weights, heads in figures.items()
-            for head, accuracy in heads.items()
-            for name, value in accuracy.as_dict().items()
-        }
+        values = {f"test/{name}": value for name, value in _flat(figures).items()}
         self.watch.scalars("eval", step=self.step, epoch=epoch, values=values)
         self.watch.tokens(self.state.model, step=self.step)
         weights = _kept_weights(self.state)
@@ -329,12 +318,15 @@ class _Loop:
         names = [name for name, value in result.last.items() if not math.isfinite(value)]
         raise NonFiniteError(
             f"{', '.join(names)} became non-finite at step {self.step}; the last good checkpoint "
-            f"is {self.checkpoints.latest or 'none'}; try a smaller --learning_rate or --clip_norm=1"
+            f"is {self.checkpoints.latest or 'none'}; try a smaller --learning_rate or "
+            "--clip_norm=1"
         )
 
     def _batches(self) -> tf.distribute.DistributedDataset:
         return self.strategy.distribute_datasets_from_function(
-            lambda _: self._training_batches(self.config.batch_size, self.config.data_seed, self.step)
+            lambda _: self._training_batches(
+                self.config.batch_size, self.config.data_seed, self.step
+            )
         )
 
     def _mine_batches(self) -> tf.distribute.DistributedDataset:
@@ -423,6 +415,16 @@ def _global_norm(tensors: list[tf.Tensor]) -> tf.Tensor:
     return tf.linalg.global_norm(tensors)
 
 
+def _flat(figures: dict[str, dict[str, Accuracy]]) -> dict[str, float]:
+    """Figures by `weights/head/figure`, as TensorBoard groups them."""
+    return {
+        f"{weights}/{head}/{name}": value
+        for weights, heads in figures.items()
+        for head, accuracy in heads.items()
+        for name, value in accuracy.as_dict().items()
+    }
+
+
 def _kept_weights(state: TrainState) -> str:
     """The weights that `model.keras` gets."""
     return "raw" if state.average is None else "ema"
@@ -447,9 +449,7 @@ def _load_teachers(config: TrainConfig, dataset: DataSet) -> list[Teacher]:
     return loaded
 
 
-def _create_state(
-    config: TrainConfig, dataset: DataSet, schedule: Any
-) -> TrainState:
+def _create_state(config: TrainConfig, dataset: DataSet, schedule: Any) -> TrainState:
     model = build.build_model(config, dataset)
     outputs = models.training_model(model)
     state = TrainState(

@@ -87,7 +87,8 @@ class Objective:
         if not self.teacher_heads:
             named = [class_loss, class_loss, correct]
             return class_loss, dict(zip(self.metric_names(), named, strict=True))
-        assert teacher_logits is not None and weights is not None
+        assert teacher_logits is not None
+        assert weights is not None
         heads: Sequence[Sequence[tf.Tensor]] = [
             [outputs[name] for name in names] for names in self.teacher_heads
         ]

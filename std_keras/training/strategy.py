@@ -84,9 +84,7 @@ def _create(name: str, *, gpus: int, logical_cpus: int) -> tf.distribute.Strateg
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
         return tf.distribute.TPUStrategy(resolver)
     except (ValueError, KeyError, tf.errors.OpError) as error:
-        raise InputError(
-            f"--strategy=tpu found no TPU: {str(error).splitlines()[0]}"
-        ) from error
+        raise InputError(f"--strategy=tpu found no TPU: {str(error).splitlines()[0]}") from error
 
 
 def own_shard(strategy: tf.distribute.Strategy) -> Shard:

@@ -41,7 +41,9 @@ class Watch:
         }
         self._lines = open(run.metrics_file, "a", encoding="utf-8")
 
-    def scalars(self, split: Split, *, step: int, epoch: float, values: Mapping[str, float]) -> None:
+    def scalars(
+        self, split: Split, *, step: int, epoch: float, values: Mapping[str, float]
+    ) -> None:
         """Records figures after `step` steps."""
         if not self._enabled:
             return

@@ -48,5 +48,5 @@ def test_foreign_operators_are_refused_by_name():
     custom = schema.BuiltinOperator.CUSTOM
     content = file_with([(custom, custom, b"FlexErf"), (0, 0, None)], [[1, 0]])
     assert count_ops(content) == {"ADD": 1, "CUSTOM:FlexErf": 1}
-    with pytest.raises(InputError, match="model m .*FlexErf"):
+    with pytest.raises(InputError, match=r"model m .*FlexErf"):
         check_builtin_ops(content, model_name="m")

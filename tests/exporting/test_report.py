@@ -53,13 +53,15 @@ def test_a_better_file_passes_a_limit_of_zero(content):
         labels=LABELS,
         max_accuracy_drop=0.0,
     )
-    assert better.refused is None and better.accuracy_drop == -0.25
+    assert better.refused is None
+    assert better.accuracy_drop == -0.25
 
 
 def test_what_is_not_finite_is_refused_without_a_limit(content):
     row = judge(content, np.full_like(FILE, np.inf))
     assert row.refused == "it returns values that are not finite"
-    assert row.max_logit_difference is None and row.top1 == 0.0
+    assert row.max_logit_difference is None
+    assert row.top1 == 0.0
 
 
 def test_the_table_has_a_line_per_file(content):
@@ -76,4 +78,5 @@ def test_the_table_has_a_line_per_file(content):
         "1.00e+00",
         "1.500",
     ]
-    assert "not finite" in lines[3] and "some CPU" in lines[4]
+    assert "not finite" in lines[3]
+    assert "some CPU" in lines[4]

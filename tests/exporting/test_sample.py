@@ -38,7 +38,8 @@ def test_examples_lie_at_equal_distances_and_no_other_is_decoded(count):
     images, labels = sample(source, count)
     np.testing.assert_array_equal(labels, [i * 1000 // count for i in range(count)])
     np.testing.assert_array_equal(images[:, 1, 1, 0], labels % 256)
-    assert images.shape == (count, 2, 2, 1) and images.dtype == np.uint8
+    assert images.shape == (count, 2, 2, 1)
+    assert images.dtype == np.uint8
     assert source.decoded == count
 
 

@@ -28,6 +28,11 @@ print(json.dumps(out))
 """
 
 
+@pytest.fixture(scope="module")
+def small(create_student):
+    return create_student(depth=1, tokens="none")
+
+
 def test_tensorflow_alone_serves_it(student, images, tmp_path):
     model = inference_model(student, head="average")
     write_saved_model(model, tmp_path / "saved_model")
@@ -49,15 +54,15 @@ def test_tensorflow_alone_serves_it(student, images, tmp_path):
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
 
 
-def test_no_class_of_keras_is_written(student, tmp_path):
-    write_saved_model(inference_model(student, head="average"), tmp_path / "saved_model")
+def test_no_class_of_keras_is_written(small, tmp_path):
+    write_saved_model(inference_model(small, head="average"), tmp_path / "saved_model")
     assert not (tmp_path / "saved_model" / "keras_metadata.pb").exists()
     assert b"std_keras" not in (tmp_path / "saved_model" / "saved_model.pb").read_bytes()
 
 
-def test_a_failed_write_leaves_the_former_one(student, images, tmp_path, monkeypatch):
+def test_a_failed_write_leaves_the_former_one(small, images, tmp_path, monkeypatch):
     path = tmp_path / "saved_model"
-    write_saved_model(inference_model(student, head="average"), path)
+    write_saved_model(inference_model(small, head="classification"), path)
     before = module.run_saved_model(path, images)
 
     def fail(self, folder, signatures):
@@ -66,15 +71,15 @@ def test_a_failed_write_leaves_the_former_one(student, images, tmp_path, monkeyp
 
     monkeypatch.setattr(tf.saved_model, "save", fail)
     with pytest.raises(tf.errors.ResourceExhaustedError):
-        write_saved_model(inference_model(student, head="classification"), path)
+        write_saved_model(inference_model(small, head="distillation_0_last"), path)
     assert [p.name for p in tmp_path.iterdir()] == ["saved_model"]
     np.testing.assert_array_equal(module.run_saved_model(path, images), before)
 
 
-def test_it_replaces_the_former_one(student, images, tmp_path):
+def test_it_replaces_the_former_one(small, images, tmp_path):
     path = tmp_path / "saved_model"
-    for head in ("average", "classification"):
-        model = inference_model(student, head=head)
+    for head in ("classification", "distillation_0_last"):
+        model = inference_model(small, head=head)
         write_saved_model(model, path)
         got = module.run_saved_model(path, images, batch_size=7)
         np.testing.assert_allclose(got, model(images.astype(np.float32)), atol=1e-5)

@@ -71,7 +71,8 @@ def test_float_input_takes_the_same_pixels(average, files, images):
     assert details["dtype"] is np.float32
     got = run(content, images.astype(np.float32))
     np.testing.assert_allclose(got, run(files["float32"], images), atol=1e-5)
-    assert "CAST" in count_ops(files["float32"]) and "CAST" not in count_ops(content)
+    assert "CAST" in count_ops(files["float32"])
+    assert "CAST" not in count_ops(content)
 
 
 def test_names_shapes_and_types(files):
@@ -81,7 +82,8 @@ def test_names_shapes_and_types(files):
             "serving_default": {"inputs": ["images"], "outputs": ["logits"]}
         }
         (image,), (logits,) = interpreter.get_input_details(), interpreter.get_output_details()
-        assert image["dtype"] is np.uint8 and logits["dtype"] is np.float32
+        assert image["dtype"] is np.uint8
+        assert logits["dtype"] is np.float32
         assert list(image["shape_signature"]) == [1, 8, 8, 1]
         assert list(logits["shape_signature"]) == [1, 10]
 
@@ -130,7 +132,7 @@ def test_an_operator_that_tflite_lacks_is_named():
     x = keras.layers.Lambda(_bicubic, output_shape=(4, 4, 1))(image)
     x = keras.layers.Flatten()(x)
     model = keras.Model(image, keras.layers.Dense(10)(x), name="odd")
-    with pytest.raises(InputError, match="model odd .*ResizeBicubic.*not a builtin"):
+    with pytest.raises(InputError, match=r"model odd .*ResizeBicubic.*not a builtin"):
         convert(model, quantization="float32")
 
 

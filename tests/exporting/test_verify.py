@@ -77,12 +77,12 @@ def test_figures_of_known_logits():
 
 @pytest.mark.parametrize("damage", [lambda b: b[:200], lambda b: b"", lambda b: b"hello" * 99])
 def test_a_damaged_file_is_named(content, images, damage):
-    with pytest.raises(InputError, match="x.tflite cannot be loaded"):
+    with pytest.raises(InputError, match=r"x\.tflite cannot be loaded"):
         run_file(damage(content), images=images, name="x.tflite")
 
 
 def test_a_missing_file_is_named(images, tmp_path):
-    with pytest.raises(InputError, match="y cannot be loaded .*No such file"):
+    with pytest.raises(InputError, match=r"y cannot be loaded .*No such file"):
         run_file(tmp_path / "y.tflite", images=images, name="y")
 
 

@@ -74,9 +74,7 @@ def test_all_figures_are_numpy(example, kind, confidence, scope):
     options = {"kind": kind, "alpha": 0.3, "temperature": 2.0, "confidence": confidence}
     objective = Objective(teacher_heads=HEADS, confidence_scope=scope, **options)
     logits = tf.constant(teachers, tf.float32)
-    tensors = {
-        n: tf.constant(v, tf.float32) for n, v in outputs.items() if n != "tokens_0_last"
-    }
+    tensors = {n: tf.constant(v, tf.float32) for n, v in outputs.items() if n != "tokens_0_last"}
     loss, figures = objective.compute(
         tensors,
         tf.constant(targets, tf.float32),

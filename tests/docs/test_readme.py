@@ -1,0 +1,129 @@
+"""What README promises about flags and files is so."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+
+import pytest
+
+from std_keras import evaluate, export
+from std_keras.cli import flags
+from std_keras.config import Option, TrainConfig, options, resolve
+
+MODEL_DIR = {"model_dir": Option(topic="", help="", kind=str)}
+PROGRAMS = {
+    "train": {**MODEL_DIR, **options()},
+    "evaluate": evaluate._OPTIONS,
+    "export": export._OPTIONS,
+}
+DEFAULTS = {f.name: f.default for f in dataclasses.fields(TrainConfig)}
+IMAGE_SIZES = {"digits": 8, "cifar100": 32, "imagenet2012": 224}
+
+
+@pytest.fixture(scope="module")
+def readme(root) -> str:
+    return (root / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def recipes(root):
+    """The resolved configuration of every shipped flag file, without the smoke layers."""
+
+    def configuration(file) -> TrainConfig:
+        given = flags.parse(
+            [f"--flagfile={file}"], program="", about="", options=options(), defaults=DEFAULTS
+        )
+        config = TrainConfig(**given)
+        return resolve(
+            config,
+            image_size=IMAGE_SIZES[config.dataset],
+            horizontal_flip=config.dataset != "digits",
+        )
+
+    files = [f for f in (root / "flags").glob("*.flags") if "smoke" not in f.name]
+    return {file.stem: configuration(file) for file in files}
+
+
+def tables(text: str) -> list[list[list[str]]]:
+    """The Markdown tables of a text as rows of cells, without the line below the header."""
+    blocks = re.findall(r"(?:^\|.*\|\n)+", text, re.MULTILINE)
+    rows = [[line.strip("|").split("|") for line in block.splitlines()] for block in blocks]
+    return [[[c.strip() for c in row] for i, row in enumerate(t) if i != 1] for t in rows]
+
+
+def shown(value) -> str:
+    """A value as the tables write it."""
+    if value is None:
+        return "–"  # noqa: RUF001
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def test_flag_file_table_is_complete(readme, recipes):
+    (table,) = (t for t in tables(readme) if t[0][0] == "file")
+    assert {row[0] for row in table[1:]} == {f"`{name}.flags`" for name in recipes}
+
+
+def test_recipe_tables_are_what_the_flag_files_say(readme, recipes):
+    of_files, of_students = (t for t in tables(readme) if t[0][0] == "flag")
+    names = [cell.strip("`") for cell in of_files[0][1:]]
+    for flag, *cells in of_files[1:]:
+        field = flag.strip("`-")
+        assert cells == [shown(getattr(recipes[name], field)) for name in names], flag
+    students = [config for name, config in recipes.items() if "_std" in name]
+    for flag, cell in of_students[1:]:
+        assert {shown(getattr(c, flag.strip("`-"))) for c in students} == {cell}, flag
+
+
+@pytest.mark.parametrize(
+    ("variant", "column"),
+    [
+        ("digits_resnet32", "digits_resnet20"),
+        ("digits_mixer_std", "digits_mixer"),
+        ("cifar100_cpu_mixer_std", "cifar100_cpu_mixer"),
+        ("cifar100_resnet32", "cifar100_resnet20"),
+        ("cifar100_resnet56", "cifar100_resnet20"),
+        ("cifar100_mixer_s4_std", "cifar100_mixer_s4"),
+        ("cifar100_mixer_s4_std_2t", "cifar100_mixer_s4"),
+        ("cifar100_mixer_s4_std_intermediate", "cifar100_mixer_s4"),
+        ("cifar100_mixer_s4_std_propagate", "cifar100_mixer_s4"),
+    ],
+)
+def test_variants_share_their_column(readme, recipes, variant, column):
+    table = next(t for t in tables(readme) if t[0][0] == "flag")
+    fields = [row[0].strip("`-") for row in table[1:] if row[0] != "`--model`"]
+    values = [{name: getattr(recipes[n], name) for name in fields} for n in (variant, column)]
+    assert values[0] == values[1]
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/own_backbone.md"])
+def test_every_flag_that_is_named_exists(root, document):
+    text = (root / document).read_text(encoding="utf-8")
+    known = {"flagfile", "help", "logdir", *(name for p in PROGRAMS.values() for name in p)}
+    named = set(re.findall(r"(?<![\w-])--(\w+)", text))
+    assert {n for n in named if n not in known and n.removeprefix("no") not in known} == set()
+
+
+def test_every_command_is_understood(root, readme, monkeypatch):
+    monkeypatch.chdir(root)
+    commands = re.findall(r"^(?:python -m std_keras\.|std-keras-)(\w+) (.*)$", readme, re.MULTILINE)
+    assert len(commands) > 5
+    for program, arguments in commands:
+        flags.parse(
+            shlex.split(arguments),
+            program=program,
+            about="",
+            options=PROGRAMS[program],
+            defaults=DEFAULTS if program == "train" else {},
+            required=("model_dir",),
+        )
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_lead_somewhere(root, document):
+    text = (root / document).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (root / target).exists(), target
