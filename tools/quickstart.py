@@ -67,8 +67,8 @@ def main() -> int:
     summary = summarize(folder, seconds=time.monotonic() - began)
     summary_file.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     print(table(summary))
-    print(f"
-written to {summary_file.relative_to(ROOT)}")
+    print()
+    print(f"written to {summary_file.relative_to(ROOT)}")
     print(f"files to ship: {folder.relative_to(ROOT) / 'export'}")
     return 0
 

@@ -167,7 +167,8 @@ def test_initialisation(small_options):
     # LeCun: variance 1 / fan_in.
     assert kernel.std() == pytest.approx(1 / 16, rel=0.02)
     biases = [weight.numpy() for weight in model.weights if "bias" in weight.path]
-    assert len(biases) == 2 + 4 * 4 and not any(np.any(bias) for bias in biases)
+    assert len(biases) == 2 + 4 * 4
+    assert not any(np.any(bias) for bias in biases)
 
 
 def test_distillation_token_is_a_row_of_token_mixing(small_options, images, randomize):

@@ -248,7 +248,12 @@ def test_bfloat16_stays_close_and_keeps_float32_weights(eagerly):
     try:
         for policy in ("float32", "mixed_bfloat16"):
             keras.config.set_dtype_policy(policy)
-            state = make_state(randomize(student()), critics=True, optimizer=sgd(0.1))
+            state = make_state(
+                randomize(student()),
+                critics=True,
+                optimizer=sgd(0.1),
+                critic_optimizer=sgd(1e-3),
+            )
             batches = [batch(16, seed=i) for i in range(3)]
             (result,) = run(state, batches, teachers=[linear_teacher(0)], mine_weight=0.1)
             figures.append(result.last)

@@ -1,0 +1,87 @@
+"""Two replicas take the step that one replica takes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import std_keras
+
+HERE = Path(__file__).parent
+
+# Float32 sums in another order; three steps let the differences grow.
+TOLERANCE = {
+    "distilled": 2e-4,
+    "accumulated": 2e-4,
+    "batch_norm": 2e-3,
+    "several": 1e-3,
+    "information_epoch": 2e-4,
+}
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    file = tmp_path_factory.mktemp("replicas") / "report.json"
+    root = Path(std_keras.__path__[0]).parent
+    path = os.pathsep.join([str(HERE), str(root), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, str(HERE / "two_replicas.py"), str(file)],
+        env={**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return json.loads(file.read_text())
+
+
+@pytest.mark.parametrize("case", TOLERANCE)
+def test_weights_move_as_on_one_replica(report, case):
+    apart = report[case]["variables"]
+    assert len(report[case]["moved"]) > 10, "nothing was trained"
+    worst = max(apart, key=apart.get)
+    assert apart[worst] < TOLERANCE[case], f"{worst} differs by {apart[worst]:.2g}"
+
+
+@pytest.mark.parametrize("case", [*TOLERANCE, "evaluated"])
+def test_figures_are_those_of_one_replica(report, case):
+    one, two = report[case]["figures"]
+    assert one
+    assert two == pytest.approx(one, rel=2e-3 if case == "batch_norm" else 1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("case", TOLERANCE)
+def test_all_replicas_hold_the_same_bits(report, case):
+    """Weights, BatchNorm statistics, critics, MINE's and the weights' moving averages."""
+    assert report[case]["replicas_apart"] == []
+
+
+def test_critics_and_statistics_are_among_what_moves(report):
+    assert any("score" in name for name in report["distilled"]["moved"])
+    assert any("token" in name for name in report["information_epoch"]["moved"])
+    assert any("moving_variance" in name for name in report["batch_norm"]["moved"])
+
+
+def test_a_mirrored_strategy_of_one_process_feeds_all_its_replicas(report):
+    found = report["strategy"]
+    assert found["replicas"] == 2
+    assert found["shard"] == [0, 2, 2]
+    assert found["chief"] is True
+
+
+def test_what_two_cpu_replicas_cannot_do_is_named(report):
+    messages = report["strategy"]["refused"]
+    expected = (
+        "--batch_size=15",
+        "--batch_size=18",
+        "--jit_compile",
+        "--batch_size",
+        "--mine_samples=5",
+    )
+    for message, flag in zip(messages, expected, strict=True):
+        assert flag in message
