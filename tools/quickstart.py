@@ -100,7 +100,7 @@ def summarize(folder: Path, *, seconds: float) -> dict[str, Any]:
         return json.loads(folder.joinpath(*parts).read_text(encoding="utf-8"))
 
     student = read("digits_mixer_std", "result.json")
-    files = read("export", "report.json")["files"]
+    files = read("export", "report.json")["tflite"]
     return {
         "teachers": [
             {"name": name, "top1": read(name, "result.json")["top1"]}

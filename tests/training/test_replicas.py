@@ -14,12 +14,11 @@ import std_keras
 
 HERE = Path(__file__).parent
 
-# Float32 sums in another order; three steps let the differences grow.
+# Float32 sums in another order, which BatchNorm amplifies.
 TOLERANCE = {
     "distilled": 2e-4,
     "accumulated": 2e-4,
     "batch_norm": 2e-3,
-    "several": 1e-3,
     "information_epoch": 2e-4,
 }
 

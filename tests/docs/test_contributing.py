@@ -1,0 +1,70 @@
+"""The map in CONTRIBUTING.md is the package's: its files, and what imports what."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def text(root) -> str:
+    return (root / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def ranks(text) -> dict[str, int]:
+    """The row of every part in the diagram of imports; the programs come last."""
+    diagram = re.search(r"^    errors.*?the programs$", text, re.MULTILINE | re.DOTALL)
+    assert diagram
+    rows = diagram.group(0).split("◀")
+    named = {name: row for row, names in enumerate(rows[:-1]) for name in re.findall(r"\w+", names)}
+    return named | dict.fromkeys(("train", "evaluate", "export"), len(rows))
+
+
+def imported_parts(source: str) -> set[str]:
+    """The parts of std_keras that a file imports, at its top or inside functions."""
+    parts = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module == "std_keras":
+            names = [f"std_keras.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        else:
+            continue
+        parts |= {name.split(".")[1] for name in names if name.startswith("std_keras.")}
+    return parts
+
+
+def test_imports_go_one_way(root, ranks):
+    package = root / "std_keras"
+    for file in package.rglob("*.py"):
+        part = file.relative_to(package).with_suffix("").parts[0]
+        if part in ("__init__", "cli"):
+            continue
+        allowed = {"cli"} if part in ("train", "evaluate", "export") else set()
+        above = {
+            p
+            for p in imported_parts(file.read_text(encoding="utf-8")) - allowed
+            if ranks[p] > ranks[part]
+        }
+        assert not above, f"{file} imports {above}"
+
+
+def test_losses_and_layers_stand_alone(root):
+    package = root / "std_keras"
+    for file in (package / "losses.py", package / "mine.py", *package.glob("layers/*.py")):
+        assert imported_parts(file.read_text(encoding="utf-8")) <= {"errors", "layers"}, file
+
+
+def test_every_file_of_the_package_is_on_the_map(root, text):
+    places = text.partition("## Which idea lives where")[2].partition("What may import what")[0]
+    folders = set(re.findall(r"`(\w+)/` ?(?:\(others\))? \|", places))
+    for file in (root / "std_keras").rglob("*.py"):
+        folder = file.parent.name
+        if file.stem == "__init__" or folder in folders:
+            continue
+        assert re.search(rf"\b{file.stem}(\.py)?\b", places), f"{file} is not named"
