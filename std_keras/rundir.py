@@ -44,7 +44,7 @@ class RunDirectory:
         self._lock: IO[str] | None = None
 
     def prepare(self) -> None:
-        """Makes the folder and takes it for this process until the process ends.
+        """Makes the folder and takes it for this process until `release` or the process's end.
 
         Raises:
             InputError: if it cannot be made, or another process is writing to it.
@@ -64,6 +64,12 @@ class RunDirectory:
                 f"--model_dir={self.path} is in use by another process; wait for it or choose "
                 "another folder"
             ) from error
+
+    def release(self) -> None:
+        """Lets other processes, and other runs in this one, have the folder."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def exists(self) -> bool:
         """Whether a run was started here."""

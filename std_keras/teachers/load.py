@@ -36,8 +36,10 @@ def load(
     """
     path = Path(spec.source).expanduser()
     if spec.source.startswith("keras:"):
+        _refuse_input(spec, "keras.applications says which pixel range it expects")
         teacher = _from_applications(spec, image_shape)
     elif RunDirectory(path).exists():
+        _refuse_input(spec, "a run directory's model normalises its images itself")
         teacher = _from_run(spec, RunDirectory(path), image_shape)
     elif path.suffix == ".keras" and path.is_file():
         teacher = _from_keras_file(spec, path, image_shape)
@@ -211,6 +213,11 @@ def _from_applications(spec: TeacherSpec, image_shape: tuple[int, int, int]) -> 
             f"be downloaded ({str(error).splitlines()[0]}); run it once with a network"
         ) from error
     return _keras_teacher(spec, model, image_shape, labels=None, scale=preprocess)
+
+
+def _refuse_input(spec: TeacherSpec, why: str) -> None:
+    if spec.input is not None:
+        raise InputError(f"--teacher={spec.source},input={spec.input}: {why}; leave input out")
 
 
 def _require_input(spec: TeacherSpec, why: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import tensorflow as tf
@@ -47,7 +48,7 @@ class Checkpoints:
             directory=str(directory if chief else directory / "scratch"),
             max_to_keep=keep,
         )
-        self._reader = directory
+        self._saved: tuple[int, float] | None = None
 
     @property
     def best(self) -> float:
@@ -66,7 +67,7 @@ class Checkpoints:
     @property
     def latest(self) -> str | None:
         """The newest checkpoint, if there is one."""
-        return tf.train.latest_checkpoint(str(self._reader))
+        return newest_checkpoint(self.directory)
 
     def restore(self) -> int:
         """Loads the newest checkpoint and returns its step; 0 if there is none.
@@ -84,14 +85,18 @@ class Checkpoints:
                 f"checkpoint {path} cannot be restored: {str(error).splitlines()[0]}; remove it to "
                 "continue from an earlier one, or start in a new --model_dir"
             ) from error
-        return int(self._step.numpy())
+        step = int(self._step.numpy())
+        self._saved = (step, self.best)
+        return step
 
     def save(self, *, step: int, seconds: float) -> None:
-        """Saves the state after `step` steps and `seconds` of training.
+        """Saves the state after `step` steps and `seconds` of training, unless that was done.
 
         Raises:
             MachineError: if it could not be written; the earlier checkpoints are still there.
         """
+        if self._saved == (step, self.best):
+            return  # Writing over a good checkpoint could lose it.
         self._step.assign(step)
         self._seconds.assign(seconds)
         try:
@@ -103,10 +108,25 @@ class Checkpoints:
                 f"{str(error).splitlines()[0]}; the last good one is {self.latest or 'none'}; make "
                 "room and run the same command to continue"
             ) from error
+        self._saved = (step, self.best)
 
     def _remove_part(self, step: int) -> None:
+        """Removes what a failed save left, for it takes the room that the next one needs."""
         for part in self.directory.glob(f"ckpt-{step}.*"):
             part.unlink(missing_ok=True)
+        shutil.rmtree(self.directory / f"ckpt-{step}_temp", ignore_errors=True)
+
+
+def newest_checkpoint(directory: Path) -> str | None:
+    """The newest checkpoint that is there, if there is one.
+
+    `tf.train.latest_checkpoint` knows one name only, and finds nothing once that one was removed.
+    """
+    known = tf.train.get_checkpoint_state(str(directory))
+    for path in reversed(known.all_model_checkpoint_paths if known else ()):
+        if Path(f"{path}.index").is_file():
+            return str(path)
+    return None
 
 
 def restore_weights(directory: Path, *, model: tf.Module, average: tf.Module | None) -> int:
@@ -123,7 +143,7 @@ def restore_weights(directory: Path, *, model: tf.Module, average: tf.Module | N
     Raises:
         InputError: if there is no checkpoint, or it cannot be read.
     """
-    path = tf.train.latest_checkpoint(str(directory))
+    path = newest_checkpoint(directory)
     if path is None:
         raise InputError(f"{directory} holds no checkpoint; train first")
     step = tf.Variable(0, dtype=tf.int64)

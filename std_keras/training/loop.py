@@ -62,6 +62,20 @@ def train(
     run = RunDirectory(model_dir)
     if chief:
         run.prepare()
+    try:
+        return _train(config, run=run, strategy=strategy, chief=chief, stop=stop)
+    finally:
+        run.release()
+
+
+def _train(
+    config: TrainConfig,
+    *,
+    run: RunDirectory,
+    strategy: tf.distribute.Strategy,
+    chief: bool,
+    stop: Callable[[], bool],
+) -> dict[str, Any]:
     dataset = build.load_data(config, progress=progress.track)
     for name in dataset.skipped:
         progress.warn(f"{name} cannot be read as an image and is left out")
@@ -174,6 +188,12 @@ class _Loop:
         """Trains to the end and returns the result."""
         if not self.step:
             self.watch.config(self.config)
+        left = self.cadence.total_steps - self.step
+        if self.config.profile_steps and 0 < left <= _PROFILE_AFTER:
+            progress.warn(
+                f"--profile_steps={self.config.profile_steps}: only {left} steps are left, and the "
+                f"first {_PROFILE_AFTER} of a process are not recorded"
+            )
         self._show_images()
         iterator = iter(self._batches())
         mine_batches = iter(self._mine_batches()) if self.mine_step else None
@@ -219,8 +239,10 @@ class _Loop:
             self.watch.scalars("train", step=self.step, epoch=epoch, values=values)
         if cadence.ends_epoch(self.step) and self.mine_step and mine_batches:
             values = self.mine_step(next(mine_batches))
+            self._check_finite(values)
             self.watch.scalars("train", step=self.step, epoch=epoch, values=values)
-        if cadence.evaluates(self.step):
+        at_end = self.step == cadence.total_steps
+        if cadence.evaluates(self.step) or (at_end and self.dataset.validation is not None):
             self._evaluate_and_show(epoch)
         if cadence.saves(self.step):
             self.checkpoints.save(step=self.step, seconds=self.train_seconds)
@@ -271,9 +293,6 @@ class _Loop:
     def _finish(self) -> dict[str, Any]:
         """Evaluates on the test split and writes the model and the result."""
         epoch = float(self.config.epochs)
-        if self.dataset.validation is not None:
-            self._evaluate_and_show(epoch)
-            self.checkpoints.save(step=self.step, seconds=self.train_seconds)
         figures = self._evaluate("test")
         values = {f"test/{name}": value for name, value in _flat(figures).items()}
         self.watch.scalars("eval", step=self.step, epoch=epoch, values=values)
