@@ -309,6 +309,13 @@ class TrainConfig:
         "Decay of the moving average of the weights; 0 for none.",
         **_FRACTION,
     )
+    initialize_from: str | None = _option(
+        None,
+        OPTIMIZATION,
+        str,
+        "Directory of a finished run whose weights training starts from (fine-tuning); its input "
+        "normalisation comes along, and heads stay new if the number of classes differs.",
+    )
     seed: int = _option(0, OPTIMIZATION, int, "Seed of initialisation and dropout.", **_NATURAL)
     # Run directory and cadence
     evaluate_every_epochs: int = _option(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -257,7 +256,7 @@ def _make_output_dir(path: Path) -> None:
 
 def console() -> None:
     """Entry point of the console program."""
-    sys.exit(program.run(main))
+    program.console(main)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ result.json        the final figures
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -43,8 +44,11 @@ class RunDirectory:
         self.tensorboard = self.path / "tensorboard"
         self._lock: IO[str] | None = None
 
-    def prepare(self) -> None:
+    def prepare(self, *, flag: str = "model_dir") -> None:
         """Makes the folder and takes it for this process until `release` or the process's end.
+
+        Args:
+            flag: the flag that named the folder, for errors.
 
         Raises:
             InputError: if it cannot be made, or another process is writing to it.
@@ -52,16 +56,18 @@ class RunDirectory:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = open(self.path / ".lock", "w", encoding="utf-8")
-        except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+                raise  # The machine's fault, not the user's.
             raise InputError(
-                f"--model_dir={self.path} cannot be used as a folder: {error.strerror}"
+                f"--{flag}={self.path} cannot be used as a folder: {error.strerror}"
             ) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            self._lock.close()
+            self.release()
             raise InputError(
-                f"--model_dir={self.path} is in use by another process; wait for it or choose "
+                f"--{flag}={self.path} is in use by another process; wait for it or choose "
                 "another folder"
             ) from error
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Sequence
 
 from std_keras.cli import flags, program
@@ -41,7 +40,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
 
 def console() -> None:
     """Entry point of the console program."""
-    sys.exit(program.run(main))
+    program.console(main)
 
 
 if __name__ == "__main__":

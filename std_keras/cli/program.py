@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from types import FrameType
+from typing import NoReturn
 
 from std_keras import progress
 from std_keras.cli.flags import HelpRequested
@@ -68,6 +69,18 @@ def run(main: Callable[[Sequence[str], StopRequest], None]) -> int:
             return _fail(Interrupted("interrupted; run the same command to continue"))
         traceback.print_exc()
         return 1
+
+
+def console(main: Callable[[Sequence[str], StopRequest], None]) -> NoReturn:
+    """Runs a program's `main` and ends the process with its exit code."""
+    code = run(main)
+    if os.environ.get("TF_CONFIG"):
+        # A process of a cluster: the orderly shutdown of TensorFlow's cluster service aborts
+        # whoever is still there after the first worker has left. All work is done and written.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def machine_error(error: BaseException) -> MachineError | None:

@@ -26,6 +26,17 @@ class Purpose(enum.IntEnum):
     SHARD_ORDER = 3
     CROP = 4
     FLIP = 5
+    SECOND_CROP = 6
+    RESIZED_CROP = 7
+    RAND_AUGMENT = 8
+    RAND_AUGMENT_MAGNITUDE = 9
+    AUTO_AUGMENT = 10
+    COLOR_JITTER = 11
+    ERASE = 12
+    ERASE_NOISE = 13
+    MIX = 14
+    MIXUP_RATIO = 15
+    CUTMIX_RATIO = 16
 
 
 def derive_seed(data_seed: int | tf.Tensor, purpose: Purpose, *counters: int | tf.Tensor):

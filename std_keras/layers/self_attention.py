@@ -30,7 +30,7 @@ class SelfAttention(keras.layers.Layer):
         self.num_heads = num_heads
 
     def build(self, input_shape: tuple[int | None, ...], *_: Any) -> None:
-        _, rows, channels = input_shape
+        rows, channels = input_shape[1:]
         if rows is None or channels is None or channels % self.num_heads:
             raise ValueError(
                 f"input shape {tuple(input_shape)} must be (B, T, N) with fixed T, N, and "
@@ -60,7 +60,7 @@ class SelfAttention(keras.layers.Layer):
         scores = ops.cast(scores, "float32")
         if score_bias is not None:
             scores = self._biased(scores, ops.cast(score_bias, "float32"))
-        weights = ops.cast(ops.softmax(scores, axis=-1), self.compute_dtype)
+        weights = ops.cast(_softmax(scores), self.compute_dtype)
         mixed = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))
         return self.projection(ops.reshape(mixed, (-1, rows, channels)))
 
@@ -77,3 +77,11 @@ class SelfAttention(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"num_heads": self.num_heads}
+
+
+def _softmax(scores: Any) -> Any:
+    """Over the last axis."""
+    if scores.shape[-1] == 1:
+        # Keras warns of this case, which the smallest maps bring: 1, with a gradient of 0.
+        return 0.0 * scores + 1.0
+    return ops.softmax(scores, axis=-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -46,9 +47,12 @@ class WindowAttention(keras.layers.Layer):
         if height is None or width is None or channels is None:
             raise ValueError(f"input shape {tuple(input_shape)} must be (B, H, W, N), fixed sizes")
         sides = (height, width)
-        self.window = tuple(min(self.window_size, side) for side in sides)
-        self.shifts = tuple(self.shift if side > self.window_size else 0 for side in sides)
-        if any(side % window for side, window in zip(sides, self.window, strict=True)):
+        self.window = (min(self.window_size, height), min(self.window_size, width))
+        self.shifts = (
+            self.shift if height > self.window_size else 0,
+            self.shift if width > self.window_size else 0,
+        )
+        if height % self.window[0] or width % self.window[1]:
             raise ValueError(
                 f"window_size={self.window_size} does not divide the map {height}x{width}"
             )
@@ -67,9 +71,7 @@ class WindowAttention(keras.layers.Layer):
         height, width, channels = inputs.shape[1:]
         rows, columns = self.window
         x = _roll(inputs, [-shift for shift in self.shifts])
-        x = ops.reshape(
-            x, (-1, height // rows, rows, width // columns, columns, channels)
-        )
+        x = ops.reshape(x, (-1, height // rows, rows, width // columns, columns, channels))
         x = ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, rows * columns, channels))
         x = self.attention(x, score_bias=self._score_bias())
         x = ops.reshape(x, (-1, height // rows, width // columns, rows, columns, channels))
@@ -79,8 +81,9 @@ class WindowAttention(keras.layers.Layer):
     def _score_bias(self) -> Any:
         """(1, heads, T, T), or with a shift (windows of a map, heads, T, T)."""
         rows = self.window[0] * self.window[1]
-        bias = ops.take(self.relative_position_bias, self._index, axis=0)
-        bias = ops.transpose(ops.reshape(bias, (1, rows, rows, self.num_heads)), (0, 3, 1, 2))
+        # Along the second axis: along the first, the gradient would be tf.IndexedSlices.
+        bias = ops.take(ops.transpose(self.relative_position_bias), self._index, axis=1)
+        bias = ops.reshape(bias, (1, self.num_heads, rows, rows))
         if self._mask is None:
             return bias
         return bias + ops.convert_to_tensor(self._mask[:, None], dtype=bias.dtype)
@@ -124,11 +127,11 @@ def shift_mask(
     return np.where(regions[:, :, None] == regions[:, None, :], 0.0, _MASKED).astype("float32")
 
 
-def _roll(x: Any, shifts: Any) -> Any:
+def _roll(x: Any, shifts: Sequence[int]) -> Any:
     """Cyclic shift of height and width by slices, since TFLite has no operator for it."""
-    for axis, shift in zip((1, 2), shifts, strict=True):
-        if shift:
-            start = -shift % x.shape[axis]
-            parts = (x[:, start:], x[:, :start]) if axis == 1 else (x[:, :, start:], x[:, :, :start])
-            x = ops.concatenate(parts, axis=axis)
+    rows, columns = shifts
+    if rows:
+        x = ops.concatenate([x[:, -rows:], x[:, :-rows]], axis=1)
+    if columns:
+        x = ops.concatenate([x[:, :, -columns:], x[:, :, :-columns]], axis=2)
     return x

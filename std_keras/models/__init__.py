@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 # Importing a family registers its names.
-from std_keras.models import cifar_resnet, mixer  # noqa: F401
+from std_keras.models import (  # noqa: F401
+    cifar_resnet,
+    cyclemlp,
+    deit,
+    gmlp,
+    mixer,
+    regnety,
+    resmlp,
+    swin,
+)
 from std_keras.models.outputs import (
     head_names,
     heads_model,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,11 @@ def data_of_run(
     """
     run = RunDirectory(model_dir)
     config = run.read_config()
+    if not (dataset or config.dataset):
+        raise InputError(
+            f"--dataset is missing: {run.path} was made from weights from elsewhere and has no "
+            "data set of its own"
+        )
     changes: dict[str, Any] = {"image_size": int(model.input_shape[1])}
     if dataset is not None and dataset != config.dataset:
         # The parts of another data set are not the run's to cut.
@@ -80,18 +85,30 @@ def data_of_run(
     return loaded
 
 
-def build_model(config: TrainConfig, dataset: DataSet) -> keras.Model:
+def build_model(
+    config: TrainConfig,
+    dataset: DataSet,
+    *,
+    normalization: tuple[Sequence[float], Sequence[float]] | None = None,
+) -> keras.Model:
     """Creates the model with new weights, seeded by `config.seed`.
 
     With distillation it is a student with a token set per teacher and site; without, it is the
     named model alone, whatever teachers are listed.
+
+    Args:
+        config: what to build.
+        dataset: gives the shape of the images and the number of classes.
+        normalization: mean and standard deviation per channel, of pixels in 0..1; the data set's
+            if None.
     """
     keras.utils.set_random_seed(config.seed)
+    mean, std = normalization or (dataset.mean, dataset.std)
     common: dict[str, Any] = {
         "input_shape": dataset.image_shape,
         "num_classes": dataset.num_classes,
-        "mean": dataset.mean,
-        "std": dataset.std,
+        "mean": mean,
+        "std": std,
         **config.model_options(),
     }
     with dtype_policy("mixed_bfloat16" if config.mixed_precision else "float32"):

@@ -11,6 +11,9 @@ import tensorflow as tf
 from std_keras.errors import InputError, MachineError
 from std_keras.training.state import TrainState
 
+# What TensorFlow raises for a file that is cut off, altered, or of another model.
+_DAMAGED = (AssertionError, ValueError, IndexError, tf.errors.OpError)
+
 
 class Checkpoints:
     """Saves and restores the whole state of training.
@@ -43,10 +46,13 @@ class Checkpoints:
         self._checkpoint = tf.train.Checkpoint(
             step=self._step, best=self._best, seconds=self._seconds, **parts
         )
+        own = directory if chief else directory / "scratch"
+        if not _listed(own):
+            (own / "checkpoint").unlink(
+                missing_ok=True
+            )  # A damaged list; the manager chokes on it.
         self._manager = tf.train.CheckpointManager(
-            self._checkpoint,
-            directory=str(directory if chief else directory / "scratch"),
-            max_to_keep=keep,
+            self._checkpoint, directory=str(own), max_to_keep=keep
         )
         self._saved: tuple[int, float] | None = None
 
@@ -80,10 +86,10 @@ class Checkpoints:
             return 0
         try:
             self._checkpoint.restore(path).assert_consumed()
-        except (AssertionError, ValueError, tf.errors.OpError) as error:
+        except _DAMAGED as error:
             raise InputError(
-                f"checkpoint {path} cannot be restored: {str(error).splitlines()[0]}; remove it to "
-                "continue from an earlier one, or start in a new --model_dir"
+                f"checkpoint {path} cannot be restored: {str(error).splitlines()[0]}; remove "
+                f"{path}.* to continue from an earlier one, or start in a new --model_dir"
             ) from error
         step = int(self._step.numpy())
         self._saved = (step, self.best)
@@ -122,11 +128,21 @@ def newest_checkpoint(directory: Path) -> str | None:
 
     `tf.train.latest_checkpoint` knows one name only, and finds nothing once that one was removed.
     """
-    known = tf.train.get_checkpoint_state(str(directory))
-    for path in reversed(known.all_model_checkpoint_paths if known else ()):
-        if Path(f"{path}.index").is_file():
-            return str(path)
-    return None
+    known = _listed(directory)
+    if not known:  # The list is lost: rather an old checkpoint than a silent new start.
+        steps = [path.stem.removeprefix("ckpt-") for path in directory.glob("ckpt-*.index")]
+        known = [str(directory / f"ckpt-{n}") for n in sorted(map(int, filter(str.isdigit, steps)))]
+    there = [path for path in known if Path(f"{path}.index").is_file()]
+    return there[-1] if there else None
+
+
+def _listed(directory: Path) -> list[str]:
+    """The complete checkpoints, oldest first, by the list that TensorFlow keeps beside them."""
+    try:
+        state = tf.train.get_checkpoint_state(str(directory))
+    except ValueError:
+        return []
+    return list(state.all_model_checkpoint_paths) if state else []
 
 
 def restore_weights(directory: Path, *, model: tf.Module, average: tf.Module | None) -> int:
@@ -153,7 +169,7 @@ def restore_weights(directory: Path, *, model: tf.Module, average: tf.Module | N
     try:
         status = tf.train.Checkpoint(**parts).restore(path)
         status.expect_partial().assert_existing_objects_matched()
-    except (AssertionError, ValueError, tf.errors.OpError) as error:
+    except _DAMAGED as error:
         raise InputError(
             f"checkpoint {path} cannot be read: {str(error).splitlines()[0]}"
         ) from error

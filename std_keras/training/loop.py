@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from std_keras.data.files import FileSource
 from std_keras.errors import InputError, Interrupted, NonFiniteError
 from std_keras.rundir import RunDirectory, replace_atomically
 from std_keras.teachers import Teacher
-from std_keras.training import build, optimizers
+from std_keras.training import build, optimizers, start
 from std_keras.training.cadence import Cadence
 from std_keras.training.checkpoints import Checkpoints
 from std_keras.training.ema import WeightAverage
@@ -31,7 +31,7 @@ from std_keras.training.mine_epoch import create_epoch_step
 from std_keras.training.objective import Objective
 from std_keras.training.state import TrainState
 from std_keras.training.step import CallResult, StepOptions, Trainer
-from std_keras.training.strategy import create_strategy, is_chief, own_shard
+from std_keras.training.strategy import create_strategy, is_chief, own_shard, own_signal_handlers
 from std_keras.training.watch import Watch
 
 _PROFILE_AFTER = 20  # Steps; earlier ones hold tracing and warm-up.
@@ -89,7 +89,8 @@ def _train(
             progress.say(f"{run.path} is a finished run; nothing to do")
             return run.read_result()
     with strategy.scope():
-        loop = _Loop(config=config, dataset=dataset, run=run, strategy=strategy, chief=chief)
+        with own_signal_handlers():
+            loop = _Loop(config=config, dataset=dataset, run=run, strategy=strategy, chief=chief)
         if chief and not run.exists():
             run.write_start(
                 config,
@@ -122,6 +123,12 @@ class _Loop:
                 f"--batch_size={config.batch_size} is larger than the training set of "
                 f"{dataset.train.size} examples"
             )
+        if config.mine_weight and config.mine_schedule == "epoch":
+            if config.mine_samples > dataset.train.size:
+                raise InputError(
+                    f"--mine_samples={config.mine_samples} is larger than the training set of "
+                    f"{dataset.train.size} examples"
+                )
         self.cadence = Cadence(
             steps_per_epoch=steps_per_epoch,
             total_steps=steps_per_epoch * config.epochs,
@@ -137,7 +144,7 @@ class _Loop:
             total_steps=self.cadence.total_steps,
         )
         teachers_ = _load_teachers(config, dataset)
-        self.state = _create_state(config, dataset, self.schedule)
+        self.state = _create_state(config, dataset, self.schedule, run)
         replicas = strategy.num_replicas_in_sync
         self.shard = own_shard(strategy)
         self.trainer = Trainer(
@@ -220,8 +227,7 @@ class _Loop:
                 elapsed = time.monotonic() - began
                 self.train_seconds += elapsed
                 self.step += result.steps
-                if not result.finite:
-                    self._refuse_non_finite(result)
+                self._check_finite(result.last)
                 gathered.add(result, elapsed)
                 bar.advance(result.steps, f"loss {result.last['loss/total']:.3f}")
                 self._events(gathered, mine_batches)
@@ -320,6 +326,7 @@ class _Loop:
                 self.state.average.copy_to_model()
             replace_atomically(self.run_directory.model_file, self.state.model.save)
             self.run_directory.write_result(result)
+        self._agree(False)  # Nobody leaves while the chief still writes.
         progress.say(
             f"finished: test top-1 {result['top1']:.4f}, top-5 {result['top5']:.4f} "
             f"({self.head} head, {weights} weights); {self.run_directory.model_file}"
@@ -328,18 +335,21 @@ class _Loop:
 
     def _interrupt(self) -> None:
         self.checkpoints.save(step=self.step, seconds=self.train_seconds)
+        self._agree(False)  # All workers wait here until all have saved.
         raise Interrupted(
             f"interrupted after step {self.step} of {self.cadence.total_steps}; a checkpoint is "
             f"saved in {self.run_directory.checkpoints}; run the same command to continue"
         )
 
-    def _refuse_non_finite(self, result: CallResult) -> None:
-        names = [name for name, value in result.last.items() if not math.isfinite(value)]
-        raise NonFiniteError(
-            f"{', '.join(names)} became non-finite at step {self.step}; the last good checkpoint "
-            f"is {self.checkpoints.latest or 'none'}; try a smaller --learning_rate or "
-            "--clip_norm=1"
-        )
+    def _check_finite(self, figures: Mapping[str, float]) -> None:
+        """Stops before a checkpoint is saved."""
+        names = [name for name, value in figures.items() if not math.isfinite(value)]
+        if names:
+            raise NonFiniteError(
+                f"{', '.join(names)} became non-finite at step {self.step}; the last good "
+                f"checkpoint is {self.checkpoints.latest or 'none'}; try a smaller "
+                "--learning_rate or --clip_norm=1"
+            )
 
     def _batches(self) -> tf.distribute.DistributedDataset:
         return self.strategy.distribute_datasets_from_function(
@@ -468,8 +478,10 @@ def _load_teachers(config: TrainConfig, dataset: DataSet) -> list[Teacher]:
     return loaded
 
 
-def _create_state(config: TrainConfig, dataset: DataSet, schedule: Any) -> TrainState:
-    model = build.build_model(config, dataset)
+def _create_state(
+    config: TrainConfig, dataset: DataSet, schedule: Any, run: RunDirectory
+) -> TrainState:
+    model = start.create_model(config, dataset, run)
     outputs = models.training_model(model)
     state = TrainState(
         model=model,

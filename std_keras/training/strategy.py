@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import threading
+from collections.abc import Iterator
 
 import tensorflow as tf
 
@@ -77,14 +81,34 @@ def _create(name: str, *, gpus: int, logical_cpus: int) -> tf.distribute.Strateg
                 "which is not set"
             )
         try:
-            return tf.distribute.MultiWorkerMirroredStrategy()
+            strategy = tf.distribute.MultiWorkerMirroredStrategy()
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"TF_CONFIG does not describe a cluster: {error}") from error
+        if not strategy.cluster_resolver.cluster_spec().jobs:
+            raise InputError("TF_CONFIG does not describe a cluster: it names no workers")
+        return strategy
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
         return tf.distribute.TPUStrategy(resolver)
     except (ValueError, KeyError, tf.errors.OpError) as error:
         raise InputError(f"--strategy=tpu found no TPU: {str(error).splitlines()[0]}") from error
+
+
+@contextlib.contextmanager
+def own_signal_handlers() -> Iterator[None]:
+    """Gives this process its handlers back after the block.
+
+    TensorFlow's cluster service takes SIGTERM for itself when it starts, which is with the first
+    variable; a worker that is asked to stop would never hear of it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in kept.items():
+        if handler is not None:
+            signal.signal(number, handler)
 
 
 def own_shard(strategy: tf.distribute.Strategy) -> Shard:

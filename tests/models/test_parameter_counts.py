@@ -38,6 +38,22 @@ CIFAR_RESNETS = {
     "cifar_resnet56": (855_770, 861_620),
     "cifar_resnet110": (1_730_714, 1_736_564),
 }
+# 224 px, 1000 classes; timm's deit_*_patch16_224, deit_*_distilled_*, swin_*_window7_224 and
+# regnety_040, regnety_080 and regnety_160.
+TEACHERS = {
+    "deit_ti16": 5_717_416,
+    "deit_ti16_distilled": 5_910_800,
+    "deit_s16": 22_050_664,
+    "deit_s16_distilled": 22_436_432,
+    "deit_b16": 86_567_656,
+    "deit_b16_distilled": 87_338_192,
+    "swin_t": 28_288_354,
+    "swin_s": 49_606_258,
+    "swin_b": 87_768_224,
+    "regnety_4gf": 20_646_656,
+    "regnety_8gf": 39_180_068,
+    "regnety_16gf": 83_590_140,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -81,8 +97,44 @@ def cifar_resnet_count(*, depth: int, classes: int, shortcut: str = "projection"
     return count + dense(64, classes)
 
 
+def transformer_block_count(width: int) -> int:
+    attention = dense(width, 3 * width) + dense(width, width)
+    return attention + dense(width, 4 * width) + dense(4 * width, width) + 2 * 2 * width
+
+
+def deit_count(*, width: int, distilled: bool) -> int:
+    tokens = 2 if distilled else 1
+    rows = tokens * width + (tokens + 196) * width
+    heads = tokens * dense(width, 1000)
+    return dense(3 * 16**2, width) + rows + 12 * transformer_block_count(width) + 2 * width + heads
+
+
+def swin_count(*, width: int, depths: tuple[int, ...]) -> int:
+    count = dense(3 * 4**2, width) + 2 * width
+    for stage, depth in enumerate(depths):
+        if stage > 0:
+            count += 2 * 4 * width + 4 * width * 2 * width
+            width = 2 * width
+        # A bias for 13 x 13 relative positions and each head of 32 channels.
+        count += depth * (transformer_block_count(width) + 13 * 13 * width // 32)
+    return count + 2 * width + dense(width, 1000)
+
+
+def regnety_count(*, stages: list[tuple[int, int]], group_width: int) -> int:
+    count, inputs = 9 * 3 * 32 + 2 * 32, 32
+    for depth, width in stages:
+        for block in range(depth):
+            count += inputs * width + 9 * group_width * width + width * width + 3 * 2 * width
+            hidden = round(inputs / 4)
+            count += dense(width, hidden) + dense(hidden, width)
+            if block == 0:
+                count += inputs * width + 2 * width
+            inputs = width
+    return count + dense(inputs, 1000)
+
+
 def test_every_registered_name_has_a_golden_count():
-    assert set(models.names()) == set(MIXERS) | set(CIFAR_RESNETS)
+    assert set(models.names()) == set(MIXERS) | set(CIFAR_RESNETS) | set(TEACHERS)
 
 
 @pytest.mark.parametrize("name", MIXERS)
@@ -134,3 +186,41 @@ def test_mixer_s4_for_cifar_100():
     student = models.create_student("mixer_s16", **options, teacher_sites=["last"])
     added = token_set_count(patches=64, width=512, classes=100)
     assert models.trainable_parameters(student) == count + added
+
+
+@pytest.mark.parametrize("name", TEACHERS)
+def test_teacher(name):
+    model = models.create(name, input_shape=(224, 224, 3), num_classes=1000)
+    assert models.trainable_parameters(model) == TEACHERS[name]
+
+
+@pytest.mark.parametrize(("size", "width"), [("ti", 192), ("s", 384), ("b", 768)])
+@pytest.mark.parametrize("distilled", [False, True])
+def test_deit_in_closed_form(size, width, distilled):
+    name = f"deit_{size}16_distilled" if distilled else f"deit_{size}16"
+    assert TEACHERS[name] == deit_count(width=width, distilled=distilled)
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "depths"),
+    [
+        ("swin_t", 96, (2, 2, 6, 2)),
+        ("swin_s", 96, (2, 2, 18, 2)),
+        ("swin_b", 128, (2, 2, 18, 2)),
+    ],
+)
+def test_swin_in_closed_form(name, width, depths):
+    assert TEACHERS[name] == swin_count(width=width, depths=depths)
+
+
+# As in the authors' released models (pycls' model zoo).
+@pytest.mark.parametrize(
+    ("name", "stages", "group_width"),
+    [
+        ("regnety_4gf", [(2, 128), (6, 192), (12, 512), (2, 1088)], 64),
+        ("regnety_8gf", [(2, 168), (4, 448), (10, 896), (1, 2016)], 56),
+        ("regnety_16gf", [(2, 224), (4, 448), (11, 1232), (1, 3024)], 112),
+    ],
+)
+def test_regnety_in_closed_form(name, stages, group_width):
+    assert TEACHERS[name] == regnety_count(stages=stages, group_width=group_width)

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from std_keras import mine, models
+from std_keras.config import TrainConfig
 from std_keras.teachers import Teacher
 from std_keras.training.ema import WeightAverage
 from std_keras.training.objective import Objective
@@ -18,6 +19,22 @@ from std_keras.training.step import StepOptions, Trainer
 
 IMAGE_SHAPE = (8, 8, 1)
 CLASSES = 10
+
+
+def config(**changes: Any) -> TrainConfig:
+    """A run of seconds: a Mixer of 4 patches, 2 epochs of 3 steps on a part of the digits."""
+    small = {
+        "model": "mixer_s16",
+        "patch_size": 4,
+        "width": 16,
+        "depth": 2,
+        "batch_size": 32,
+        "max_train_examples": 100,
+        "max_test_examples": 50,
+        "epochs": 2,
+        "log_every_steps": 2,
+    }
+    return TrainConfig(**{**small, **changes})
 
 
 def student(sites: Sequence[str] = ("last",), *, tokens: str = "both", **options: Any) -> Any:

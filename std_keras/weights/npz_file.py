@@ -1,0 +1,43 @@
+"""Reads the .npz files of Flax weights: flat names joined by "/", one array each."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from std_keras.weights.format_error import FormatError
+
+_MAX_BYTES = 2**34  # Unpacked. The largest published Mixer, H/14, has 1.7 GB.
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """Reads all arrays of an .npz file; pickled objects are never loaded.
+
+    Raises:
+        FormatError: if it is damaged or of another kind.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            files = archive.infolist()
+            if not files or any(not info.filename.endswith(".npy") for info in files):
+                raise FormatError("is a zip archive, but not an .npz file of arrays")
+            if sum(info.file_size for info in files) > _MAX_BYTES:
+                raise FormatError(f"would unpack to more than {_MAX_BYTES:,} bytes")
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except FormatError:
+        raise
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        ValueError,
+        EOFError,
+        KeyError,
+        SyntaxError,  # From NumPy's parser of a damaged header.
+        NotImplementedError,
+    ) as error:
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise FormatError(f"is damaged or no .npz file of plain arrays ({text})") from error

@@ -1,0 +1,272 @@
+"""A Mixer for images of another size, from one that is trained.
+
+A Mixer's token mixing has one weight per patch, so that it takes images of one size only.
+
+At K times the size (whole K) the image is cut into K x K tiles of the old size and the token mixing
+is applied to each tile (Tolstikhin et al. 2021, arXiv 2105.01601, Appendix C): W becomes
+block-diagonal, its hidden width K^2 times as large. Everything else of a Mixer treats the patches
+alike, so the new class logits are exactly the mean of the old ones over the tiles.
+
+At another ratio the token-mixing weights are interpolated between the patches. That is an
+approximation.
+
+Token sets: T_C, one number for each patch, is repeated (or interpolated), and with it what its head
+reads. T_S, one row for the whole image, is updated by an MLP whose width is not free, so its MLP
+reads the mean over the tiles. So all heads are exact on an image of equal tiles; on others the
+head of T_S is near.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from std_keras import models, teachers
+from std_keras.config import TrainConfig
+from std_keras.errors import InputError
+from std_keras.rundir import RunDirectory
+from std_keras.weights.initialize import input_normalization, load_start
+from std_keras.weights.load import is_random_state
+from std_keras.weights.patch_grid import InterpolatedGrid, TiledGrid
+from std_keras.weights.run import check_output, read_label_names, write_run
+
+TOKEN_MIXING = ("auto", "block_diagonal", "interpolated")
+_DISTILLATION_HEAD = re.compile(r"distillation_\d+_\w+/kernel")
+_HEAD = re.compile(r"(classification|distillation_\d+_\w+)/")
+
+
+@dataclass(frozen=True)
+class Resized:
+    """What was made.
+
+    Attributes:
+        run: the new run directory.
+        exact: whether the old model's outputs follow exactly, as this module's text says.
+        notes: sentences that the user should read.
+    """
+
+    run: RunDirectory
+    exact: bool
+    notes: tuple[str, ...]
+
+
+def resize_run(
+    source: str | Path,
+    *,
+    output: str | Path,
+    image_size: int,
+    num_classes: int | None = None,
+    token_mixing: str = "auto",
+    labels: str | Path | None = None,
+) -> Resized:
+    """Writes a run directory with a Mixer for another image size, or another number of classes.
+
+    Args:
+        source: directory of a finished run of a Mixer, with token sets or without.
+        output: the new run directory, which must not exist or be empty.
+        image_size: side of the new images in pixels.
+        num_classes: of new heads, which are not trained; None keeps the heads.
+        token_mixing: "block_diagonal" (whole ratios), "interpolated", or "auto": the first if it
+            can be had.
+        labels: file of class names for new heads; None for numbers.
+
+    Raises:
+        InputError: if the run is not a Mixer's, or the size does not fit.
+    """
+    run = check_output(output)
+    old = load_start(str(source), flag="source")
+    config = RunDirectory(source).read_config()
+    _check_model(old, config, source)
+    patch = int(old.get_layer("stem").kernel.shape[0])
+    before = (int(old.input_shape[1]) // patch, int(old.input_shape[2]) // patch)
+    if image_size % patch:
+        raise InputError(
+            f"--image_size={image_size} is not divisible by the model's patches of {patch} pixels"
+        )
+    after = (image_size // patch, image_size // patch)
+    grid = _grid(before, after, token_mixing, image_size=image_size)
+    old_classes = int(old.output_shape[-1])
+    new_heads = num_classes is not None
+    classes = num_classes or old_classes
+    names = (
+        read_label_names(labels, num_classes=classes)
+        if new_heads
+        else RunDirectory(source).read_labels()
+    )
+    hidden = int(old.get_layer("block_0").token_mlp_dim)
+    if isinstance(grid, TiledGrid):
+        hidden *= grid.tiles
+    config = dataclasses.replace(
+        config,
+        image_size=image_size,
+        token_mlp_dim=hidden,
+        dataset="" if new_heads else config.dataset,
+        ema_decay=0.0,  # model.keras has one set of weights.
+        initialize_from=None,
+    )
+    model = _create(config, old, image_size=image_size, num_classes=classes)
+    _transfer(old, model, grid, new_heads=new_heads)
+    notes = _notes(grid, config, new_heads=new_heads)
+    write_run(
+        run,
+        model=model,
+        config=config,
+        label_names=names,
+        origin=_origin(source, old, grid, notes, image_size=image_size),
+    )
+    return Resized(run, isinstance(grid, TiledGrid), notes)
+
+
+def _check_model(model: keras.Model, config: TrainConfig, source: str | Path) -> None:
+    if not config.model.startswith("mixer_"):
+        raise InputError(
+            f"--source={source} is a {config.model}; only the weights of a Mixer are resized"
+        )
+    if any(layer.name == "distillation_token" for layer in model.layers):
+        raise InputError(
+            f"--source={source} has --tokens=deit, one token that is mixed with all patches; it "
+            "cannot be cut into tiles"
+        )
+
+
+def _grid(
+    before: tuple[int, int], after: tuple[int, int], token_mixing: str, *, image_size: int
+) -> TiledGrid | InterpolatedGrid:
+    whole = all(new % old == 0 for new, old in zip(after, before, strict=True))
+    if token_mixing not in TOKEN_MIXING:
+        raise InputError(f"--token_mixing={token_mixing} is not one of {', '.join(TOKEN_MIXING)}")
+    if token_mixing == "block_diagonal" and not whole:
+        raise InputError(
+            f"--token_mixing=block_diagonal: {image_size} pixels are {after[0]}x{after[1]} "
+            f"patches, no whole multiple of {before[0]}x{before[1]}; use interpolated"
+        )
+    if whole and token_mixing != "interpolated":
+        return TiledGrid(before, (after[0] // before[0], after[1] // before[1]))
+    return InterpolatedGrid(before, after)
+
+
+def _create(
+    config: TrainConfig, old: keras.Model, *, image_size: int, num_classes: int
+) -> keras.Model:
+    normalization = input_normalization(old.to_json())
+    mean, std = normalization or (None, None)
+    common: dict[str, Any] = {
+        "input_shape": (image_size, image_size, int(old.input_shape[3])),
+        "num_classes": num_classes,
+        "mean": mean,
+        "std": std,
+        **config.model_options(),
+    }
+    if config.distillation == "none":
+        return models.create(config.model, **common)
+    return models.create_student(
+        config.model,
+        teacher_sites=[teachers.parse(text).site for text in config.teacher],
+        tokens=config.tokens,
+        token_mlps=config.token_mlps,
+        propagate_tokens=config.propagate_tokens,
+        **common,
+    )
+
+
+def _transfer(
+    old: keras.Model, new: keras.Model, grid: TiledGrid | InterpolatedGrid, *, new_heads: bool
+) -> None:
+    values = {weight.path: weight.numpy() for weight in old.weights}
+    width = int(old.get_layer("stem").kernel.shape[-1])
+    for weight in new.weights:
+        path = weight.path
+        if is_random_state(weight) or (new_heads and _HEAD.match(path)):
+            continue
+        weight.assign(_resized(path, values[path], grid, width=width))
+
+
+def _resized(
+    path: str, value: np.ndarray, grid: TiledGrid | InterpolatedGrid, *, width: int
+) -> np.ndarray:
+    """The new value of one weight."""
+    if "/token_mlp/" in path:
+        return _token_mixing(path.split("/token_mlp/")[1], value, grid)
+    if path.endswith("/channel_token"):  # (P, 1)
+        return grid.spread(value)
+    if "/spatial_mlp_" in path and path.endswith("/hidden/kernel"):  # (P + 1, hidden)
+        return np.concatenate([grid.share(value[:-1]), value[-1:]])
+    if _DISTILLATION_HEAD.fullmatch(path) and value.shape[0] != width:
+        # [T_S, T_C], (N + P, classes), or T_C alone.
+        spatial = value.shape[0] - _patches(grid)
+        return np.concatenate([value[:spatial], grid.share(value[spatial:])])
+    return value
+
+
+def _token_mixing(name: str, value: np.ndarray, grid: TiledGrid | InterpolatedGrid) -> np.ndarray:
+    """A weight of the token-mixing MLP: P -> D -> P, from patches to patches."""
+    if name == "output/bias":  # (P,)
+        return grid.spread(value)
+    if isinstance(grid, TiledGrid):
+        if name == "hidden/kernel":  # (P, D)
+            return grid.block_diagonal(value)
+        if name == "hidden/bias":  # (D,)
+            return np.tile(value, grid.tiles)
+        return grid.block_diagonal(value.T).T  # (D, P)
+    if name == "hidden/kernel":
+        return grid.share(value)
+    return value if name == "hidden/bias" else grid.spread(value.T).T
+
+
+def _patches(grid: TiledGrid | InterpolatedGrid) -> int:
+    rows, columns = grid.tile if isinstance(grid, TiledGrid) else grid.before
+    return rows * columns
+
+
+def _notes(
+    grid: TiledGrid | InterpolatedGrid, config: TrainConfig, *, new_heads: bool
+) -> tuple[str, ...]:
+    tokens = config.distillation != "none" and config.tokens in ("both", "spatial", "channel")
+    notes = []
+    if isinstance(grid, InterpolatedGrid):
+        notes.append(
+            "the weights of patches are interpolated, which is an approximation: expect to "
+            "fine-tune (--initialize_from)"
+        )
+    elif grid.tiles > 1:
+        notes.append(
+            f"token mixing is block-diagonal over {grid.repeats[0]} x {grid.repeats[1]} tiles: the "
+            "class logits are exactly the mean of the old ones over the tiles"
+        )
+        if tokens:
+            notes.append(
+                "T_C is repeated for every tile, T_S reads the mean over the tiles: the "
+                "distillation heads are exact on equal tiles, and close on others"
+            )
+    if new_heads:
+        notes.append("the heads are new and not trained")
+    return tuple(notes)
+
+
+def _origin(
+    source: str | Path,
+    old: keras.Model,
+    grid: TiledGrid | InterpolatedGrid,
+    notes: tuple[str, ...],
+    *,
+    image_size: int,
+) -> dict[str, Any]:
+    run = RunDirectory(source)
+    with open(run.model_file, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "kind": "resized",
+        "run": run.path.name,
+        "sha256": digest,
+        "image_size_before": int(old.input_shape[1]),
+        "image_size": image_size,
+        "token_mixing": "block_diagonal" if isinstance(grid, TiledGrid) else "interpolated",
+        "notes": list(notes),
+    }

@@ -1,0 +1,95 @@
+"""Makes a run directory of a model that was not trained here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from std_keras import models
+from std_keras.config import TrainConfig
+from std_keras.errors import InputError
+from std_keras.rundir import RunDirectory, replace_atomically
+
+
+def check_output(path: str | Path) -> RunDirectory:
+    """Refuses a folder that holds something, before the slow part.
+
+    Raises:
+        InputError: if it cannot be used.
+    """
+    run = RunDirectory(path)
+    try:
+        occupied = run.path.is_dir() and any(p.name != ".lock" for p in run.path.iterdir())
+    except OSError as error:
+        raise InputError(f"--output={run.path} cannot be read: {error.strerror}") from error
+    if occupied or (run.path.exists() and not run.path.is_dir()):
+        raise InputError(f"--output={run.path} is not an empty folder; name a new one")
+    return run
+
+
+def write_run(
+    run: RunDirectory,
+    *,
+    model: keras.Model,
+    config: TrainConfig,
+    label_names: Sequence[str],
+    origin: Mapping[str, Any],
+) -> None:
+    """Writes everything that evaluate, export and `--teacher` read.
+
+    Args:
+        run: the folder, made if it is not there.
+        model: with its weights.
+        config: what describes the model and, if known, its data set; `dataset` is "" if not.
+        label_names: class names in the order of the logits.
+        origin: where the weights are from; `result.json` gets it under "origin", instead of the
+            figures that training would have measured.
+
+    Raises:
+        InputError: if the folder cannot be written.
+    """
+    run.prepare(flag="output")
+    try:
+        replace_atomically(run.model_file, model.save)
+        heads = models.head_names(model)
+        result = {
+            "top1": None,
+            "top5": None,
+            "head": "average" if len(heads) > 1 else heads[0],
+            "weights": "raw",
+            "heads": {},
+            "parameters": models.trainable_parameters(model),
+            "steps": 0,
+            "epochs": 0,
+            "images_per_second": None,
+            "train_seconds": 0.0,
+            "origin": dict(origin),
+        }
+        run.write_result(result)
+        run.write_start(config, label_names=label_names, architecture=model.to_json())
+    finally:
+        run.release()
+
+
+def read_label_names(path: str | Path | None, *, num_classes: int) -> tuple[str, ...]:
+    """Class names from a file, one a line; without a file the numbers from 0.
+
+    Raises:
+        InputError: if the file cannot be read or has another number of names.
+    """
+    if path is None:
+        return tuple(str(index) for index in range(num_classes))
+    file = Path(path).expanduser()
+    try:
+        names = tuple(file.read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--labels={file} cannot be read as text: {error}") from error
+    if len(names) != num_classes:
+        raise InputError(
+            f"--labels={file} has {len(names)} lines, the model has {num_classes} classes; write "
+            "one name a line, in the order of the logits"
+        )
+    return names

@@ -1,0 +1,121 @@
+"""From a configuration to data and a model."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+from std_keras import models
+from std_keras.config import TrainConfig
+from std_keras.errors import InputError
+from std_keras.rundir import RunDirectory
+from std_keras.training import build
+
+SMALL = TrainConfig(
+    model="mixer_s16", patch_size=4, width=8, depth=2, max_train_examples=100, max_test_examples=30
+)
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return build.load_data(SMALL)
+
+
+def test_data_is_cut_and_its_validation_part_is_not(dataset):
+    assert (dataset.train.size, dataset.test.size) == (100, 30)
+    assert dataset.validation is None
+    held_out = build.load_data(dataclasses.replace(SMALL, validation_fraction=0.5))
+    assert held_out.train.size == 100
+    assert held_out.validation.size == round(1437 / 2)
+
+
+def test_the_seed_decides_the_weights(dataset):
+    def weights(seed):
+        model = build.build_model(dataclasses.replace(SMALL, seed=seed), dataset)
+        return [w.copy() for w in model.get_weights()]
+
+    first, again, other = weights(3), weights(3), weights(4)
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert any((a != b).any() for a, b in zip(first, other, strict=True))
+
+
+def test_without_distillation_the_teachers_make_no_token_sets(dataset):
+    config = dataclasses.replace(SMALL, teacher=("runs/nowhere,site=both",))
+    assert models.head_names(build.build_model(config, dataset)) == ("classification",)
+    student = build.build_model(dataclasses.replace(config, distillation="hard"), dataset)
+    assert models.head_names(student) == (
+        "classification",
+        "distillation_0_intermediate",
+        "distillation_0_last",
+    )
+    assert build.default_head(student) == "average"
+
+
+def test_mixed_precision_computes_in_bfloat16_and_leaves_the_global_policy(dataset):
+    before = keras.config.dtype_policy()
+    model = build.build_model(dataclasses.replace(SMALL, mixed_precision=True), dataset)
+    assert model.get_layer("block_0").compute_dtype == "bfloat16"
+    assert {str(v.dtype) for v in model.trainable_variables} == {"float32"}
+    assert keras.config.dtype_policy() == before
+
+
+def test_the_normalisation_of_the_data_is_in_the_model(dataset):
+    layer = build.build_model(SMALL, dataset).get_layer("normalization")
+    np.testing.assert_allclose(layer(np.array([[[[0.0]], [[255.0]]]]))[0, :, 0, 0], [-1.0, 1.0])
+
+
+# The data of a run
+
+
+@pytest.fixture
+def run(tmp_path, dataset):
+    run = RunDirectory(tmp_path / "run")
+    run.prepare()
+    run.write_start(SMALL, label_names=dataset.label_names, architecture="{}")
+    yield run
+    run.release()
+
+
+@pytest.fixture(scope="module")
+def model(dataset):
+    return build.build_model(SMALL, dataset)
+
+
+@pytest.fixture
+def image_folder(tmp_path):
+    """Ten classes with the names of the digits, two grey images each."""
+    from PIL import Image
+
+    for part in ("train", "val"):
+        for name in "0123456789":
+            folder = tmp_path / "images" / part / name
+            folder.mkdir(parents=True)
+            for index in range(2):
+                Image.new("RGB", (8, 8), (20 * index, 0, 0)).save(folder / f"{index}.png")
+    return tmp_path / "images"
+
+
+def of_run(run, model, dataset=None):
+    return build.data_of_run(run.path, dataset=dataset, data_dir=None, model=model)
+
+
+def test_the_runs_own_data(run, model):
+    loaded = of_run(run, model)
+    assert (loaded.name, loaded.train.size, loaded.test.size) == ("digits", 100, 30)
+
+
+def test_other_data_must_have_the_shape_and_the_classes(run, model, image_folder):
+    with pytest.raises(InputError, match=r"--dataset=folder:.*\(8, 8, 3\).*\(8, 8, 1\)"):
+        of_run(run, model, f"folder:{image_folder}")
+    coloured = models.create(
+        "mixer_s16", input_shape=(8, 8, 3), num_classes=10, patch_size=4, width=8, depth=1
+    )
+    loaded = of_run(run, coloured, f"folder:{image_folder}")
+    assert (loaded.train.size, loaded.test.size) == (20, 20), "the other set is not cut"
+    (image_folder / "train" / "7").rename(image_folder / "train" / "seven")
+    (image_folder / "val" / "7").rename(image_folder / "val" / "seven")
+    with pytest.raises(InputError, match=r"--dataset=folder:.*7, seven"):
+        of_run(run, coloured, f"folder:{image_folder}")
