@@ -158,6 +158,14 @@ class TrainConfig:
         "Epsilon of layer normalisation; the model's own if not given.",
         **_POSITIVE,
     )
+    window_size: int | None = _option(
+        None,
+        MODEL,
+        int,
+        "Side of Swin's attention windows in patches; 7 if not given, which divides the maps of "
+        "224 px.",
+        **_COUNT,
+    )
     shortcut: str | None = _option(
         None,
         MODEL,
@@ -428,6 +436,7 @@ class TrainConfig:
             "channel_mlp_dim",
             "gelu",
             "layer_norm_epsilon",
+            "window_size",
             "shortcut",
         )
         chosen = {n: getattr(self, n) for n in names if getattr(self, n) is not None}

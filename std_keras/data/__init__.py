@@ -7,7 +7,7 @@ belongs to the models.
 
 from __future__ import annotations
 
-from std_keras.data.augment import Augmentation
+from std_keras.data.augmentation import Augmentation
 from std_keras.data.dataset import DataSet, load
 from std_keras.data.pipeline import Shard, evaluation_batches, training_batches
 from std_keras.data.source import Source

@@ -10,7 +10,7 @@ import dataclasses
 
 import tensorflow as tf
 
-from std_keras.data.augment import Augmentation
+from std_keras.data.augmentation import Augmentation
 from std_keras.data.source import Source, check_batch_size
 from std_keras.errors import InputError
 

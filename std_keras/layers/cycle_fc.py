@@ -23,19 +23,22 @@ class CycleFC(keras.layers.Dense):
     layer, and nothing else.
 
     The authors call a deformable convolution. Here a depthwise convolution with a fixed kernel of
-    zeros and ones moves the channels, which gives the same numbers. Of the exact forms it was the
-    fastest. Times relative to a plain dense layer, CycleMLP-B1's four stages at 224 px, lowest of
-    15 or 30 runs on two x86 cores with TensorFlow 2.21:
+    zeros and ones moves the channels, which gives the same numbers. Of the exact forms it is the
+    fastest in training and in TFLite. Times relative to a dense layer alone, over the shapes of
+    CycleMLP-B1's stages at 224 px (`python tools/time_cycle_fc.py` on two shared x86 cores with
+    TensorFlow 2.21; a training step of eight images; one thread in TFLite):
 
-    | form | training step, 8 images | TFLite float32, one thread |
-    |---|---|---|
-    | depthwise | 1.1 to 1.7 | 0.9 to 1.0 |
-    | one dense convolution with zeros in its kernel | 2.2 to 4.0 | 10 to 16 |
-    | strided slices, shifts, concatenation, rows of the kernel sorted alike | 2.6 to 9.6 | 1.7 to 6.1 |
-    | shifted copies, each times its mask | 3.0 to 17 | 1.1 to 2.1 |
-    | strided slices, shifts, channels interleaved again | 3.2 to 16 | 2.0 to 8.3 |
+    | form | training step | TFLite float32 | TFLite int8 |
+    |---|---|---|---|
+    | depthwise convolution | 1.1 to 1.5 | 0.9 to 1.0 | 1.1 to 1.4 |
+    | dense convolution with zeros in its kernel | 2.0 to 3.9 | 2.3 to 3.4 | 1.6 to 2.6 |
+    | selection among shifted copies | 1.4 to 2.7 | 1.3 to 3.0 | 1.5 to 3.1 |
+    | sum of shifted copies times masks | 1.3 to 2.4 | 1.3 to 3.4 | 1.8 to 5.9 |
+    | strided slices, shifted; rows sorted alike | 2.7 to 6.2 | 1.7 to 5.4 | 3.2 to 8.6 |
+    | strided slices, shifted, interleaved again | 2.8 to 9.3 | 2.1 to 7.7 | 4.1 to 11.8 |
 
-    XLA on a CPU is the exception: its depthwise convolution is 3 to 10 times slower than masks.
+    XLA on a CPU is the exception: there the depthwise convolution takes 8 to 30 times a dense
+    layer, and the selection 1.1 to 1.3.
 
     Args:
       units: channels of the result.

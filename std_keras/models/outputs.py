@@ -31,13 +31,23 @@ def head_names(model: keras.Model) -> tuple[str, ...]:
     return ("classification", *(match[0] for match in found))
 
 
-def training_model(model: keras.Model) -> keras.Model:
+def training_model(model: keras.Model, *, with_teachers: bool = True) -> keras.Model:
     """A model whose output is a dictionary with what a training step needs.
+
+    Args:
+      model: a student or a plain model.
+      with_teachers: False if labels alone are learned: then what the model itself returns is
+        called "classification", and there is nothing else, so that all heads of a distilled DeiT
+        learn (as timm trains one without a teacher).
 
     Keys: every name of `head_names(model)`, float32 logits (B, num_classes); and for each token
     set that has a head "tokens_{teacher}_{site}", a dictionary with "spatial" (B, N) and "channel"
     (B, P), or the one it has. A plain model has "classification" only.
     """
+    if not with_teachers:
+        return keras.Model(
+            model.input, {"classification": model.output}, name=f"{model.name}_training"
+        )
     outputs = _head_outputs(model)
     for head in head_names(model)[1:]:
         name = head.replace("distillation", "tokens")

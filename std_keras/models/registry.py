@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from std_keras import config
 from std_keras.errors import InputError
 from std_keras.models.image_model import ImageModelSpec
 
@@ -59,12 +60,14 @@ def resolve(name: str, **options: Any) -> Any:
     """
     entry = _entry(name)
     given = {key: value for key, value in options.items() if value is not None}
+    flags = config.options()
     known = [field.name for field in dataclasses.fields(entry.options)]
     for key in given:
         if key not in known:
             raise InputError(
                 f"--{key} does not apply to {name}; its options are "
-                f"{', '.join('--' + option for option in known)}"
+                # Some options are Python's alone and have no flag.
+                f"{', '.join('--' + option for option in known if option in flags)}"
             )
     return dataclasses.replace(entry.options, **given)
 

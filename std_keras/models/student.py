@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from std_keras.errors import InputError
-from std_keras.layers import CombineHeads, TokenSet
+from std_keras.layers import CombineHeads, PrependToken, TokenSet
 from std_keras.models import registry
 from std_keras.models.sites import sites
 from std_keras.models.student_plan import StudentPlan
@@ -59,6 +59,11 @@ def create_student(
                 f"--tokens=deit does not apply to {name}: its blocks take no extra token"
             )
         options["distillation_token"] = True
+    elif getattr(resolved, "distillation_head", False):
+        raise InputError(
+            f"--tokens={tokens}: {name} learns from its teacher by a distillation token; use "
+            f"--tokens=deit, or --model={name.removesuffix('_distilled')}"
+        )
     backbone = registry.create(
         name, input_shape=input_shape, num_classes=num_classes, mean=mean, std=std, **options
     )
@@ -224,6 +229,10 @@ def _patch_features(backbone: keras.Model, layer: str, site: str) -> Any:
     if len(shape) == 4:
         patches = shape[1] * shape[2]
         features = keras.layers.Reshape((patches, shape[3]), name=f"features_{site}")(features)
+    # Rows that a transformer put before the patches are no patches.
+    tokens = sum(isinstance(layer, PrependToken) for layer in backbone.layers)
+    if tokens:
+        features = keras.layers.Cropping1D((tokens, 0), name=f"features_{site}")(features)
     return features
 
 

@@ -482,7 +482,7 @@ def _create_state(
     config: TrainConfig, dataset: DataSet, schedule: Any, run: RunDirectory
 ) -> TrainState:
     model = start.create_model(config, dataset, run)
-    outputs = models.training_model(model)
+    outputs = models.training_model(model, with_teachers=config.distillation != "none")
     state = TrainState(
         model=model,
         outputs=outputs,

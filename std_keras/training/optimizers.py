@@ -20,8 +20,13 @@ def learning_rate_schedule(
 
 
 def decays(variable: keras.Variable) -> bool:
-    """Whether weight decay applies: to matrices and kernels, not to biases, norms and tokens."""
-    return len(variable.shape) > 1 and not is_token(variable)
+    """Whether weight decay applies: to matrices and kernels.
+
+    Not to biases (Swin's relative position bias is a matrix), norms, tokens and position
+    embeddings.
+    """
+    kind = variable.name.split("_")[-1]
+    return len(variable.shape) > 1 and kind not in ("bias", "embedding", "token")
 
 
 def is_token(variable: keras.Variable) -> bool:

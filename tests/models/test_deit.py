@@ -3,6 +3,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import torch_state
 from oracles import import_timm
 
@@ -98,6 +99,43 @@ def test_a_student_with_a_second_head_reads_the_class_token(images, randomize):
     features = keras.Model(student.input, student.get_layer("pool").output)(images)
     expected = np.asarray(features) @ head.kernel.numpy() + head.bias.numpy()
     np.testing.assert_allclose(outputs[head.name], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("tokens", ["both", "spatial"])
+def test_token_sets_read_the_patches_and_not_the_class_token(images, randomize, reload, tokens):
+    student = models.create_student(
+        "deit_s16", **IMAGE, **OPTIONS, teacher_sites=["last"], tokens=tokens
+    )
+    randomize(student)
+    for model in (student, reload(student)):
+        block = keras.Model(model.input, model.get_layer("block_2").output)
+        features = np.asarray(block(images))
+        assert features.shape == (4, 17, 12)
+        token_set = model.get_layer("tokens_0_last")
+        outputs = models.training_model(model)(images)["tokens_0_last"]
+        for name, token in token_set(features[:, 1:]).items():
+            np.testing.assert_allclose(outputs[name], token, atol=1e-5)
+
+
+@pytest.mark.parametrize("tokens", ["both", "none"])
+def test_a_distilled_model_is_a_student_by_its_token_alone(tokens):
+    message = f"--tokens={tokens}: deit_s16_distilled .* --tokens=deit, or --model=deit_s16$"
+    with pytest.raises(InputError, match=message):
+        models.create_student(
+            "deit_s16_distilled", **IMAGE, **OPTIONS, teacher_sites=["last"], tokens=tokens
+        )
+
+
+def test_a_distilled_model_learns_from_labels_with_both_heads(distilled, images):
+    training = models.training_model(distilled, with_teachers=False)
+    assert set(training.output) == {"classification"}
+    with tf.GradientTape() as tape:
+        logits = training(images)["classification"]
+        loss = tf.reduce_sum(logits**2)
+    np.testing.assert_array_equal(logits, distilled(images))
+    heads = [distilled.get_layer(name).kernel for name in models.head_names(distilled)]
+    for gradient in tape.gradient(loss, [kernel.value for kernel in heads]):
+        assert np.any(gradient)
 
 
 def test_stochastic_depth_ramps():

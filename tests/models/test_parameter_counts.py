@@ -1,7 +1,8 @@
 """Golden trainable parameter counts.
 
 The Mixer's are those of its published configurations (Tolstikhin et al. 2021, Table 1), the CIFAR
-ResNets' those of chenyaofo's pytorch-cifar-models, the student's that of Li et al. 2022 (22.2 M).
+ResNets' those of chenyaofo's pytorch-cifar-models, ResMLP's, gMLP's and CycleMLP's those of timm
+and of the authors' code, the students' those of Li et al. 2022 (22.2 M, 122.6 M and 30.1 M).
 """
 
 from __future__ import annotations
@@ -30,6 +31,22 @@ MIXERS_WITHOUT_HEAD = {
     "mixer_l16": 207_171_168,
     "mixer_h14": 431_069_952,
 }
+RESMLPS = {
+    "resmlp_s12": 15_350_872,
+    "resmlp_s24": 30_020_680,
+    "resmlp_s36": 44_690_488,
+    "resmlp_b24": 115_736_776,
+    "resmlp_b24_8": 129_138_280,
+}
+GMLPS = {"gmlp_ti16": 5_867_328, "gmlp_s16": 19_422_656, "gmlp_b16": 73_075_392}
+CYCLEMLPS = {
+    "cyclemlp_b1": 15_155_400,
+    "cyclemlp_b2": 26_802_504,
+    "cyclemlp_b3": 38_385_720,
+    "cyclemlp_b4": 51_796_552,
+    "cyclemlp_b5": 75_747_280,
+}
+STUDENTS = {**MIXERS, **RESMLPS, **GMLPS, **CYCLEMLPS}
 # 32 px; 10 and 100 classes.
 CIFAR_RESNETS = {
     "cifar_resnet20": (272_474, 278_324),
@@ -83,6 +100,34 @@ def token_set_count(*, patches: int, width: int, classes: int) -> int:
     return spatial + channel + width + patches + dense(width + patches, classes)
 
 
+def resmlp_count(*, patch: int, width: int, depth: int) -> int:
+    patches = (224 // patch) ** 2
+    # Two shifts and four scales per channel.
+    block = dense(patches, patches) + dense(width, 4 * width) + dense(4 * width, width) + 6 * width
+    return dense(3 * patch**2, width) + depth * block + 2 * width + dense(width, 1000)
+
+
+def gmlp_count(*, width: int) -> int:
+    gate = 2 * 3 * width + dense(196, 196)
+    block = 2 * width + dense(width, 6 * width) + gate + dense(3 * width, width)
+    return dense(3 * 16**2, width) + 30 * block + 2 * width + dense(width, 1000)
+
+
+def cyclemlp_count(
+    *, depths: tuple[int, ...], widths: tuple[int, ...], ratios: tuple[int, ...]
+) -> int:
+    count, inputs = dense(7 * 7 * 3, widths[0]), widths[0]
+    for stage, (depth, width, ratio) in enumerate(zip(depths, widths, ratios, strict=True)):
+        if stage > 0:
+            count += dense(3 * 3 * inputs, width)
+        mixing = 3 * dense(width, width) + width * width
+        mixing += dense(width, width // 4) + dense(width // 4, 3 * width)
+        mlp = dense(width, ratio * width) + dense(ratio * width, width)
+        count += depth * (2 * 2 * width + mixing + mlp)
+        inputs = width
+    return count + 2 * inputs + dense(inputs, 1000)
+
+
 def cifar_resnet_count(*, depth: int, classes: int, shortcut: str = "projection") -> int:
     def conv_norm(size: int, inputs: int, outputs: int) -> int:
         return size * size * inputs * outputs + 2 * outputs
@@ -134,7 +179,7 @@ def regnety_count(*, stages: list[tuple[int, int]], group_width: int) -> int:
 
 
 def test_every_registered_name_has_a_golden_count():
-    assert set(models.names()) == set(MIXERS) | set(CIFAR_RESNETS) | set(TEACHERS)
+    assert set(models.names()) == set(STUDENTS) | set(CIFAR_RESNETS) | set(TEACHERS)
 
 
 @pytest.mark.parametrize("name", MIXERS)
@@ -143,6 +188,49 @@ def test_mixer(name):
     assert models.trainable_parameters(model) == MIXERS[name]
     head = sum(weight.shape.num_elements() for weight in model.get_layer("classification").weights)
     assert MIXERS[name] - head == MIXERS_WITHOUT_HEAD[name]
+
+
+@pytest.mark.parametrize("name", [*RESMLPS, *GMLPS, *CYCLEMLPS])
+def test_other_students(name):
+    model = models.create(name, input_shape=(224, 224, 3), num_classes=1000)
+    assert models.trainable_parameters(model) == STUDENTS[name]
+    assert not model.non_trainable_weights
+
+
+# Table 1 and section 2 of the ResMLP paper.
+@pytest.mark.parametrize(
+    ("name", "patch", "width", "depth"),
+    [
+        ("resmlp_s12", 16, 384, 12),
+        ("resmlp_s24", 16, 384, 24),
+        ("resmlp_s36", 16, 384, 36),
+        ("resmlp_b24", 16, 768, 24),
+        ("resmlp_b24_8", 8, 768, 24),
+    ],
+)
+def test_resmlp_in_closed_form(name, patch, width, depth):
+    assert RESMLPS[name] == resmlp_count(patch=patch, width=width, depth=depth)
+
+
+@pytest.mark.parametrize(
+    ("name", "width"), [("gmlp_ti16", 128), ("gmlp_s16", 256), ("gmlp_b16", 512)]
+)
+def test_gmlp_in_closed_form(name, width):
+    assert GMLPS[name] == gmlp_count(width=width)
+
+
+@pytest.mark.parametrize(
+    ("name", "depths", "widths", "ratios"),
+    [
+        ("cyclemlp_b1", (2, 2, 4, 2), (64, 128, 320, 512), (4, 4, 4, 4)),
+        ("cyclemlp_b2", (2, 3, 10, 3), (64, 128, 320, 512), (4, 4, 4, 4)),
+        ("cyclemlp_b3", (3, 4, 18, 3), (64, 128, 320, 512), (8, 8, 4, 4)),
+        ("cyclemlp_b4", (3, 8, 27, 3), (64, 128, 320, 512), (8, 8, 4, 4)),
+        ("cyclemlp_b5", (3, 4, 24, 3), (96, 192, 384, 768), (4, 4, 4, 4)),
+    ],
+)
+def test_cyclemlp_in_closed_form(name, depths, widths, ratios):
+    assert CYCLEMLPS[name] == cyclemlp_count(depths=depths, widths=widths, ratios=ratios)
 
 
 @pytest.mark.parametrize("classes", [10, 100])
@@ -165,16 +253,67 @@ def test_cifar_resnet_with_identity_shortcuts(depth, published):
     assert published == cifar_resnet_count(depth=depth, classes=10, shortcut="identity")
 
 
+# Features of the sites: patches and channels; CycleMLP's are those of its last stage.
+SITES = {
+    "mixer_s16": (196, 512),
+    "resmlp_s24": (196, 384),
+    "resmlp_b24": (196, 768),
+    "cyclemlp_b1": (49, 512),
+    "cyclemlp_b2": (49, 512),
+    "mixer_b16": (196, 768),
+}
+
+
 @pytest.mark.parametrize(
     "teacher_sites", [["intermediate", "last"], ["last", "intermediate"], ["last", "last"]]
 )
-def test_published_student(teacher_sites):
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [("mixer_s16", 22_163_112), ("resmlp_b24", 122_564_712), ("cyclemlp_b2", 30_067_794)],
+)
+def test_published_student(name, published, teacher_sites):
     model = models.create_student(
-        "mixer_s16", input_shape=(224, 224, 3), num_classes=1000, teacher_sites=teacher_sites
+        name, input_shape=(224, 224, 3), num_classes=1000, teacher_sites=teacher_sites
     )
-    assert models.trainable_parameters(model) == 22_163_112
-    added = token_set_count(patches=196, width=512, classes=1000)
-    assert MIXERS["mixer_s16"] + 2 * added == 22_163_112
+    assert models.trainable_parameters(model) == published
+    patches, width = SITES[name]
+    added = token_set_count(patches=patches, width=width, classes=1000)
+    assert STUDENTS[name] + 2 * added == published
+
+
+# By the rule that gives the published sizes.
+@pytest.mark.parametrize(
+    ("name", "millions"), [("mixer_b16", 66.7), ("resmlp_s24", 32.45), ("cyclemlp_b1", 18.42)]
+)
+def test_predicted_student(name, millions):
+    model = models.create_student(
+        name,
+        input_shape=(224, 224, 3),
+        num_classes=1000,
+        teacher_sites=["intermediate", "last"],
+    )
+    count = models.trainable_parameters(model)
+    patches, width = SITES[name]
+    assert count == STUDENTS[name] + 2 * token_set_count(patches=patches, width=width, classes=1000)
+    assert count / 1e6 == pytest.approx(millions, abs=0.05 if name == "mixer_b16" else 0.005)
+
+
+@pytest.mark.parametrize("name", ["resmlp_s12", "gmlp_s16", "cyclemlp_b1"])
+def test_students_for_cifar_100(name):
+    """A patch of 4 leaves 64 patches, or one pixel to CycleMLP's last stage."""
+    student = models.create_student(
+        name,
+        input_shape=(32, 32, 3),
+        num_classes=100,
+        patch_size=4,
+        teacher_sites=["intermediate", "last"],
+    )
+    width = {"resmlp_s12": 384, "gmlp_s16": 256, "cyclemlp_b1": 512}[name]
+    patches = 1 if name == "cyclemlp_b1" else 64
+    backbone = models.create(name, input_shape=(32, 32, 3), num_classes=100, patch_size=4)
+    added = token_set_count(patches=patches, width=width, classes=100)
+    expected = models.trainable_parameters(backbone) + 2 * added
+    assert models.trainable_parameters(student) == expected
 
 
 def test_mixer_s4_for_cifar_100():

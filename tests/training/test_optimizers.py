@@ -60,6 +60,21 @@ def test_kernels_of_a_student_decay_and_nothing_else():
     assert left == {"bias", "gamma", "beta", "spatial_token", "channel_token"}
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("deit_ti16", {}, {"token", "position_embedding"}),
+        ("swin_t", {"window_size": 4, "patch_size": 1}, {"relative_position_bias"}),
+    ],
+)
+def test_what_transformers_add_does_not_decay(name, options, expected):
+    model = models.create(name, input_shape=(16, 16, 3), num_classes=3, **options)
+    decaying = {v.name for v in model.trainable_variables if optimizers.decays(v)}
+    left = {v.name for v in model.trainable_variables if not optimizers.decays(v)}
+    assert decaying == {"kernel"}
+    assert left == {"bias", "gamma", "beta", *expected}
+
+
 def test_the_token_of_deit_does_not_decay():
     token = student(["last"], tokens="deit").get_layer("distillation_token").token
     assert not optimizers.decays(token)

@@ -103,7 +103,8 @@ def noise(
     """
     height, width, channels = shape
     index = tf.reshape(tf.range(height * width * channels), (height, width, channels))
-    bits = _hash(_hash(tf.cast(index, tf.uint32) + tf.bitcast(key[0], tf.uint32)) ^ key[1])
+    first, second = tf.unstack(tf.bitcast(key, tf.uint32))
+    bits = _hash(_hash(tf.cast(index, tf.uint32) + first) ^ second)
     quantile = tf.cast(tf.bitwise.right_shift(bits, tf.constant(16, tf.uint32)), tf.int32)
     table = tf.constant(_quantiles(mean, std))
     return tf.gather(tf.reshape(table, (-1,)), quantile + 65536 * tf.range(channels))

@@ -105,12 +105,13 @@ def partners(batch_size: int) -> np.ndarray:
     independent pair. Nobody is alone, unless the batch has one image.
     """
     indices = np.arange(batch_size)
-    whole = batch_size - batch_size % 4 - (4 if batch_size % 4 else 0)
-    whole = max(0, whole)
-    rest = batch_size - whole
+    rest = batch_size % 4
+    if rest and batch_size > 4:
+        rest += 4
+    whole = batch_size - rest
     indices[:whole] ^= 2
-    step = 2 if rest > 3 else 1
-    indices[whole:] = whole + (np.arange(rest) + step) % max(1, rest)
+    if rest:
+        indices[whole:] = whole + np.roll(np.arange(rest), -2 if rest > 3 else -1)
     return indices
 
 

@@ -64,9 +64,8 @@ def auto_contrast(image: tf.Tensor, argument: tf.Tensor) -> tf.Tensor:
     highest = tf.reduce_max(pixels, axis=1, keepdims=True)
     stretches = highest > lowest
     scale = 255.0 / tf.where(stretches, highest - lowest, 1.0)
-    # PIL rounds the product before it adds; the choice between them keeps a compiler from fusing.
-    products = tf.where(stretches, tf.cast(_values(), tf.float64) * scale, 0.0)
-    offset = tf.where(stretches, -lowest * scale, 0.0)
+    products = _rounded(tf.cast(_values(), tf.float64) * scale, stretches)
+    offset = _rounded(-lowest * scale, stretches)
     stretched = tf.cast(tf.clip_by_value(products + offset, 0.0, 255.0), tf.int32)
     return tf.where(stretches, stretched, _values())
 
@@ -91,6 +90,16 @@ def equalize(image: tf.Tensor, argument: tf.Tensor) -> tf.Tensor:
 
 def _values() -> tf.Tensor:
     return tf.range(256)[None]
+
+
+def _rounded(products: tf.Tensor, where: tf.Tensor) -> tf.Tensor:
+    """The products as float64 holds them; 0 elsewhere.
+
+    A compiler may fuse a product and the sum that follows, without rounding in between; PIL rounds,
+    and at 255 it decides about a whole level. The mask on the bits keeps the two apart.
+    """
+    mask = tf.where(where, tf.constant(-1, tf.int64), 0)
+    return tf.bitcast(tf.bitwise.bitwise_and(tf.bitcast(products, tf.int64), mask), tf.float64)
 
 
 def _by_channel(image: tf.Tensor) -> tf.Tensor:

@@ -75,10 +75,12 @@ def choose_layout(name: str, *, model: str, tensors: Mapping[str, Any], file: st
         if layout.recognises(tensors):
             return layout
     others = [layout for layout in LAYOUTS if layout.recognises(tensors)]
-    hint = f"; its names are those of {others[0].source}, for --model={_models(others[0])}"
+    hint = _sample(tensors)
+    if others:
+        hint = f"; its names are those of {others[0].source}, for --model={_models(others[0])}"
     raise InputError(
         f"--source={file} holds weights of none of the layouts for {model} "
-        f"({', '.join(layout.name for layout in known)})" + (hint if others else _sample(tensors))
+        f"({', '.join(layout.name for layout in known)}){hint}"
     )
 
 
