@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from std_keras import presets
 from std_keras.errors import InputError
 
 
@@ -111,8 +112,17 @@ class TrainConfig:
         "crop_flip",
         AUGMENTATION,
         str,
-        "Recipe: random crop after padding, and horizontal flip; or nothing.",
-        choices=("none", "crop_flip"),
+        "Recipe: what the flags below take if they are not given. crop_flip is a padded random "
+        "crop and a flip; deit adds RandAugment, erasing, mixup and CutMix; mixer_cifar has "
+        "AutoAugment and CutMix.",
+        choices=presets.NAMES,
+    )
+    crop: str | None = _option(
+        None,
+        AUGMENTATION,
+        str,
+        "Random crop: after padding, or of a random part that is scaled to the image size.",
+        choices=("none", "padded", "resized"),
     )
     crop_padding: int | None = _option(
         None,
@@ -122,15 +132,119 @@ class TrainConfig:
         "size if not given.",
         **_NATURAL,
     )
+    crop_twice: bool | None = _option(
+        None, AUGMENTATION, bool, "Do the padded crop two times, one after the other."
+    )
+    crop_scale: float | None = _option(
+        None,
+        AUGMENTATION,
+        float,
+        "Least part of the picture's area in a resized crop; the greatest is all of it.",
+        check=lambda v: 0 < v <= 1,
+        wanted="above 0 and at most 1",
+    )
+    crop_ratio: float | None = _option(
+        None,
+        AUGMENTATION,
+        float,
+        "Greatest ratio of width to height of a resized crop; the least is its inverse.",
+        check=lambda v: v >= 1,
+        wanted="at least 1",
+    )
     horizontal_flip: str = _option(
         "auto",
         AUGMENTATION,
         str,
-        "Whether to mirror images at random; auto leaves it out for digits and house numbers.",
+        "Whether to mirror images at random; auto does what the recipe says, but leaves it out for "
+        "digits and house numbers.",
         choices=("auto", "yes", "no"),
     )
-    label_smoothing: float = _option(
-        0.0, AUGMENTATION, float, "Label mass spread over all classes.", **_FRACTION
+    auto_augment: str | None = _option(
+        None,
+        AUGMENTATION,
+        str,
+        "Random operations on each image: RandAugment, or AutoAugment's policy for CIFAR-10.",
+        choices=("none", "rand", "cifar10"),
+    )
+    rand_augment_layers: int | None = _option(
+        None, AUGMENTATION, int, "RandAugment: operations drawn for each image.", **_COUNT
+    )
+    rand_augment_magnitude: float | None = _option(
+        None,
+        AUGMENTATION,
+        float,
+        "RandAugment: magnitude.",
+        check=lambda v: 0 <= v <= 10,
+        wanted="between 0 and 10",
+    )
+    rand_augment_std: float | None = _option(
+        None,
+        AUGMENTATION,
+        float,
+        "RandAugment: standard deviation of the noise on the magnitude.",
+        **_NATURAL,
+    )
+    rand_augment_probability: float | None = _option(
+        None, AUGMENTATION, float, "RandAugment: part of the drawn operations applied.", **_PART
+    )
+    rand_augment_increasing: bool | None = _option(
+        None,
+        AUGMENTATION,
+        bool,
+        "RandAugment: all operations change the image more at a larger magnitude.",
+    )
+    color_jitter: float | None = _option(
+        None,
+        AUGMENTATION,
+        float,
+        "Strength of random brightness, contrast and colour; beside --auto_augment only if given.",
+        **_NATURAL,
+    )
+    random_erasing: float | None = _option(
+        None, AUGMENTATION, float, "Part of the images that get a box of noise.", **_PART
+    )
+    random_erasing_count: int | None = _option(
+        None, AUGMENTATION, int, "Greatest number of boxes in an image.", **_COUNT
+    )
+    mixup_alpha: float | None = _option(
+        None,
+        AUGMENTATION,
+        float,
+        "mixup: its weight is drawn from Beta(alpha, alpha); 0 for no mixup.",
+        **_NATURAL,
+    )
+    cutmix_alpha: float | None = _option(
+        None, AUGMENTATION, float, "CutMix: likewise; 0 for no CutMix.", **_NATURAL
+    )
+    mix_probability: float | None = _option(
+        None, AUGMENTATION, float, "Part of the batches with mixup or CutMix.", **_PART
+    )
+    mix_switch_probability: float | None = _option(
+        None,
+        AUGMENTATION,
+        float,
+        "Part of these batches with CutMix, if there are both.",
+        **_PART,
+    )
+    label_smoothing: float | None = _option(
+        None, AUGMENTATION, float, "Label mass spread over all classes.", **_FRACTION
+    )
+    repeated_augmentation: int | None = _option(
+        None,
+        AUGMENTATION,
+        int,
+        "How often an image comes in an epoch, each time augmented anew; an epoch keeps its length "
+        "and has fewer images.",
+        **_COUNT,
+    )
+    eval_crop_ratio: float | None = _option(
+        None,
+        AUGMENTATION,
+        float,
+        "Part of the short side that the square of an evaluated picture has; for pictures that "
+        "--image_size scales.",
+        check=lambda v: 0 < v <= 1,
+        wanted="above 0 and at most 1",
     )
     # Model
     model: str = _option("mixer_s16", MODEL, str, "Name of the model, for example mixer_s16.")
@@ -140,13 +254,21 @@ class TrainConfig:
     width: int | None = _option(None, MODEL, int, "Channels, if not the model's own.", **_COUNT)
     depth: int | None = _option(None, MODEL, int, "Blocks, if not the model's own.", **_COUNT)
     token_mlp_dim: int | None = _option(
-        None, MODEL, int, "Hidden width of token mixing; width/2 if not given.", **_COUNT
+        None, MODEL, int, "Hidden width of token mixing (Mixer); width/2 if not given.", **_COUNT
     )
     channel_mlp_dim: int | None = _option(
-        None, MODEL, int, "Hidden width of channel mixing; 4 x width if not given.", **_COUNT
+        None,
+        MODEL,
+        int,
+        "Hidden width of channel mixing; 4 x width if not given (gMLP: 6 x).",
+        **_COUNT,
     )
     stochastic_depth: float = _option(
-        0.0, MODEL, float, "Drop rate of the last block; earlier blocks ramp up to it.", **_FRACTION
+        0.0,
+        MODEL,
+        float,
+        "Drop rate of the last block; earlier blocks ramp up to it (ResMLP: of all blocks).",
+        **_FRACTION,
     )
     gelu: str | None = _option(
         None, MODEL, str, "Exact (erf) or tanh GELU.", choices=("exact", "tanh")
@@ -426,6 +548,11 @@ class TrainConfig:
             clean[name] = value
         return cls(**clean)
 
+    def augmentation_flags(self) -> dict[str, Any]:
+        """The flags of the augmentation by name, but for the preset."""
+        names = [n for n, option in options().items() if option.topic == AUGMENTATION]
+        return {name: getattr(self, name) for name in names if name != "augmentation"}
+
     def model_options(self) -> dict[str, Any]:
         """The options of the model that were set, as `std_keras.models.create` takes them."""
         names = (
@@ -460,10 +587,12 @@ def resolve(config: TrainConfig, *, image_size: int, horizontal_flip: bool) -> T
     """
     c = config
     filled: dict[str, Any] = {"image_size": image_size}
-    if c.horizontal_flip == "auto":
-        filled["horizontal_flip"] = "yes" if horizontal_flip else "no"
-    if c.crop_padding is None:
-        filled["crop_padding"] = max(1, image_size // 8)
+    filled |= presets.resolved(
+        c.augmentation_flags(),
+        preset=c.augmentation,
+        image_size=image_size,
+        flip_keeps_class=horizontal_flip,
+    )
     if c.warmup_epochs is None:
         filled["warmup_epochs"] = min(5.0, c.epochs / 5)
     if c.mine_learning_rate is None:

@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from std_keras.data.arrays import ArraySource
-from std_keras.data.images import decode_rgb, resize_and_crop
-from std_keras.data.source import IndexedSource, Progress, no_progress
+from std_keras.data.images import decode_box, decode_rgb, resize_and_crop
+from std_keras.data.source import BoxOf, Drawn, IndexedSource, Progress, no_progress
 
 # The bytes that must come last, within this many of a file's end (some programs append a few).
 _TAIL = 64
@@ -45,6 +45,20 @@ class FileSource(IndexedSource):
         images = tf.map_fn(
             self._read_one,
             tf.gather(self._path_tensor, raw),
+            fn_output_signature=tf.TensorSpec(self.image_shape, tf.uint8),
+        )
+        return images, tf.gather(self._label_tensor, raw)
+
+    def decode_crops(
+        self, raw: tf.Tensor, *, box: BoxOf, drawn: Drawn
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        def one(row: Drawn) -> tf.Tensor:
+            contents = tf.io.read_file(row.pop("path"))
+            return decode_box(contents, lambda h, w: box(h, w, row), self.image_shape[0])
+
+        images = tf.map_fn(
+            one,
+            {"path": tf.gather(self._path_tensor, raw), **drawn},
             fn_output_signature=tf.TensorSpec(self.image_shape, tf.uint8),
         )
         return images, tf.gather(self._label_tensor, raw)

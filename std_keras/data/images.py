@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
@@ -36,21 +38,75 @@ def _decode_palette_bmp(contents: tf.Tensor) -> tf.Tensor:
     return tf.gather(palette, tf.cast(indices, tf.int32))
 
 
-def resize_and_crop(images: tf.Tensor, size: int) -> tf.Tensor:
-    """Images (..., H, W, C) uint8 to (..., size, size, C): short side to `size`, centre square.
+def resize_and_crop(images: tf.Tensor, size: int, *, crop_ratio: float = 1.0) -> tf.Tensor:
+    """Images (..., H, W, C) uint8 to (..., size, size, C): a square from the centre.
 
     Bicubic with antialiasing, clipped and rounded. What has the size already is not touched.
+
+    Args:
+        images: see above.
+        size: side of the square.
+        crop_ratio: the short side is scaled to size / crop_ratio before the square is cut, so that
+            the square has this part of it (DeiT evaluates with 0.875: 256 to 224).
     """
+    short = int(size / crop_ratio)
 
     def resized() -> tf.Tensor:
         shape = tf.shape(images)[-3:-1]
-        height, width = tf.unstack(shape * size // tf.reduce_min(shape))
+        height, width = tf.unstack(shape * short // tf.reduce_min(shape))
         pixels = tf.image.resize(images, (height, width), method="bicubic", antialias=True)
         top, left = (height - size) // 2, (width - size) // 2
-        pixels = pixels[..., top : top + size, left : left + size, :]
-        # Bicubic overshoots at edges; a cast alone would wrap 256 to 0.
-        return tf.cast(tf.round(tf.clip_by_value(pixels, 0.0, 255.0)), tf.uint8)
+        return _to_uint8(pixels[..., top : top + size, left : left + size, :])
 
     same = tf.reduce_all(tf.equal(tf.shape(images)[-3:-1], size))
     squares = tf.cond(same, lambda: images, resized)
     return tf.ensure_shape(squares, (*images.shape[:-3], size, size, images.shape[-1]))
+
+
+Box = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+"""From the height () and width () of a picture to (4,) int32: top, left, height, width of a part."""
+
+
+def resize_box(image: tf.Tensor, box: tf.Tensor, size: int) -> tf.Tensor:
+    """The box (4,) of an image (H, W, C) uint8, scaled to (size, size, C); bicubic, as PIL does."""
+    top, left, height, width = tf.unstack(box)
+    part = tf.slice(image, (top, left, 0), (height, width, image.shape[-1]))
+    return _resize(part, size)
+
+
+def decode_box(contents: tf.Tensor, box: Box, size: int) -> tf.Tensor:
+    """As `decode_rgb`, then `resize_box`; of a JPEG only the box is decoded."""
+
+    def jpeg() -> tf.Tensor:
+        height, width, _ = tf.unstack(tf.image.extract_jpeg_shape(contents))
+        part = tf.image.decode_and_crop_jpeg(contents, box(height, width), channels=3)
+        return _resize(part, size)
+
+    def other() -> tf.Tensor:
+        image = decode_rgb(contents)
+        return resize_box(image, box(tf.shape(image)[0], tf.shape(image)[1]), size)
+
+    # TensorFlow's own check looks at the first three bytes.
+    return tf.cond(tf.image.is_jpeg(contents), jpeg, other)
+
+
+def _resize(image: tf.Tensor, size: int) -> tf.Tensor:
+    """(H, W, C) uint8 to (size, size, C); bicubic with antialiasing, clipped and rounded."""
+    height, width = tf.unstack(tf.shape(image)[:2])
+
+    def enlarged() -> tf.Tensor:
+        # Without antialiasing, which does nothing here, it is three times faster.
+        return tf.raw_ops.ResizeBicubic(
+            images=image[None], size=(size, size), half_pixel_centers=True
+        )[0]
+
+    def reduced() -> tf.Tensor:
+        return tf.image.resize(image, (size, size), method="bicubic", antialias=True)
+
+    pixels = tf.cond((height <= size) & (width <= size), enlarged, reduced)
+    return tf.ensure_shape(_to_uint8(pixels), (size, size, image.shape[-1]))
+
+
+def _to_uint8(pixels: tf.Tensor) -> tf.Tensor:
+    """Rounds; bicubic overshoots at edges, and a cast alone would wrap 256 to 0."""
+    return tf.cast(tf.round(tf.clip_by_value(pixels, 0.0, 255.0)), tf.uint8)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import tensorflow as tf
 
 from std_keras.data.augmentation import Augmentation
@@ -63,6 +64,7 @@ def training_batches(
     data_seed: int,
     augmentation: Augmentation,
     label_smoothing: float = 0.0,
+    repeats: int = 1,
     start_step: int = 0,
     shard: Shard = Shard(),
 ) -> tf.data.Dataset:
@@ -74,10 +76,11 @@ def training_batches(
     Args:
         batch_size: global, over all replicas.
         label_smoothing: in [0, 1).
+        repeats: how often each image comes, with different augmentation; see `Source.shuffled`.
 
     Returns:
         A dataset of {"images": (b, H, W, C) uint8, "targets": (b, num_classes) float32} with
-        b = batch_size / shard.replicas; per step one element for each local replica, in order.
+        b = batch_size / shard.replicas, targets summing to one; per step one element for each local replica, in order.
 
     Raises:
         InputError: if the batch cannot be shared out evenly, or is larger than the source.
@@ -86,20 +89,40 @@ def training_batches(
     local_batch = shard.batch_size(batch_size)
     if not 0.0 <= label_smoothing < 1.0:
         raise ValueError(f"label_smoothing must be in [0, 1), got {label_smoothing}")
+    if repeats < 1:
+        raise ValueError(f"repeats must be at least 1, got {repeats}")
     first = shard.first_replica * local_batch
-    rows = slice(first, first + shard.local_replicas * local_batch)
+    own = np.arange(first, first + shard.local_replicas * local_batch)
+    partners = augmentation.partners(batch_size)
+    # Partners are decoded and augmented too, even if they belong to another shard.
+    rows = own if partners is None else np.union1d(own, partners[own])
 
     def make(step: tf.Tensor, raw: tf.Tensor) -> dict[str, tf.Tensor]:
-        images, labels = source.decode(tf.ensure_shape(raw, (batch_size,))[rows])
-        drawn = augmentation.draw(batch_size=batch_size, seed=data_seed, step=step)
-        images = augmentation.apply(images, {name: drawn[name][rows] for name in drawn})
+        drawn = augmentation.draw(
+            batch_size=batch_size, seed=data_seed, step=step, image_shape=source.image_shape
+        )
+        drawn = {name: _rows(value, rows) for name, value in drawn.items()}
+        raw = _rows(tf.ensure_shape(raw, (batch_size,)), rows)
+        images, labels = augmentation.decode(source, raw, drawn)
+        images = augmentation.apply(images, drawn)
         targets = smoothed_targets(labels, num_classes=num_classes, smoothing=label_smoothing)
+        if partners is not None:
+            mine, others = (np.searchsorted(rows, indices) for indices in (own, partners[own]))
+            images, targets = augmentation.mix(
+                _rows(images, mine),
+                _rows(targets, mine),
+                tf.gather(images, others),
+                tf.gather(targets, others),
+                {name: _rows(value, mine) for name, value in drawn.items()},
+            )
         return {
             "images": _by_replica(images, shard.local_replicas, local_batch, source.image_shape),
             "targets": _by_replica(targets, shard.local_replicas, local_batch, (num_classes,)),
         }
 
-    raw = source.shuffled(seed=data_seed, batch_size=batch_size, start_step=start_step)
+    raw = source.shuffled(
+        seed=data_seed, batch_size=batch_size, start_step=start_step, repeats=repeats
+    )
     batches = tf.data.Dataset.zip(tf.data.Dataset.counter(start_step), raw)
     return _finish(batches.map(make, num_parallel_calls=tf.data.AUTOTUNE), shard)
 
@@ -136,6 +159,15 @@ def evaluation_batches(
     batches = raw.map(make, num_parallel_calls=tf.data.AUTOTUNE)
     count = -(-source.size // batch_size)
     return _finish(batches.apply(tf.data.experimental.assert_cardinality(count)), shard)
+
+
+def _rows(values: tf.Tensor, rows: np.ndarray) -> tf.Tensor:
+    """Some rows of values (n, ...), rows ascending; copies nothing if all are wanted."""
+    if len(rows) == values.shape[0]:
+        return values
+    if rows[-1] - rows[0] + 1 == len(rows):
+        return values[rows[0] : rows[-1] + 1]
+    return tf.gather(values, rows)
 
 
 def _by_replica(values: tf.Tensor, replicas: int, batch: int, shape: tuple[int, ...]) -> tf.Tensor:

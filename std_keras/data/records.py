@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from std_keras.data.images import resize_and_crop
+from std_keras.data.images import resize_and_crop, resize_box
 from std_keras.data.randomness import Purpose, derive_seed, permutation
-from std_keras.data.source import Source, check_batch_size
+from std_keras.data.source import BoxOf, Drawn, Source, check_batch_size, spread_copies
 from std_keras.errors import InputError
 
 # Files read at once. It shapes the order of the examples, so it does not follow the machine.
@@ -51,7 +51,9 @@ class RecordSource(Source):
         record_bytes = sum(file.bytes for file in self.files) / max(1, self.size)
         self._window = window or max(1024, int(_WINDOW_BYTES / max(1.0, record_bytes)))
 
-    def shuffled(self, *, seed: int, batch_size: int, start_step: int = 0) -> tf.data.Dataset:
+    def shuffled(
+        self, *, seed: int, batch_size: int, start_step: int = 0, repeats: int = 1
+    ) -> tf.data.Dataset:
         steps_per_epoch = check_batch_size(batch_size, size=self.size)
         first_epoch, first_step = divmod(start_step, steps_per_epoch)
         paths = [file.path for file in self.files]
@@ -74,7 +76,14 @@ class RecordSource(Source):
                 deterministic=True,
             )
             windows = records.batch(self._window).enumerate().map(shuffle)
-            steps = windows.unbatch().batch(batch_size, drop_remainder=True)
+            examples = windows.unbatch()
+            if repeats > 1:
+                examples = examples.flat_map(
+                    lambda record: tf.data.Dataset.from_tensors(record).repeat(repeats)
+                )
+            steps = examples.batch(batch_size, drop_remainder=True).take(steps_per_epoch)
+            if repeats > 1:
+                steps = steps.map(lambda r: tf.gather(r, spread_copies(batch_size, repeats)))
             return steps.skip(tf.where(epoch == first_epoch, tf.cast(first_step, tf.int64), 0))
 
         return tf.data.Dataset.counter(first_epoch).flat_map(steps_of)
@@ -92,6 +101,23 @@ class RecordSource(Source):
         return tf.map_fn(
             decode_one,
             raw,
+            fn_output_signature=(
+                tf.TensorSpec(self.image_shape, tf.uint8),
+                tf.TensorSpec((), tf.int32),
+            ),
+        )
+
+    def decode_crops(
+        self, raw: tf.Tensor, *, box: BoxOf, drawn: Drawn
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        def one(row: Drawn) -> tuple[tf.Tensor, tf.Tensor]:
+            image, label = self._parse(row.pop("record"))
+            place = box(tf.shape(image)[0], tf.shape(image)[1], row)
+            return resize_box(image, place, self.image_shape[0]), tf.cast(label, tf.int32)
+
+        return tf.map_fn(
+            one,
+            {"record": raw, **drawn},
             fn_output_signature=(
                 tf.TensorSpec(self.image_shape, tf.uint8),
                 tf.TensorSpec((), tf.int32),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
+from std_keras.data.images import resize_box
 from std_keras.data.randomness import Purpose, derive_seed, permutation
 from std_keras.errors import InputError
 
@@ -22,6 +23,11 @@ class Progress(Protocol):
 def no_progress(iterable: Iterable[Any], *, total: int, what: str) -> Iterable[Any]:
     """The default: shows nothing."""
     return iterable
+
+
+Drawn = dict[str, tf.Tensor]
+BoxOf = Callable[[tf.Tensor, tf.Tensor, Drawn], tf.Tensor]
+"""From height (), width () and what was drawn for an image to (4,) int32: top, left, height, width."""
 
 
 class Source(abc.ABC):
@@ -39,11 +45,17 @@ class Source(abc.ABC):
     image_shape: tuple[int, int, int]
 
     @abc.abstractmethod
-    def shuffled(self, *, seed: int, batch_size: int, start_step: int = 0) -> tf.data.Dataset:
+    def shuffled(
+        self, *, seed: int, batch_size: int, start_step: int = 0, repeats: int = 1
+    ) -> tf.data.Dataset:
         """Raw batches (batch_size,) of the steps start_step, start_step + 1, ... without end.
 
         An epoch has size // batch_size steps and its own order, a pure function of (seed, epoch);
         what is left over at its end is not used in that epoch.
+
+        With `repeats` = r each image comes r times in a row of batches, nearly always in the same
+        batch, and an epoch of as many steps has 1/r of the images (repeated augmentation, Berman
+        et al. 2019, arXiv 1902.05509, as DeiT does it).
         """
 
     @abc.abstractmethod
@@ -53,6 +65,32 @@ class Source(abc.ABC):
     @abc.abstractmethod
     def decode(self, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Raw (b,) to images (b, H, W, C) uint8 and labels (b,) int32; works in a graph."""
+
+    def decode_crops(
+        self, raw: tf.Tensor, *, box: BoxOf, drawn: Drawn
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """As `decode`, but of each image only a box, scaled to the size of the images.
+
+        Here the box is cut from the decoded image; a source that has larger pictures cuts from them.
+
+        Args:
+            raw: (b,).
+            box: where, see `BoxOf`.
+            drawn: what `box` needs, each with leading axis b.
+        """
+        images, labels = self.decode(raw)
+        height, width, _ = self.image_shape
+
+        def one(row: Drawn) -> tf.Tensor:
+            image = row.pop("image")
+            return resize_box(image, box(height, width, row), self.image_shape[0])
+
+        crops = tf.map_fn(
+            one,
+            {"image": images, **drawn},
+            fn_output_signature=tf.TensorSpec(self.image_shape, tf.uint8),
+        )
+        return crops, labels
 
     @abc.abstractmethod
     def split(self, *, fraction: float, seed: int) -> tuple[Source, Source]:
@@ -92,13 +130,18 @@ class Source(abc.ABC):
 class IndexedSource(Source):
     """A source whose examples can be reached by number: raw entries are int64 indices."""
 
-    def shuffled(self, *, seed: int, batch_size: int, start_step: int = 0) -> tf.data.Dataset:
+    def shuffled(
+        self, *, seed: int, batch_size: int, start_step: int = 0, repeats: int = 1
+    ) -> tf.data.Dataset:
         steps_per_epoch = check_batch_size(batch_size, size=self.size)
         first_epoch, first_step = divmod(start_step, steps_per_epoch)
 
         def steps_of(epoch: tf.Tensor) -> tf.data.Dataset:
             order = permutation(self.size, seed=derive_seed(seed, Purpose.EXAMPLE_ORDER, epoch))
+            if repeats > 1:
+                order = tf.repeat(order, repeats)
             order = tf.reshape(order[: steps_per_epoch * batch_size], (-1, batch_size))
+            order = tf.gather(order, spread_copies(batch_size, repeats), axis=1)
             done = tf.where(epoch == first_epoch, first_step, 0)
             return tf.data.Dataset.from_tensor_slices(order[done:])
 
@@ -132,3 +175,12 @@ def check_batch_size(batch_size: int, *, size: int) -> int:
             f"use {size} or less"
         )
     return size // batch_size
+
+
+def spread_copies(batch_size: int, repeats: int) -> np.ndarray:
+    """An order (batch_size,) of a batch that parts copies which lie side by side.
+
+    All first copies come first, then all second ones: neighbours, which mixup and the mutual
+    information term pair, are different images, and the copies go to different replicas, as in DeiT.
+    """
+    return np.argsort(np.arange(batch_size) % repeats, kind="stable")

@@ -74,6 +74,11 @@ def _checked(
             f"--teacher={spec.source} returns an array of shape {outputs.shape}; a teacher must "
             "return one row of class scores per image"
         )
+    if np.isnan(outputs).any():
+        raise InputError(
+            f"--teacher={spec.source} returns NaN for plain grey images of shape "
+            f"{teacher.image_shape}; size=N sets the side of its input"
+        )
     check_labels(
         name=spec.source,
         num_classes=outputs.shape[1],
@@ -124,12 +129,14 @@ def _keras_teacher(
     scale: Callable[[tf.Tensor], tf.Tensor] | None = None,
 ) -> Teacher:
     model.trainable = False
-    shape = model.input_shape
-    if isinstance(shape, (list, dict)) or len(shape) != 4:
+    shape = getattr(model, "input_shape", None)  # A model that was never built has none.
+    if not isinstance(shape, tuple) or len(shape) != 4:
         raise InputError(
             f"--teacher={spec.source} takes an input of shape {shape}; a teacher must take one "
             "batch of images (B, H, W, C)"
         )
+    if shape[0] is not None:
+        raise InputError(_fixed_batch(spec, shape[0]))
     return Teacher(
         name=spec.source,
         site=spec.site,
@@ -164,9 +171,11 @@ def _from_saved_model(spec: TeacherSpec, path: Path, image_shape: tuple[int, int
         output_name = "logits" if "logits" in outputs else next(iter(outputs))
         if len(outputs) > 1 and output_name != "logits":
             raise InputError(
-                f"--teacher={spec.source} returns {', '.join(outputs)}; it must return one of "
+                f"--teacher={spec.source} returns {', '.join(sorted(outputs))}; it must return one of "
                 "them, or name one logits"
             )
+    if input_spec.shape.rank and input_spec.shape[0] is not None:
+        raise InputError(_fixed_batch(spec, input_spec.shape[0]))
     takes_bytes = input_spec.dtype == tf.uint8
     if not takes_bytes:
         _require_input(spec, "a SavedModel does not say which pixel range it expects")
@@ -218,6 +227,12 @@ def _from_applications(spec: TeacherSpec, image_shape: tuple[int, int, int]) -> 
 def _refuse_input(spec: TeacherSpec, why: str) -> None:
     if spec.input is not None:
         raise InputError(f"--teacher={spec.source},input={spec.input}: {why}; leave input out")
+
+
+def _fixed_batch(spec: TeacherSpec, size: int) -> str:
+    return (
+        f"--teacher={spec.source} takes batches of {size} only; save it with a batch of any size"
+    )
 
 
 def _require_input(spec: TeacherSpec, why: str) -> None:

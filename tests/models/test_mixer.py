@@ -3,6 +3,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+from oracles import import_timm
 
 from std_keras import models
 
@@ -88,12 +89,9 @@ def test_equals_pytorch(rng, randomize, gelu, epsilon, shape):
 
 
 def test_equals_timm(rng, randomize):
-    torch = pytest.importorskip("torch")
-    try:
-        from timm.models import mlp_mixer
-    except (ImportError, RuntimeError) as error:
-        # RuntimeError: a torchvision, which timm imports, built for another torch.
-        pytest.skip(f"timm cannot be imported: {error}")
+    mlp_mixer = import_timm().mlp_mixer
+    import torch
+
     # timm's ratios: token MLP 0.5, channel MLP 4 times the width, as in the paper.
     reference = mlp_mixer.MlpMixer(
         num_classes=5, img_size=16, patch_size=4, num_blocks=3, embed_dim=12

@@ -178,20 +178,18 @@ def test_swin(check, layout, state):
 
 def test_regnety(check):
     regnet = import_timm().regnet
-    sizes = {"width_slope": 8.0, "width_multiplier": 2.0}
-    config = regnet.RegNetCfg(
-        depth=4, w0=8, wa=8.0, wm=2.0, group_size=8, se_ratio=0.25, downsample="conv1x1"
-    )
+    config = regnet.RegNetCfg(depth=8, w0=8, wa=10.0, wm=2.0, group_size=8, se_ratio=0.25)
     check(
         regnet.RegNet(config, num_classes=5),
         model="regnety_4gf",
         normalization=IMAGENET,
         size=32,
         image_size=32,
-        depth=4,
+        depth=8,
         width=8,
+        width_slope=10.0,
+        width_multiplier=2.0,
         group_width=8,
-        **sizes,
     )
 
 

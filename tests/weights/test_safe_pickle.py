@@ -39,7 +39,7 @@ class Calls:
 
 def hostile(command):
     """Pickles that run a shell command in an unpickler without restrictions, by disguise."""
-    import_os = "__import__('os').system({!r})".format(command)
+    import_os = f"__import__('os').system({command!r})"
     text = command.encode()
     module, name = os.system.__module__.encode(), b"system"
     dumps = functools.partial(pickle.dumps, protocol=2)

@@ -182,7 +182,8 @@ def test_pytorch_is_not_imported(torch, tmp_path, root):
     script = (
         "import sys\n"
         "from std_keras.weights.source import read_source\n"
-        f"for name in ('zip', 'legacy'): print(read_source({str(tmp_path)!r} + '/' + name).tensors)\n"
+        "for name in ('zip', 'legacy'):\n"
+        f"    print(read_source({str(tmp_path)!r} + '/' + name).tensors)\n"
         "assert 'torch' not in sys.modules"
     )
     done = subprocess.run(

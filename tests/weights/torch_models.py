@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 
 class CifarBlock(nn.Module):
@@ -249,9 +249,8 @@ class StdMixer(nn.Module):
 def randomize(module: nn.Module) -> nn.Module:
     """Gives every weight and every statistic a random value of a sensible size."""
     generator = torch.Generator().manual_seed(3)
-    for name, value in {**dict(module.named_parameters()), **dict(module.named_buffers())}.items():
-        if not value.is_floating_point() or name.endswith("offset"):
-            continue
+    statistics = [(n, v) for n, v in module.named_buffers() if "running" in n]
+    for name, value in [*module.named_parameters(), *statistics]:
         noise = torch.randn(value.shape, generator=generator)
         with torch.no_grad():
             if name.endswith("running_var"):

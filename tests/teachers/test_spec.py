@@ -1,0 +1,53 @@
+"""The text behind --teacher=."""
+
+from __future__ import annotations
+
+import pytest
+
+from std_keras.errors import InputError
+from std_keras.teachers import TeacherSpec, parse
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("runs/a", TeacherSpec("runs/a")),
+        ("keras:ResNet50", TeacherSpec("keras:ResNet50")),
+        ("runs/a,site=both", TeacherSpec("runs/a", site="both")),
+        (" runs/a , site = last ", TeacherSpec("runs/a", site="last")),
+        ("C=3/x.keras,input=unit", TeacherSpec("C=3/x.keras", input="unit")),
+        (
+            "x,size=32,output=probabilities,input=imagenet,site=intermediate",
+            TeacherSpec("x", "intermediate", "imagenet", "probabilities", 32),
+        ),
+    ],
+)
+def test_good(text, expected):
+    assert parse(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("", "names no source"),
+        (",site=last", "names no source"),
+        ("x,site=middle", "site=middle is not one of last, intermediate, both"),
+        ("x,input=float", "input=float is not one of byte, unit, signed, imagenet"),
+        ("x,output=classes", "output=classes is not one of logits, probabilities"),
+        ("x,size=0", "size=0 is not a number of pixels above 0"),
+        ("x,size=-8", "size=-8"),
+        ("x,size=8.5", "size=8.5"),
+        ("x,size=\N{SUPERSCRIPT TWO}", "size="),
+        ("x,colour=red", "'colour=red' is not an option; the options are site=last|inter"),
+        ("x,last", "'last' is not an option"),
+        ("x,", "'' is not an option"),
+        ("x,site=last,site=both", "site is given twice"),
+        ("x,site=", "site= is not one of"),
+    ],
+)
+def test_bad(text, named):
+    with pytest.raises(InputError) as info:
+        parse(text)
+    message = str(info.value)
+    assert named in message
+    assert message.startswith("--teacher=")

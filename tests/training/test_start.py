@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+
+from std_keras import models
+from std_keras.config import TrainConfig
+from std_keras.data import load
+from std_keras.errors import InputError, Interrupted
+from std_keras.rundir import RunDirectory
+from std_keras.training import start, train
+from std_keras.weights.initialize import input_normalization
+from std_keras.weights.run import write_run
+
+MODEL = {"patch_size": 4, "width": 8, "depth": 2}
+CONFIG = TrainConfig(
+    dataset="digits",
+    **MODEL,
+    augmentation="none",
+    epochs=2,
+    batch_size=32,
+    max_train_examples=32,
+    max_test_examples=16,
+    warmup_epochs=0.0,
+    learning_rate=1e-9,
+    minimum_learning_rate=1e-9,
+    weight_decay=0.0,
+)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load("digits")
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A finished run with another normalisation than the data set's, and a head that is not 0."""
+
+    def write(**changes):
+        options = {"input_shape": (8, 8, 1), "num_classes": 10, "mean": 0.1, "std": 0.2}
+        model = models.create("mixer_s16", **{**options, **MODEL, **changes})
+        head = model.get_layer("classification").kernel
+        head.assign(np.random.default_rng(0).normal(size=head.shape))
+        run = RunDirectory(tmp_path / "source")
+        write_run(run, model=model, config=CONFIG, label_names=tuple("0123456789"), origin={})
+        return model, dataclasses.replace(CONFIG, initialize_from=str(run.path))
+
+    return write
+
+
+def assert_same_weights(model, other, **tolerance):
+    for a, b in zip(model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, **tolerance)
+
+
+def normalization(model):
+    mean, std = input_normalization(model.to_json())
+    return pytest.approx(mean), pytest.approx(std)
+
+
+def test_without_the_flag_weights_and_normalisation_are_new(digits, tmp_path):
+    model = start.create_model(CONFIG, digits, RunDirectory(tmp_path / "run"))
+    assert normalization(model) == (list(digits.mean), list(digits.std))
+
+
+def test_weights_and_normalisation_come_along(source, digits, tmp_path):
+    model, config = source()
+    started = start.create_model(config, digits, RunDirectory(tmp_path / "run"))
+    assert_same_weights(started, model)
+    assert normalization(started) == ([0.1], [0.2])
+
+
+def test_a_run_that_goes_on_does_not_need_the_source(source, digits, tmp_path):
+    model, config = source()
+    run = RunDirectory(tmp_path / "run")
+    first = start.create_model(config, digits, run)
+    run.prepare()
+    run.write_start(config, label_names=(), architecture=first.to_json())
+    # Interrupted before its first checkpoint, it still has to start from the source.
+    assert_same_weights(start.create_model(config, digits, run), model)
+    run.checkpoints.mkdir()
+    (run.checkpoints / "ckpt-3.index").touch()
+    shutil.rmtree(config.initialize_from)
+    assert normalization(start.create_model(config, digits, run)) == ([0.1], [0.2])
+
+
+def test_images_of_other_channels(source, digits, tmp_path):
+    _, config = source(input_shape=(8, 8, 3))
+    with pytest.raises(InputError, match=r"takes images of 3 channel\(s\), --dataset=digits has 1"):
+        start.create_model(config, digits, RunDirectory(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("unfinished", [False, True])
+def test_only_a_finished_run_will_do(source, digits, tmp_path, unfinished):
+    _, config = source()
+    folder = RunDirectory(config.initialize_from)
+    (folder.model_file if unfinished else folder.config_file).unlink()
+    words = "is not finished" if unfinished else "not a run directory"
+    with pytest.raises(InputError, match=f"--initialize_from=.*{words}"):
+        start.create_model(config, digits, RunDirectory(tmp_path / "run"))
+
+
+def test_a_training_starts_there_and_goes_on_from_its_checkpoint(source, tmp_path):
+    """With hardly any learning rate the weights stay what they were."""
+    model, config = source()
+    config = dataclasses.replace(config, steps_per_call=1)
+    calls = iter([False, True])
+    with pytest.raises(Interrupted):
+        train(config, model_dir=tmp_path / "run", stop=lambda: next(calls))
+    shutil.rmtree(config.initialize_from)
+    train(config, model_dir=tmp_path / "run")
+    from std_keras.trained import load_trained
+
+    assert_same_weights(load_trained(tmp_path / "run"), model, atol=1e-6)
+    with pytest.raises(InputError, match="--initialize_from"):
+        train(dataclasses.replace(config, initialize_from=None), model_dir=tmp_path / "run")
