@@ -546,7 +546,10 @@ class TrainConfig:
             if option.repeated and isinstance(value, list):
                 value = tuple(value)
             clean[name] = value
-        return cls(**clean)
+        try:
+            return cls(**clean)
+        except InputError as error:
+            raise InputError(f"{source}: {error}") from error
 
     def augmentation_flags(self) -> dict[str, Any]:
         """The flags of the augmentation by name, but for the preset."""
@@ -620,8 +623,12 @@ def _shown(value: Any) -> str:
 
 
 def _check_value(name: str, option: Option, value: Any) -> None:
-    if value is None:
+    if value is None and getattr(TrainConfig, name) is None:
         return
+    if option.repeated and not isinstance(value, tuple):
+        raise InputError(
+            f"--{name}={value!r} is not a tuple of texts, one for each time it is given"
+        )
     values = value if option.repeated else (value,)
     for item in values:
         number = option.kind is float and isinstance(item, (int, float))

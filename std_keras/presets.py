@@ -89,11 +89,3 @@ def resolved(
     flip = given["horizontal_flip"]
     chosen["horizontal_flip"] = flip if flip != "auto" else ("yes" if flips else "no")
     return chosen
-
-
-def cuts_from_pictures(given: dict[str, Any], *, preset: str, image_size: int | None) -> bool:
-    """Whether random crops are to be cut from the pictures as they are, before any scaling."""
-    if image_size is None:
-        return False  # Then all pictures have the size of the images.
-    values = resolved(given, preset=preset, image_size=image_size, flip_keeps_class=False)
-    return bool(values["crop"] == "resized")

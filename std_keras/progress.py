@@ -40,6 +40,8 @@ class _BarSafeHandler(logging.Handler):
     """Writes lines above a running bar instead of through it."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if sys.stderr is None:  # Closed; `print` would turn to standard output.
+            return
         line = self.format(record)
         if sys.stderr.isatty():
             from tqdm import tqdm
@@ -64,7 +66,7 @@ class Bar:
         self._done = self._start = done
         self._began = self._said = time.monotonic()
         self._bar = None
-        if sys.stderr.isatty() and _LOGGER.isEnabledFor(logging.INFO):
+        if sys.stderr is not None and sys.stderr.isatty() and _LOGGER.isEnabledFor(logging.INFO):
             from tqdm import tqdm
 
             self._bar = tqdm(

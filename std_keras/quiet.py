@@ -19,12 +19,11 @@ from absl import logging as absl_logging
 @contextlib.contextmanager
 def muted_stderr() -> Iterator[None]:
     """Holds back what C++ code writes to standard error; shows it if the block raises."""
-    sys.stderr.flush()
-    try:
-        kept = os.dup(2)
-    except OSError:  # Standard error is closed: there is nothing to mute.
+    if sys.stderr is None:  # Closed: there is nothing to mute.
         yield
         return
+    sys.stderr.flush()
+    kept = os.dup(2)
     with tempfile.TemporaryFile() as noise:
         os.dup2(noise.fileno(), 2)
         try:

@@ -93,12 +93,14 @@ class RunDirectory:
         """Reads the class names.
 
         Raises:
-            InputError: if the file is missing.
+            InputError: if the file is missing or damaged.
         """
         try:
             return tuple(self.labels_file.read_text(encoding="utf-8").splitlines())
         except OSError as error:
             raise InputError(f"{self.labels_file} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise InputError(f"{self.labels_file} is damaged: {error}") from error
 
     def read_result(self) -> dict[str, Any]:
         """Reads `result.json`.

@@ -43,6 +43,8 @@ def load_trained(model_dir: str | Path, *, weights: str | None = None) -> keras.
     try:
         architecture = run.architecture_file.read_text(encoding="utf-8")
         model = keras.models.model_from_json(architecture)
+        if not isinstance(model, keras.Model):
+            raise ValueError("it holds no model")
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"--model_dir={run.path}: {run.architecture_file.name} cannot be read: {error}"

@@ -76,6 +76,8 @@ def load(
     data_seed: int = 0,
     cache_gb: float = 4.0,
     corrupt_images: str = "refuse",
+    eval_crop_ratio: float = 1.0,
+    whole_pictures: bool = False,
     progress: Progress | None = None,
 ) -> DataSet:
     """Loads a data set that is on this machine; downloads nothing.
@@ -91,6 +93,10 @@ def load(
         cache_gb: sets up to this size (GiB of decoded pixels, all parts) are held in memory,
             larger ones are read from disk again and again; 0 always reads.
         corrupt_images: `refuse` or `skip` unreadable files (of `folder:`).
+        eval_crop_ratio: in (0, 1], part of the short side that the square of a test picture has,
+            where pictures are scaled.
+        whole_pictures: keep training pictures as they are (as files, or encoded in memory) until a
+            batch needs them, so that random crops can be cut from all of a picture.
         progress: wraps slow loops, see `Progress`.
 
     Raises:
@@ -119,6 +125,8 @@ def load(
             image_size=image_size,
             cache_bytes=cache_bytes,
             corrupt_images=corrupt_images,
+            eval_crop_ratio=eval_crop_ratio,
+            whole_pictures=whole_pictures,
             progress=progress,
         )
     else:
@@ -127,6 +135,8 @@ def load(
             data_dir=data_dir,
             image_size=image_size,
             cache_bytes=cache_bytes,
+            eval_crop_ratio=eval_crop_ratio,
+            whole_pictures=whole_pictures,
             progress=progress,
         )
 

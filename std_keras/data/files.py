@@ -25,11 +25,20 @@ class FileSource(IndexedSource):
     cannot name it; `find_corrupt` can.
     """
 
-    def __init__(self, paths: Sequence[str], labels: np.ndarray, *, image_size: int) -> None:
+    def __init__(
+        self,
+        paths: Sequence[str],
+        labels: np.ndarray,
+        *,
+        image_size: int,
+        crop_ratio: float = 1.0,
+    ) -> None:
+        """`crop_ratio`: see `images.resize_and_crop`."""
         if len(paths) != len(labels):
             raise ValueError(f"{len(paths)} paths but {len(labels)} labels")
         self.size = len(paths)
         self.image_shape = (image_size, image_size, 3)
+        self._crop_ratio = crop_ratio
         self._paths = np.asarray(paths, dtype=object)
         self._labels = np.asarray(labels, np.int32)
         # Captured by the pipeline's functions; as constants inside them they would swell the graph.
@@ -39,7 +48,8 @@ class FileSource(IndexedSource):
         self._read = tf.function(self._read_one, input_signature=[tf.TensorSpec((), tf.string)])
 
     def _read_one(self, path: tf.Tensor) -> tf.Tensor:
-        return resize_and_crop(decode_rgb(tf.io.read_file(path)), self.image_shape[0])
+        image = decode_rgb(tf.io.read_file(path))
+        return resize_and_crop(image, self.image_shape[0], crop_ratio=self._crop_ratio)
 
     def decode(self, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         images = tf.map_fn(
@@ -65,7 +75,10 @@ class FileSource(IndexedSource):
 
     def subset(self, rows: np.ndarray) -> FileSource:
         return FileSource(
-            self._paths[rows].tolist(), self._labels[rows], image_size=self.image_shape[0]
+            self._paths[rows].tolist(),
+            self._labels[rows],
+            image_size=self.image_shape[0],
+            crop_ratio=self._crop_ratio,
         )
 
     def without(self, paths: Sequence[str]) -> FileSource:

@@ -19,13 +19,16 @@ def load_folder(
     image_size: int | None,
     cache_bytes: float,
     corrupt_images: str,
+    eval_crop_ratio: float = 1.0,
+    whole_pictures: bool = False,
     progress: Progress = no_progress,
 ) -> tuple[tuple[str, ...], IndexedSource, IndexedSource, tuple[str, ...]]:
     """(label names, train, val, skipped files) of a directory with train/ and val/.
 
     Label names are the sorted names of the class folders. Images (JPEG, PNG, BMP, GIF; also in
     folders within a class folder) become RGB squares. They are decoded once, in parallel, if that
-    takes at most `cache_bytes`, else read while training.
+    takes at most `cache_bytes`, else read while training; `whole_pictures` leaves train/ to be read
+    while training. The squares of val/ have `eval_crop_ratio` of a picture's short side.
 
     Raises:
         InputError: for a directory that is missing, empty or without classes, class folders that
@@ -49,13 +52,14 @@ def load_folder(
     for part, files in listed.items():
         labels = np.repeat(np.arange(len(files)), [len(names) for names in files.values()])
         paths = [name for names in files.values() for name in names]
-        sources[part] = FileSource(paths, labels, image_size=image_size)
+        ratio = eval_crop_ratio if part == "val" else 1.0
+        sources[part] = FileSource(paths, labels, image_size=image_size, crop_ratio=ratio)
 
     total_bytes = sum(source.size for source in sources.values()) * image_size**2 * 3
     kept: dict[str, IndexedSource] = {}
     corrupt: list[str] = []
     for part, source in sources.items():
-        if total_bytes <= cache_bytes:
+        if total_bytes <= cache_bytes and not (whole_pictures and part == "train"):
             kept[part], bad = source.read_all(progress=progress, what=f"reading {part} images")
         else:
             bad = source.find_corrupt(progress=progress, what=f"checking {part} images")

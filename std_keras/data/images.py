@@ -64,7 +64,7 @@ def resize_and_crop(images: tf.Tensor, size: int, *, crop_ratio: float = 1.0) ->
 
 
 Box = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-"""From the height () and width () of a picture to (4,) int32: top, left, height, width of a part."""
+"""From a picture's height () and width () to a part's top, left, height and width (4,) int32."""
 
 
 def resize_box(image: tf.Tensor, box: tf.Tensor, size: int) -> tf.Tensor:

@@ -80,7 +80,8 @@ def training_batches(
 
     Returns:
         A dataset of {"images": (b, H, W, C) uint8, "targets": (b, num_classes) float32} with
-        b = batch_size / shard.replicas, targets summing to one; per step one element for each local replica, in order.
+        b = batch_size / shard.replicas, targets summing to one; per step one
+        element for each local replica, in order.
 
     Raises:
         InputError: if the batch cannot be shared out evenly, or is larger than the source.

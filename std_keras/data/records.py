@@ -5,11 +5,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from std_keras.data.images import resize_and_crop, resize_box
 from std_keras.data.randomness import Purpose, derive_seed, permutation
-from std_keras.data.source import BoxOf, Drawn, Source, check_batch_size, spread_copies
+from std_keras.data.source import (
+    BoxOf,
+    Drawn,
+    IndexedSource,
+    Source,
+    check_batch_size,
+    spread_copies,
+)
 from std_keras.errors import InputError
 
 # Files read at once. It shapes the order of the examples, so it does not follow the machine.
@@ -42,12 +50,22 @@ class RecordSource(Source):
         *,
         image_shape: tuple[int, int, int],
         window: int | None = None,
+        crop_ratio: float = 1.0,
     ) -> None:
-        """`parse` maps a record () to an image (any H, any W, C) uint8 and a label ()."""
+        """Reads images from shards.
+
+        Args:
+            files: the shards.
+            parse: maps a record () to an image (any H, any W, C) uint8 and a label ().
+            image_shape: of the images to make.
+            window: records shuffled together, if not about 256 MiB of them.
+            crop_ratio: see `images.resize_and_crop`.
+        """
         self.files = tuple(file for file in files if file.examples)
         self.size = sum(file.examples for file in self.files)
         self.image_shape = image_shape
         self._parse = parse
+        self._crop_ratio = crop_ratio
         record_bytes = sum(file.bytes for file in self.files) / max(1, self.size)
         self._window = window or max(1024, int(_WINDOW_BYTES / max(1.0, record_bytes)))
 
@@ -95,7 +113,8 @@ class RecordSource(Source):
         def decode_one(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             image, label = self._parse(record)
             if image.shape != self.image_shape:
-                image = resize_and_crop(image, self.image_shape[0])
+                size = self.image_shape[0]
+                image = resize_and_crop(image, size, crop_ratio=self._crop_ratio)
             return tf.ensure_shape(image, self.image_shape), tf.cast(label, tf.int32)
 
         return tf.map_fn(
@@ -140,4 +159,38 @@ class RecordSource(Source):
         )
 
     def _with(self, files: Sequence[RecordFile]) -> RecordSource:
-        return RecordSource(files, self._parse, image_shape=self.image_shape, window=self._window)
+        return RecordSource(
+            files,
+            self._parse,
+            image_shape=self.image_shape,
+            window=self._window,
+            crop_ratio=self._crop_ratio,
+        )
+
+    def in_memory(self) -> RecordArraySource:
+        """The same examples, read once and held in memory as they are in the files."""
+        batches = self.sequential(batch_size=256).as_numpy_iterator()
+        records = np.array([record for batch in batches for record in batch], dtype=object)
+        return RecordArraySource(records, decoder=self)
+
+
+class RecordArraySource(IndexedSource):
+    """Serialized examples (n,) in memory, decoded when a batch needs them; raw entries: indices."""
+
+    def __init__(self, records: np.ndarray, *, decoder: RecordSource) -> None:
+        self.size = len(records)
+        self.image_shape = decoder.image_shape
+        self._records, self._decoder = records, decoder
+        with tf.device("CPU:0"):
+            self._tensor = tf.constant(records, tf.string)
+
+    def decode(self, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return self._decoder.decode(tf.gather(self._tensor, raw))
+
+    def decode_crops(
+        self, raw: tf.Tensor, *, box: BoxOf, drawn: Drawn
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        return self._decoder.decode_crops(tf.gather(self._tensor, raw), box=box, drawn=drawn)
+
+    def subset(self, rows: np.ndarray) -> RecordArraySource:
+        return RecordArraySource(self._records[rows], decoder=self._decoder)

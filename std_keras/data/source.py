@@ -27,7 +27,7 @@ def no_progress(iterable: Iterable[Any], *, total: int, what: str) -> Iterable[A
 
 Drawn = dict[str, tf.Tensor]
 BoxOf = Callable[[tf.Tensor, tf.Tensor, Drawn], tf.Tensor]
-"""From height (), width () and what was drawn for an image to (4,) int32: top, left, height, width."""
+"""From height (), width () and what was drawn for an image to its box, see `images.Box`."""
 
 
 class Source(abc.ABC):
@@ -71,7 +71,7 @@ class Source(abc.ABC):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """As `decode`, but of each image only a box, scaled to the size of the images.
 
-        Here the box is cut from the decoded image; a source that has larger pictures cuts from them.
+        Here the box is cut from the decoded image; a source of larger pictures cuts from them.
 
         Args:
             raw: (b,).
@@ -181,6 +181,7 @@ def spread_copies(batch_size: int, repeats: int) -> np.ndarray:
     """An order (batch_size,) of a batch that parts copies which lie side by side.
 
     All first copies come first, then all second ones: neighbours, which mixup and the mutual
-    information term pair, are different images, and the copies go to different replicas, as in DeiT.
+    information term pair, are different images, and the copies go to different replicas, as in
+    DeiT.
     """
     return np.argsort(np.arange(batch_size) % repeats, kind="stable")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -14,6 +15,8 @@ from std_keras.data.source import Progress, Source, no_progress
 from std_keras.data.tfds_prepared import prepared_builder, quiet_tfds
 from std_keras.errors import InputError
 
+_Read = TypeVar("_Read")
+
 
 def load_tfds(
     name: str,
@@ -21,11 +24,15 @@ def load_tfds(
     data_dir: str | None,
     image_size: int | None,
     cache_bytes: float,
+    eval_crop_ratio: float = 1.0,
+    whole_pictures: bool = False,
     progress: Progress = no_progress,
 ) -> tuple[tuple[str, ...], Source, Source]:
     """(label names, train, test) of a prepared set; test is its `validation` if it has no test.
 
-    The parts are decoded into memory if that takes at most `cache_bytes`, else streamed.
+    The parts are decoded into memory if that takes at most `cache_bytes`, else streamed. With
+    `whole_pictures`, train is held in memory as it is in its files, if they take at most that. The
+    squares of test pictures have `eval_crop_ratio` of the short side.
 
     Raises:
         InputError: if it is not there, is not made of images with one label, lacks a part, or
@@ -37,7 +44,9 @@ def load_tfds(
     parse = _parser(info.features, image_key, label_key)
 
     def part(split: str) -> RecordSource:
-        return RecordSource(_files(name, info, split), parse, image_shape=image_shape)
+        ratio = 1.0 if split == "train" else eval_crop_ratio
+        files = _files(name, info, split)
+        return RecordSource(files, parse, image_shape=image_shape, crop_ratio=ratio)
 
     if "train" not in info.splits:
         raise InputError(
@@ -52,10 +61,15 @@ def load_tfds(
         )
     names = tuple(str(label) for label in info.features[label_key].names)
     height, width, channels = image_shape
-    if (train.size + test.size) * height * width * channels > cache_bytes:
-        return names, train, test
-    in_memory = [ArraySource(*_decoded(s, info, progress=progress)) for s in (train, test)]
-    return names, in_memory[0], in_memory[1]
+    fits = (train.size + test.size) * height * width * channels <= cache_bytes
+    kept: list[Source] = [train, test]
+    for i, source in enumerate((train, test)):
+        if whole_pictures and source is train:
+            if sum(file.bytes for file in train.files) <= cache_bytes:
+                kept[i] = _undamaged(train.in_memory, train, info)
+        elif fits:
+            kept[i] = ArraySource(*_decoded(source, info, progress=progress))
+    return names, kept[0], kept[1]
 
 
 def _supervised_keys(name: str, info: Any) -> tuple[str, str]:
@@ -131,9 +145,18 @@ def _has_labels(part: Any, split: str, info: Any) -> bool:
 def _decoded(
     source: RecordSource, info: Any, *, n: int | None = None, progress: Progress = no_progress
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`source.take`, with a sentence for files that are cut off or hold other things."""
-    try:
+    """`source.take`, see `_undamaged`."""
+
+    def take() -> tuple[np.ndarray, np.ndarray]:
         return source.take(n, progress=progress, what=f"decoding {info.name} images")
+
+    return _undamaged(take, source, info)
+
+
+def _undamaged(read: Callable[[], _Read], source: RecordSource, info: Any) -> _Read:
+    """What `read` returns, with a sentence for files that are cut off or hold other things."""
+    try:
+        return read()
     except (tf.errors.OpError, ValueError) as error:
         folder = os.path.dirname(source.files[0].path)
         raise InputError(

@@ -171,8 +171,8 @@ def _from_saved_model(spec: TeacherSpec, path: Path, image_shape: tuple[int, int
         output_name = "logits" if "logits" in outputs else next(iter(outputs))
         if len(outputs) > 1 and output_name != "logits":
             raise InputError(
-                f"--teacher={spec.source} returns {', '.join(sorted(outputs))}; it must return one of "
-                "them, or name one logits"
+                f"--teacher={spec.source} returns {', '.join(sorted(outputs))}; it must return "
+                "one of them, or name one logits"
             )
     if input_spec.shape.rank and input_spec.shape[0] is not None:
         raise InputError(_fixed_batch(spec, input_spec.shape[0]))
@@ -230,9 +230,7 @@ def _refuse_input(spec: TeacherSpec, why: str) -> None:
 
 
 def _fixed_batch(spec: TeacherSpec, size: int) -> str:
-    return (
-        f"--teacher={spec.source} takes batches of {size} only; save it with a batch of any size"
-    )
+    return f"--teacher={spec.source} takes batches of {size} only; save it with a batch of any size"
 
 
 def _require_input(spec: TeacherSpec, why: str) -> None:

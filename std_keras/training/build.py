@@ -17,6 +17,7 @@ from std_keras.data.limit import limited
 from std_keras.data.source import Progress
 from std_keras.errors import InputError
 from std_keras.rundir import RunDirectory
+from std_keras.training.augmentation import picture_options
 
 
 def load_data(config: TrainConfig, *, progress: Progress | None = None) -> DataSet:
@@ -30,6 +31,7 @@ def load_data(config: TrainConfig, *, progress: Progress | None = None) -> DataS
         cache_gb=config.cache_gb,
         corrupt_images=config.corrupt_images,
         progress=progress,
+        **picture_options(config),
     )
     return limited(dataset, train=config.max_train_examples, test=config.max_test_examples)
 

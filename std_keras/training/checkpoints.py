@@ -6,6 +6,7 @@ import dataclasses
 import shutil
 from pathlib import Path
 
+import keras
 import tensorflow as tf
 
 from std_keras.errors import InputError, MachineError
@@ -38,9 +39,10 @@ class Checkpoints:
         parts = {
             f.name: getattr(state, f.name)
             for f in dataclasses.fields(state)
-            if f.name not in ("outputs", "token_sets", "critics")
+            if f.name not in ("model", "outputs", "token_sets", "critics")
             and getattr(state, f.name) is not None
         }
+        parts["weights"] = _weights(state.model)
         # The critics by number, so that a checkpoint does not depend on Python lists.
         parts |= {f"critic_{i}": critic for i, critic in enumerate(state.critics)}
         self._checkpoint = tf.train.Checkpoint(
@@ -123,6 +125,15 @@ class Checkpoints:
         shutil.rmtree(self.directory / f"ckpt-{step}_temp", ignore_errors=True)
 
 
+def _weights(model: keras.Model) -> list[keras.Variable]:
+    """All variables of a model, for a checkpoint.
+
+    Not the model itself: TensorFlow does not look into the lists of layers that a layer holds, and
+    would leave their weights out without a word.
+    """
+    return list(model.variables)
+
+
 def newest_checkpoint(directory: Path) -> str | None:
     """The newest checkpoint that is there, if there is one.
 
@@ -145,7 +156,7 @@ def _listed(directory: Path) -> list[str]:
     return list(state.all_model_checkpoint_paths) if state else []
 
 
-def restore_weights(directory: Path, *, model: tf.Module, average: tf.Module | None) -> int:
+def restore_weights(directory: Path, *, model: keras.Model, average: tf.Module | None) -> int:
     """Loads only the weights of the newest checkpoint, to look at a run.
 
     Args:
@@ -163,7 +174,7 @@ def restore_weights(directory: Path, *, model: tf.Module, average: tf.Module | N
     if path is None:
         raise InputError(f"{directory} holds no checkpoint; train first")
     step = tf.Variable(0, dtype=tf.int64)
-    parts = {"model": model, "step": step}
+    parts = {"weights": _weights(model), "step": step}
     if average is not None:
         parts["average"] = average
     try:

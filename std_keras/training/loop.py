@@ -17,12 +17,13 @@ import tensorflow as tf
 
 from std_keras import mine, models, progress, teachers
 from std_keras.config import TrainConfig, differing_flags, resolve
-from std_keras.data import Augmentation, DataSet, Shard, training_batches
+from std_keras.data import DataSet, Shard, training_batches
 from std_keras.data.files import FileSource
 from std_keras.errors import InputError, Interrupted, NonFiniteError
 from std_keras.rundir import RunDirectory, replace_atomically
 from std_keras.teachers import Teacher
 from std_keras.training import build, optimizers, start
+from std_keras.training.augmentation import create_augmentation
 from std_keras.training.cadence import Cadence
 from std_keras.training.checkpoints import Checkpoints
 from std_keras.training.ema import WeightAverage
@@ -369,19 +370,16 @@ class _Loop:
         self, batch_size: int, seed: int, start_step: int, shard: Shard | None = None
     ) -> tf.data.Dataset:
         config = self.config
-        recipe = Augmentation()
-        if config.augmentation == "crop_flip":
-            recipe = Augmentation(
-                crop_padding=config.crop_padding or 0,
-                horizontal_flip=config.horizontal_flip == "yes",
-            )
+        assert config.label_smoothing is not None
+        assert config.repeated_augmentation is not None
         return training_batches(
             self.dataset.train,
             batch_size=batch_size,
             num_classes=self.dataset.num_classes,
             data_seed=seed,
-            augmentation=recipe,
+            augmentation=create_augmentation(config, self.dataset),
             label_smoothing=config.label_smoothing,
+            repeats=config.repeated_augmentation,
             start_step=start_step,
             shard=shard or self.shard,
         )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
-from std_keras.weights.format_error import FormatError
+from std_keras.weights.format_error import FormatError, damaged_archive
 
 _MAX_BYTES = 2**34  # Unpacked. The largest published Mixer, H/14, has 1.7 GB.
 
@@ -19,25 +18,12 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     Raises:
         FormatError: if it is damaged or of another kind.
     """
-    try:
+    with damaged_archive():
         with zipfile.ZipFile(path) as archive:
             files = archive.infolist()
-            if not files or any(not info.filename.endswith(".npy") for info in files):
-                raise FormatError("is a zip archive, but not an .npz file of arrays")
-            if sum(info.file_size for info in files) > _MAX_BYTES:
-                raise FormatError(f"would unpack to more than {_MAX_BYTES:,} bytes")
+        if not files or any(not info.filename.endswith(".npy") for info in files):
+            raise FormatError("is a zip archive, but not an .npz file of arrays")
+        if sum(info.file_size for info in files) > _MAX_BYTES:
+            raise FormatError(f"would unpack to more than {_MAX_BYTES:,} bytes")
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
-    except FormatError:
-        raise
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        ValueError,
-        EOFError,
-        KeyError,
-        SyntaxError,  # From NumPy's parser of a damaged header.
-        NotImplementedError,
-    ) as error:
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise FormatError(f"is damaged or no .npz file of plain arrays ({text})") from error

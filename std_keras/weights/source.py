@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from std_keras.errors import InputError
-from std_keras.weights.format_error import FormatError
+from std_keras.weights.format_error import FormatError, damaged_archive, is_archive
 from std_keras.weights.npz_file import read_npz
 from std_keras.weights.state_dict import find_state_dict
 from std_keras.weights.torch_file import open_torch_file
@@ -80,10 +81,8 @@ def read_source(
 
 
 def _detect(path: Path) -> str:
-    import zipfile
-
-    if not zipfile.is_zipfile(path):
+    if not is_archive(path):
         return "torch"
-    with zipfile.ZipFile(path) as archive:
+    with damaged_archive(), zipfile.ZipFile(path) as archive:
         names = archive.namelist()
     return "npz" if names and all(name.endswith(".npy") for name in names) else "torch"

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from std_keras.weights import safe_pickle, torch_tensors
-from std_keras.weights.format_error import FormatError
+from std_keras.weights.format_error import FormatError, damaged_archive, is_archive
 from std_keras.weights.torch_tensors import Storage, TensorView
 
 _MAGIC = 0x1950A86A20F9469CFC6C
@@ -79,12 +79,12 @@ def open_torch_file(path: Path) -> Iterator[TorchFile]:
     Raises:
         FormatError: if it is damaged, hostile or of another kind.
     """
-    if zipfile.is_zipfile(path):
-        try:
-            with zipfile.ZipFile(path) as archive:
-                yield _open_zip(archive, size=path.stat().st_size)
-        except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
-            raise FormatError(f"is damaged: {error}") from error
+    if is_archive(path):
+        with contextlib.ExitStack() as stack:
+            with damaged_archive():
+                archive = stack.enter_context(zipfile.ZipFile(path))
+                opened = _open_zip(archive, size=path.stat().st_size)
+            yield opened
         return
     with open(path, "rb") as file:
         if file.read(2) == b"PK":
@@ -113,7 +113,8 @@ def _open_zip(archive: zipfile.ZipFile, *, size: int) -> TorchFile:
             raise FormatError(f"is damaged: {root}{name} is missing in it")
         if info.compress_type != zipfile.ZIP_STORED or info.file_size > size:
             raise FormatError(f"is damaged: {root}{name} is compressed, as torch.save never does")
-        return archive.read(info)
+        with damaged_archive():
+            return archive.read(info)
 
     order = read("byteorder").strip() if f"{root}byteorder" in files else b"little"
     if files[f"{root}data.pkl"].file_size > safe_pickle.MAX_PICKLE_BYTES:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from std_keras.data.augment import Augmentation
+from std_keras.data.augmentation import Augmentation
 
 
 def reference(images, *, padding=0, corner=None, flip=None):
@@ -26,7 +26,7 @@ def reference(images, *, padding=0, corner=None, flip=None):
 def test_pixels_against_numpy(padding, flip):
     images = np.random.default_rng(0).integers(0, 256, (64, 9, 7, 3), dtype=np.uint8)
     augmentation = Augmentation(crop_padding=padding, horizontal_flip=flip)
-    parameters = augmentation.draw(batch_size=64, seed=1, step=5)
+    parameters = augmentation.draw(batch_size=64, seed=1, step=5, image_shape=(9, 7, 3))
     result = augmentation.apply(tf.constant(images), parameters)
     assert result.dtype == tf.uint8
     expected = reference(
@@ -37,14 +37,14 @@ def test_pixels_against_numpy(padding, flip):
 
 def test_nothing_switched_on_changes_nothing():
     images = tf.zeros((2, 4, 4, 1), tf.uint8)
-    parameters = Augmentation().draw(batch_size=2, seed=0, step=0)
+    parameters = Augmentation().draw(batch_size=2, seed=0, step=0, image_shape=(4, 4, 1))
     assert parameters == {}
     assert Augmentation().apply(images, parameters) is images
 
 
 def test_draws_are_uniform_over_all_corners_and_both_directions():
     augmentation = Augmentation(crop_padding=2, horizontal_flip=True)
-    drawn = augmentation.draw(batch_size=50_000, seed=0, step=0)
+    drawn = augmentation.draw(batch_size=50_000, seed=0, step=0, image_shape=(8, 8, 3))
     corners = drawn["corner"].numpy()
     counts = np.bincount(corners[:, 0] * 5 + corners[:, 1], minlength=25)
     chi_square = ((counts - 2000) ** 2 / 2000).sum()
@@ -57,7 +57,8 @@ def test_draws_depend_on_seed_and_step_alone():
     augmentation = Augmentation(crop_padding=4, horizontal_flip=True)
 
     def corners(seed, step):
-        return augmentation.draw(batch_size=32, seed=seed, step=step)["corner"].numpy().tolist()
+        drawn = augmentation.draw(batch_size=32, seed=seed, step=step, image_shape=(8, 8, 3))
+        return drawn["corner"].numpy().tolist()
 
     first = corners(0, 0)
     tf.random.set_seed(99)

@@ -261,6 +261,10 @@ def test_restore_weights_gives_raw_and_averaged_weights(state, tmp_path):
     assert restore_weights(tmp_path, model=other.model, average=other.average) == 7
     for own, expected in zip(values(other.model.variables), raw, strict=True):
         np.testing.assert_array_equal(own, expected)
+    alone = full_state(seed=6, ema=0.0)
+    assert restore_weights(tmp_path, model=alone.model, average=None) == 7
+    for own, expected in zip(values(alone.model.variables), raw, strict=True):
+        np.testing.assert_array_equal(own, expected)
     other.average.copy_to_model()
     for own, expected in zip(values(other.model.variables), averaged, strict=True):
         np.testing.assert_array_equal(own, expected)

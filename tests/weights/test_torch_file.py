@@ -126,6 +126,31 @@ def test_a_tensor_beyond_its_storage_is_refused(torch, tmp_path):
         read_source(inside)
 
 
+@pytest.mark.parametrize("kind", ["zip", "legacy", "npz"])
+def test_changed_bytes_end_in_a_sentence_or_in_arrays(torch, tmp_path, kind):
+    path, changed = tmp_path / "weights", tmp_path / "changed"
+    if kind == "npz":
+        with open(path, "wb") as file:
+            np.savez_compressed(file, a=np.ones((3, 4)), b=np.zeros(2))
+    else:
+        state = {"model": {"a": torch.ones(3, 4), "b": torch.zeros(2)}, "epoch": 1}
+        torch.save(state, path, _use_new_zipfile_serialization=kind == "zip")
+    original = path.read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(300):
+        content = bytearray(original)
+        for place in rng.integers(0, len(content), rng.integers(1, 4)):
+            content[place] = rng.integers(0, 256)
+        changed.write_bytes(content)
+        try:
+            read_source(changed)
+        except InputError as error:
+            assert str(error).startswith(f"--source={changed} ")
+            refused += 1
+    assert refused > 100
+
+
 @pytest.mark.parametrize(
     ("files", "words"),
     [

@@ -85,9 +85,7 @@ def rotate_nearest(image: tf.Tensor, *, degrees: tf.Tensor, fill: tf.Tensor) -> 
     return tf.where(inside[..., None], tf.gather(pixels, row * width + column), fill)
 
 
-def _rotated(
-    height: int, width: int, degrees: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+def _rotated(height: int, width: int, degrees: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Source x and y (H, W) of every output pixel, and whether they lie inside."""
     angle = degrees * (math.pi / 180.0)
     cosine, sine = tf.cos(angle), tf.sin(angle)

@@ -1,8 +1,8 @@
 """AutoAugment's policy for CIFAR-10: one of 25 pairs of operations for each image.
 
-Cubuk et al. 2018, arXiv 1805.09501, Table 7, as in github.com/DeepVoltaire/AutoAugment, which the
-public CIFAR Mixers use: rotation is counter-clockwise alone and, like translation, takes the nearest
-pixel; shears interpolate; what comes from outside is grey (128).
+Cubuk et al. 2018, arXiv 1805.09501, Table 7, as in github.com/DeepVoltaire/AutoAugment, which
+github.com/omihub777/MLP-Mixer-CIFAR uses: rotation is counter-clockwise alone and, like
+translation, takes the nearest pixel; shears interpolate; what comes from outside is grey (128).
 """
 
 from __future__ import annotations
@@ -75,9 +75,7 @@ def _arguments(sign: int, image_shape: tuple[int, ...]) -> list[list[float]]:
     return [[_argument(op, level, sign, image_shape) for op, _, level in p] for p in CIFAR10_POLICY]
 
 
-def _argument(
-    operation: Operation, level: int, sign: int, image_shape: tuple[int, ...]
-) -> float:
+def _argument(operation: Operation, level: int, sign: int, image_shape: tuple[int, ...]) -> float:
     """The argument at a magnitude of 0..9; a sign where the operation has two directions."""
     height, width = image_shape[:2]
     part = level / 9

@@ -1,10 +1,10 @@
 """Random erasing: rectangles of noise.
 
-Zhong et al. 2017, arXiv 1708.04896, as in timm (`timm/data/random_erasing.py`, mode pixel): each box
-has an area uniform in 2 % to 33 % of the image's (divided by the number of boxes) and a log-uniform
-ratio of height to width of 0.3 to 3.3; of up to ten tries the first that fits counts. Its pixels are
-standard normal after normalisation; here, before it, they have the data set's mean and standard
-deviation and are cut off at 0 and 255, as all pixels are.
+Zhong et al. 2017, arXiv 1708.04896, as in timm (`timm/data/random_erasing.py`, mode pixel): each
+box has an area uniform in 2 % to 33 % of the image's (divided by the number of boxes) and a
+log-uniform ratio of height to width of 0.3 to 3.3; of up to ten tries the first that fits counts.
+Its pixels are standard normal after normalisation; here, before it, they have the data set's mean
+and standard deviation and are cut off at 0 and 255, as all pixels are.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def draw_boxes(
     fits = (heights < height) & (widths < width)
     first = tf.argmax(fits, axis=-1, output_type=tf.int32)
     size = tf.stack([tf.gather(side, first, batch_dims=2) for side in (heights, widths)], axis=-1)
-    top_left = tf.floor(each[..., 2 * _TRIES :] * (tf.constant([height, width], "float32") - size + 1))
+    room = tf.constant([height, width], tf.float32) - size + 1
+    top_left = tf.floor(each[..., 2 * _TRIES :] * room)
 
     erased = (uniform[:, :1] < probability) & (tf.range(count) < boxes[:, None])
     erased &= tf.reduce_any(fits, axis=-1)
@@ -98,8 +99,8 @@ def noise(
 ) -> tf.Tensor:
     """Normal noise (H, W, C) uint8 with the mean and deviation of each channel (of 0..1).
 
-    TensorFlow's normal numbers would take longer than all the rest of the recipe. Here the number of
-    a value, hashed with the key, gives 16 random bits, and these the value at that quantile.
+    TensorFlow's normal numbers would take longer than all the rest of the recipe. Here the index
+    of a value, hashed with the key, gives 16 random bits, and these the value at that quantile.
     """
     height, width, channels = shape
     index = tf.reshape(tf.range(height * width * channels), (height, width, channels))

@@ -75,9 +75,7 @@ class Mixing:
             ),
         }
 
-    def _beta(
-        self, alpha: float, purpose: Purpose, seed: int, step: int | tf.Tensor
-    ) -> tf.Tensor:
+    def _beta(self, alpha: float, purpose: Purpose, seed: int, step: int | tf.Tensor) -> tf.Tensor:
         """() float64 of Beta(alpha, alpha): the share of one of two gamma variables."""
         if alpha <= 0:
             return tf.ones((), tf.float64)
@@ -96,9 +94,9 @@ class Mixing:
 def partners(batch_size: int) -> np.ndarray:
     """(B,) int64: which image each image of a global batch is mixed with.
 
-    The two halves of every four swap: 0 with 2, 1 with 3, and so on; what is left of a batch that is
-    no multiple of 4 goes round in a circle with the last four. A shard that holds a multiple of 4
-    images holds all partners too; others have to decode a few images besides.
+    The two halves of every four swap: 0 with 2, 1 with 3, and so on; what is left of a batch that
+    is no multiple of 4 goes round in a circle with the last four. A shard that holds a multiple of
+    4 images holds all partners too; others have to decode a few images besides.
 
     It is not 0 with 1 and 2 with 3, because those pairs are what the mutual information term
     compares (`std_keras.mine.derangement`), and two mixtures of the same two images are no
@@ -115,16 +113,15 @@ def partners(batch_size: int) -> np.ndarray:
     return indices
 
 
-def mix_images(
-    images: tf.Tensor, others: tf.Tensor, drawn: dict[str, tf.Tensor]
-) -> tf.Tensor:
+def mix_images(images: tf.Tensor, others: tf.Tensor, drawn: dict[str, tf.Tensor]) -> tf.Tensor:
     """Images (b, H, W, C) uint8 mixed with `others`; rounded to uint8.
 
-    Rounding to whole pixel values, as timm does where it mixes before normalisation, keeps a batch at
-    a quarter of the size and every network that takes uint8 usable as a teacher.
+    Rounding to whole pixel values, as timm does where it mixes before normalisation, keeps a batch
+    at a quarter of the size and every network that takes uint8 usable as a teacher.
     """
     rows, columns = tf.range(images.shape[1])[:, None], tf.range(images.shape[2])[None]
-    top, left, bottom, right = (side[:, None, None] for side in tf.unstack(drawn["mix_box"], axis=1))
+    sides = tf.unstack(drawn["mix_box"], axis=1)
+    top, left, bottom, right = (side[:, None, None] for side in sides)
     inside = (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
     weight = drawn["mix_pixels"][:, None, None, None]
     own, other = tf.cast(images, tf.float32), tf.cast(others, tf.float32)
@@ -132,9 +129,7 @@ def mix_images(
     return tf.where(inside[..., None], others, average)
 
 
-def mix_targets(
-    targets: tf.Tensor, others: tf.Tensor, drawn: dict[str, tf.Tensor]
-) -> tf.Tensor:
+def mix_targets(targets: tf.Tensor, others: tf.Tensor, drawn: dict[str, tf.Tensor]) -> tf.Tensor:
     """Targets (b, K) float32, mixed with `others`; rows still sum to one."""
     weight = drawn["mix_targets"][:, None]
     return targets * weight + others * (1.0 - weight)

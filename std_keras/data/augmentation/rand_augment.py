@@ -1,9 +1,9 @@
 """RandAugment: a few random operations for each image, all at one magnitude.
 
-Cubuk et al. 2019, arXiv 1909.13719, as in timm (`timm/data/auto_augment.py`), whose `rand-m9-mstd0.5-
-inc1` is DeiT's: each of n layers picks one of 15 operations, applies it with probability 0.5, at a
-magnitude of 0..10 with some normal noise; "increasing" means that a larger magnitude changes the
-image more, for all operations.
+Cubuk et al. 2019, arXiv 1909.13719, as in timm (`timm/data/auto_augment.py`), whose
+`rand-m9-mstd0.5-inc1` is DeiT's: each of n layers picks one of 15 operations and applies it with
+probability 0.5, at a magnitude of 0..10 with some normal noise; "increasing" means that a larger
+magnitude changes the image more, for all operations.
 """
 
 from __future__ import annotations
@@ -71,9 +71,7 @@ class RandAugment:
         choice = tf.cast(uniform[0] * len(OPERATIONS), tf.int32)
         operations = tf.gather(tf.constant(OPERATIONS, tf.int32), choice)
         operations = tf.where(uniform[1] < self.probability, operations, Operation.IDENTITY)
-        magnitudes = tf.clip_by_value(
-            self.magnitude + self.std * noise, 0.0, GREATEST_MAGNITUDE
-        )
+        magnitudes = tf.clip_by_value(self.magnitude + self.std * noise, 0.0, GREATEST_MAGNITUDE)
         arguments = arguments_of(
             operations,
             magnitudes / GREATEST_MAGNITUDE,

@@ -14,6 +14,7 @@ import dataclasses
 import functools
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
 from std_keras.data.augmentation.auto_augment import FILL, draw_cifar10_policy
@@ -59,7 +60,7 @@ class Augmentation:
     color_jitter: float = 0.0
     erasing: float = 0.0
     erasing_count: int = 1
-    mixing: Mixing = Mixing()
+    mixing: Mixing = dataclasses.field(default_factory=Mixing)
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
 
@@ -175,7 +176,7 @@ class Augmentation:
         each = {name: parameters[name] for name in wanted if name in parameters}
         return _each_image(self)(images, each) if each else images
 
-    def partners(self, batch_size: int):
+    def partners(self, batch_size: int) -> np.ndarray | None:
         """Which image of the global batch each is mixed with, (B,) int64, or None."""
         return partners(batch_size) if self.mixing.on else None
 

@@ -29,9 +29,7 @@ class ResizedCrop:
     scale: float = 0.08
     ratio: float = 4 / 3
 
-    def draw(
-        self, *, batch_size: int, seed: int, step: int | tf.Tensor
-    ) -> dict[str, tf.Tensor]:
+    def draw(self, *, batch_size: int, seed: int, step: int | tf.Tensor) -> dict[str, tf.Tensor]:
         """What `box` needs: it cannot be made before the picture's size is known.
 
         `crop_area` (B, 10): parts of the area; `crop_ratio` (B, 10): width / height;

@@ -1,0 +1,87 @@
+"""From the resolved augmentation flags to the recipe of the data pipeline."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from std_keras import presets
+from std_keras.config import TrainConfig
+from std_keras.data import Augmentation, DataSet
+from std_keras.data.augmentation import Mixing, RandAugment, ResizedCrop
+from std_keras.errors import InputError
+
+_Value = TypeVar("_Value")
+
+
+def create_augmentation(config: TrainConfig, dataset: DataSet) -> Augmentation:
+    """The recipe of a configuration that `config.resolve` has filled in.
+
+    Raises:
+        InputError: for operations that images of this data set cannot go through.
+    """
+    c = config
+    rand_augment = None
+    if c.auto_augment == "rand":
+        rand_augment = RandAugment(
+            layers=_set(c.rand_augment_layers),
+            magnitude=_set(c.rand_augment_magnitude),
+            std=_set(c.rand_augment_std),
+            probability=_set(c.rand_augment_probability),
+            increasing=_set(c.rand_augment_increasing),
+        )
+    resized_crop = None
+    if c.crop == "resized":
+        resized_crop = ResizedCrop(scale=_set(c.crop_scale), ratio=_set(c.crop_ratio))
+    recipe = Augmentation(
+        crop_padding=_set(c.crop_padding) if c.crop == "padded" else 0,
+        crop_twice=_set(c.crop_twice),
+        resized_crop=resized_crop,
+        horizontal_flip=c.horizontal_flip == "yes",
+        rand_augment=rand_augment,
+        auto_augment=c.auto_augment == "cifar10",
+        color_jitter=_set(c.color_jitter),
+        erasing=_set(c.random_erasing),
+        erasing_count=_set(c.random_erasing_count),
+        mixing=Mixing(
+            mixup_alpha=_set(c.mixup_alpha),
+            cutmix_alpha=_set(c.cutmix_alpha),
+            probability=_set(c.mix_probability),
+            switch_probability=_set(c.mix_switch_probability),
+        ),
+        mean=dataset.mean,
+        std=dataset.std,
+    )
+    channels = dataset.image_shape[-1]
+    if recipe.has_operations and channels not in (1, 3):
+        flag = "color_jitter" if c.auto_augment == "none" else "auto_augment"
+        raise InputError(
+            f"--{flag}={getattr(c, flag)}: works on grey and RGB images, and --dataset={c.dataset} "
+            f"has {channels} channels; use --auto_augment=none and --color_jitter=0"
+        )
+    if recipe.mixing.on and c.batch_size < 2:
+        raise InputError(
+            f"--batch_size={c.batch_size}: mixup and CutMix mix two images of a batch; use at "
+            "least 2, or --mixup_alpha=0 and --cutmix_alpha=0"
+        )
+    return recipe
+
+
+def picture_options(config: TrainConfig) -> dict[str, Any]:
+    """How `data.load` has to treat pictures, for a configuration that need not be resolved."""
+    flags = config.augmentation_flags()
+    size = config.image_size
+    values = presets.resolved(
+        flags, preset=config.augmentation, image_size=size or 1, flip_keeps_class=False
+    )
+    return {
+        # Without --image_size all pictures have the size of the images; nothing is scaled.
+        "whole_pictures": size is not None and values["crop"] == "resized",
+        "eval_crop_ratio": values["eval_crop_ratio"] if size is not None else 1.0,
+    }
+
+
+def _set(value: _Value | None) -> _Value:
+    """A value that `config.resolve` must have filled in."""
+    if value is None:
+        raise ValueError("the configuration is not resolved; call std_keras.config.resolve first")
+    return value

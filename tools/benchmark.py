@@ -1,0 +1,54 @@
+"""Measures the speed of a part of the project, beside other implementations in the same run.
+
+Usage: python tools/benchmark.py WHAT --name=value ...   (WHAT --help lists its flags)
+
+    input   images per second and core of the data pipeline, for each augmentation preset
+
+Figures of a busy machine are worth little; ratios to what ran beside them are worth more. Results
+are printed as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+# One thread, so that a second of the processor is a second of one core. Read when TensorFlow loads.
+os.environ.update({"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"})
+os.environ.update({"OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"})
+sys.path[0:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
+
+from benchmarks import input_pipeline  # noqa: E402
+
+from std_keras.cli import flags  # noqa: E402
+from std_keras.cli.program import StopRequest, console  # noqa: E402
+from std_keras.errors import InputError  # noqa: E402
+from std_keras.quiet import muted_stderr  # noqa: E402
+
+BENCHMARKS = {"input": input_pipeline}
+
+
+def main(arguments: Sequence[str], stop: StopRequest) -> None:
+    if not arguments or arguments[0] in ("--help", "-h"):
+        raise flags.HelpRequested(str(__doc__))
+    what, *rest = arguments
+    if what not in BENCHMARKS:
+        raise InputError(f"{what!r} is not a benchmark; use one of {', '.join(BENCHMARKS)}")
+    benchmark = BENCHMARKS[what]
+    options = flags.parse(
+        rest,
+        program=f"tools/benchmark.py {what}",
+        about=str(benchmark.__doc__),
+        options=benchmark.OPTIONS,
+        defaults=benchmark.DEFAULTS,
+    )
+    with muted_stderr():
+        import tensorflow  # noqa: F401
+    print(json.dumps(benchmark.run(**options), indent=2))
+
+
+if __name__ == "__main__":
+    console(main)

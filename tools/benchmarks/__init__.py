@@ -1,0 +1,1 @@
+"""One module for each benchmark: `OPTIONS`, `DEFAULTS`, `run(**options)` that returns figures."""
