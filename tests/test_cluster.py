@@ -46,8 +46,10 @@ def start_workers(root, run, *arguments):
         task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
         workers.append(
             subprocess.Popen(
-                [sys.executable, "-m", "std_keras.train", *FLAGS, *arguments]
-                + ["--strategy=multi_worker", f"--model_dir={run}"],
+                [
+                    *(sys.executable, "-m", "std_keras.train", *FLAGS, *arguments),
+                    *("--strategy=multi_worker", f"--model_dir={run}"),
+                ],
                 cwd=root,
                 env={**os.environ, "TF_CONFIG": json.dumps(task)},
                 stderr=subprocess.PIPE,

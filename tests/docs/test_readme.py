@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import runpy
 import shlex
 
 import pytest
 
-from std_keras import evaluate, export
+from std_keras import evaluate, export, presets
 from std_keras.cli import flags
 from std_keras.config import Option, TrainConfig, options, resolve
 
@@ -19,6 +20,13 @@ PROGRAMS = {
     "export": export._OPTIONS,
 }
 DEFAULTS = {f.name: f.default for f in dataclasses.fields(TrainConfig)}
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/augmentation.md",
+    "docs/own_backbone.md",
+    "docs/weights.md",
+)
 IMAGE_SIZES = {"digits": 8, "cifar100": 32, "imagenet2012": 224}
 
 
@@ -99,18 +107,92 @@ def test_variants_share_their_column(readme, recipes, variant, column):
     assert values[0] == values[1]
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/own_backbone.md"])
+@pytest.fixture(scope="module")
+def families(readme) -> list[tuple[dict[str, float], set[str]]]:
+    """Of each family in README: its names with millions of parameters, and its flags."""
+    (table,) = (t for t in tables(readme) if t[0][0] == "family")
+    return [
+        (
+            {name: float(count) for name, count in re.findall(r"`(\w+)` \(([\d.]+)\)", row[1])},
+            set(re.findall(r"`--(\w+)`", row[3])),
+        )
+        for row in table[1:]
+    ]
+
+
+def test_model_table_has_the_golden_counts(root, families):
+    golden = runpy.run_path(str(root / "tests" / "models" / "test_parameter_counts.py"))
+    counts = {**golden["STUDENTS"], **golden["TEACHERS"]}
+    counts |= {
+        name: of_100_classes for name, (_, of_100_classes) in golden["CIFAR_RESNETS"].items()
+    }
+    written = {name: count for names, _ in families for name, count in names.items()}
+    assert written == {name: round(count / 1e6, 2) for name, count in counts.items()}
+
+
+def test_model_table_has_the_flags(families):
+    from std_keras.models import registry
+
+    for names, written in families:
+        for name in names:
+            fields = {field.name for field in dataclasses.fields(registry.resolve(name))}
+            assert written == fields & set(options()), name
+
+
+def test_table_of_presets(readme):
+    (table,) = (t for t in tables(readme) if t[0][0] == "part")
+    names = [cell.strip("`") for cell in table[0][1:]]
+    assert tuple(names) == presets.NAMES
+    given = TrainConfig().augmentation_flags()
+
+    def values(preset: str, image_size: int) -> dict[str, str]:
+        chosen = presets.resolved(
+            given, preset=preset, image_size=image_size, flip_keeps_class=True
+        )
+        return {name: shown(value) for name, value in chosen.items()}
+
+    for column, preset in enumerate(names, start=1):
+        large, small = values(preset, 224), values(preset, presets.SMALL_IMAGE)
+        for row in table[1:]:
+            flag = row[0].strip("`-")
+            either = {large[flag], f"{small[flag]} up to {presets.SMALL_IMAGE} px"}
+            same = large[flag] == small[flag]
+            assert row[column] == large[flag] if same else set(row[column].split("; ")) == either
+
+
+def test_parts_outside_the_table_of_presets_are_common_to_all(readme):
+    (table,) = (t for t in tables(readme) if t[0][0] == "part")
+    listed = {row[0].strip("`-") for row in table[1:]}
+    given = TrainConfig().augmentation_flags()
+    chosen = [
+        presets.resolved(given, preset=preset, image_size=224, flip_keeps_class=True)
+        for preset in presets.NAMES
+    ]
+    assert all(
+        values[name] == chosen[0][name]
+        for values in chosen
+        for name in values
+        if name not in listed
+    )
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_flag_that_is_named_exists(root, document):
     text = (root / document).read_text(encoding="utf-8")
     known = {"flagfile", "help", "logdir", *(name for p in PROGRAMS.values() for name in p)}
-    named = set(re.findall(r"(?<![\w-])--(\w+)", text))
+    for tool in (root / "tools").rglob("*.py"):
+        known |= set(re.findall(r'"(\w+)": Option\(', tool.read_text(encoding="utf-8")))
+    # Flags of others have hyphens.
+    named = set(re.findall(r"(?<![\w-])--(\w+)(?![\w-])", text))
     assert {n for n in named if n not in known and n.removeprefix("no") not in known} == set()
 
 
-def test_every_command_is_understood(root, readme, monkeypatch):
+@pytest.mark.parametrize(("document", "least"), [("README.md", 6), ("docs/weights.md", 3)])
+def test_every_command_is_understood(root, document, least, monkeypatch):
     monkeypatch.chdir(root)
-    commands = re.findall(r"^(?:python -m std_keras\.|std-keras-)(\w+) (.*)$", readme, re.MULTILINE)
-    assert len(commands) > 5
+    text = (root / document).read_text(encoding="utf-8").replace("\\\n", " ")
+    commands = re.findall(r"^(?:python -m std_keras\.|std-keras-)(\w+) (.*)$", text, re.MULTILINE)
+    assert len(commands) >= least
     for program, arguments in commands:
         flags.parse(
             shlex.split(arguments),
@@ -122,8 +204,21 @@ def test_every_command_is_understood(root, readme, monkeypatch):
         )
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_table_of_layouts(root):
+    from std_keras.weights import LAYOUTS
+
+    text = (root / "docs" / "weights.md").read_text(encoding="utf-8")
+    (table,) = (t for t in tables(text) if t[0][0] == "`--layout`")
+    written = {
+        (row[0].strip("`"), family)
+        for row in table[1:]
+        for family in re.findall(r"`(\w+)\*`", row[1])
+    }
+    assert written == {(layout.name, family) for layout in LAYOUTS for family in layout.families}
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, "CHANGELOG.md"])
 def test_links_lead_somewhere(root, document):
     text = (root / document).read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#:]+)\)", text):
-        assert (root / target).exists(), target
+        assert ((root / document).parent / target).exists(), target
