@@ -13,6 +13,7 @@ from std_keras.models import (  # noqa: F401
     resmlp,
     swin,
 )
+from std_keras.models.macs import multiply_accumulates
 from std_keras.models.outputs import (
     head_names,
     heads_model,
@@ -30,6 +31,7 @@ __all__ = [
     "create_student",
     "head_names",
     "heads_model",
+    "multiply_accumulates",
     "names",
     "prediction_model",
     "register",

@@ -104,6 +104,9 @@ def convert_weights(
         PartialLoadError: if it fits in part.
     """
     models.registry.resolve(options.model)  # Refuses an unknown name before the file is read.
+    for name in ("image_size", "num_classes"):
+        if (given := getattr(options, name)) is not None and given < 1:
+            raise InputError(f"--{name}={given} must be at least 1")
     run = check_output(output)
     read = read_source(source, file_format=options.file_format, place=options.place)
     layout = choose_layout(

@@ -136,7 +136,7 @@ def names() -> Mapping[tuple[str, str], Any]:
     """The names that the pickle of a state dict may use, for `safe_pickle.load`."""
     known: dict[tuple[str, str], Any] = {("collections", "OrderedDict"): PlainDict}
     for name in _STORAGES:
-        known["torch", name] = StorageType(name)
+        known["torch", name] = known["torch.cuda", name] = StorageType(name)
     for module in ("torch._utils", "torch._tensor"):
         known[module, "_rebuild_tensor"] = _Function(_rebuild_tensor)
         known[module, "_rebuild_tensor_v2"] = _Function(_rebuild_tensor)

@@ -197,6 +197,7 @@ def test_a_file_without_a_head(convert):
     [
         ({"mean": (0.5, 0.5)}, r"--mean=0\.5,0\.5.*1 channel"),
         ({"mean": None, "std": None}, r"--mean=.*1 channel"),
+        ({"num_classes": 0}, "--num_classes=0 must"),
         ({"layout": "google"}, "has no stem/kernel"),
         ({"file_format": "torch"}, "not one that torch.save writes"),
         ({"site": "last"}, "--site=last"),

@@ -194,13 +194,13 @@ def _measure(
 
 def _settled() -> float:
     """The processor time, once nothing is made ahead any more: what was used up is made again."""
-    before = time.process_time()
-    while True:
-        time.sleep(0.05)
+    before, quiet = time.process_time(), 0
+    while quiet < 5:  # Once is not enough: on a busy machine a thread may just not have its turn.
+        time.sleep(0.03)
         now = time.process_time()
-        if now - before < 0.005:
-            return now
+        quiet = quiet + 1 if now - before < 0.003 else 0
         before = now
+    return before
 
 
 def _processor() -> str:

@@ -124,9 +124,16 @@ def mix_images(images: tf.Tensor, others: tf.Tensor, drawn: dict[str, tf.Tensor]
     top, left, bottom, right = (side[:, None, None] for side in sides)
     inside = (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
     weight = drawn["mix_pixels"][:, None, None, None]
-    own, other = tf.cast(images, tf.float32), tf.cast(others, tf.float32)
-    average = tf.cast(tf.round(own * weight + other * (1.0 - weight)), tf.uint8)
-    return tf.where(inside[..., None], others, average)
+
+    def averaged() -> tf.Tensor:
+        own, other = tf.cast(images, tf.float32), tf.cast(others, tf.float32)
+        return tf.cast(tf.round(own * weight + other * (1.0 - weight)), tf.uint8)
+
+    # A batch needs one or the other.
+    mixed = tf.cond(tf.reduce_all(weight == 1.0), lambda: images, averaged)
+    return tf.cond(
+        tf.reduce_any(bottom > top), lambda: tf.where(inside[..., None], others, mixed), lambda: mixed
+    )
 
 
 def mix_targets(targets: tf.Tensor, others: tf.Tensor, drawn: dict[str, tf.Tensor]) -> tf.Tensor:

@@ -157,23 +157,16 @@ class Augmentation:
 
         All but the resized crop (`decode`) and mixing (`mix`).
         """
-        if "flip" in parameters or "corner" in parameters:
-            images = crop_and_flip(
-                images,
-                padding=self.crop_padding,
-                corner=parameters.get("corner"),
-                # Of two crops, the second comes last, as the flip does.
-                flip=None if "second_corner" in parameters else parameters.get("flip"),
-            )
-        if "second_corner" in parameters:
-            images = crop_and_flip(
-                images,
-                padding=self.crop_padding,
-                corner=parameters["second_corner"],
-                flip=parameters.get("flip"),
-            )
-        wanted = ("operations", "arguments", "erase_boxes", "erase_key")
-        each = {name: parameters[name] for name in wanted if name in parameters}
+        corners = [parameters[n] for n in ("corner", "second_corner") if n in parameters]
+        flip = parameters.get("flip")
+        each = {name: value for name, value in parameters.items() if name in _EACH_IMAGE}
+        if each and flip is not None:  # The loop does it at less cost.
+            each["flip"], flip = flip, None
+        for corner in corners[:-1]:
+            images = crop_and_flip(images, padding=self.crop_padding, corner=corner, flip=None)
+        if corners or flip is not None:
+            last = corners[-1] if corners else None
+            images = crop_and_flip(images, padding=self.crop_padding, corner=last, flip=flip)
         return _each_image(self)(images, each) if each else images
 
     def partners(self, batch_size: int) -> np.ndarray | None:
@@ -199,6 +192,9 @@ class Augmentation:
         return tuple(round(255 * value) for value in self.mean)
 
 
+# Parameters that belong to the loop over images.
+_EACH_IMAGE = ("operations", "arguments", "erase_boxes", "erase_key")
+
 _mixed_images = tf.function(mix_images, jit_compile=True)
 
 
@@ -208,6 +204,9 @@ def _each_image(recipe: Augmentation) -> Callable[[tf.Tensor, Parameters], tf.Te
 
     def one(row: Parameters) -> tf.Tensor:
         image = row["image"]
+        if "flip" in row:
+            whole = image
+            image = tf.cond(row["flip"], lambda: tf.reverse(whole, (1,)), lambda: whole)
         if "operations" in row:
             image = apply_operations(
                 image, row["operations"], row["arguments"], fill=recipe._fill()
