@@ -6,6 +6,7 @@ import dataclasses
 import re
 import runpy
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -20,12 +21,11 @@ PROGRAMS = {
     "export": export._OPTIONS,
 }
 DEFAULTS = {f.name: f.default for f in dataclasses.fields(TrainConfig)}
+ROOT = Path(__file__).resolve().parent.parent.parent
 DOCUMENTS = (
     "README.md",
     "CONTRIBUTING.md",
-    "docs/augmentation.md",
-    "docs/own_backbone.md",
-    "docs/weights.md",
+    *(f"docs/{file.name}" for file in sorted((ROOT / "docs").glob("*.md"))),
 )
 IMAGE_SIZES = {"digits": 8, "cifar100": 32, "imagenet2012": 224}
 

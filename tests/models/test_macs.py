@@ -6,6 +6,8 @@ tool counted norms too, the figure here is the closed form of the published conf
 
 from __future__ import annotations
 
+import itertools
+
 import keras
 import pytest
 import tensorflow as tf
@@ -75,7 +77,7 @@ def count(call, *shape: int) -> int:
 
 
 def dense(rows: int, *widths: int) -> int:
-    return rows * sum(a * b for a, b in zip(widths, widths[1:], strict=False))
+    return rows * sum(a * b for a, b in itertools.pairwise(widths))
 
 
 def mixer_macs(*, patches: int, patch: int, width: int, depth: int, classes: int) -> int:

@@ -26,27 +26,44 @@ def transform_rows(
         offset: () float32, in pixels.
         fill: (C,) uint8.
     """
-    height, width = image.shape[0], image.shape[1]
-    shift = slope * _middles(height) + offset
-    position = _middles(width)[None] + shift[:, None]
-    inside = (position >= 0.0) & (position < width)
-    first, fraction = _whole_and_fraction(position - 0.5)
+    height, width, channels = image.shape
+    shift = (slope * _middles(height) + offset)[:, None]
+    pixels, fraction = _whole_and_fraction(shift)
+    # Rows of width x channels values: compiled loops over three channels are slow.
+    column = tf.repeat(tf.range(width), channels)[None]
+    channel = tf.tile(tf.range(channels), [width])[None]
+    first_of_row = tf.range(height)[:, None] * width
+    values = tf.reshape(image, (-1,))
 
     def neighbour(step: int) -> tf.Tensor:
-        columns = tf.clip_by_value(first + step, 0, width - 1)
-        return tf.cast(tf.gather(image, columns, axis=1, batch_dims=1), tf.float32)
+        place = first_of_row + tf.clip_by_value(column + pixels + step, 0, width - 1)
+        return tf.cast(tf.gather(values, place * channels + channel), tf.float32)
 
-    values = _cubic([neighbour(step) for step in (-1, 0, 1, 2)], fraction[..., None])
-    return _finish(values, inside, fill)
+    moved = _cubic([neighbour(step) for step in (-1, 0, 1, 2)], fraction)
+    position = tf.cast(column, tf.float32) + 0.5 + shift
+    inside = (position >= 0.0) & (position < width)
+    moved = tf.where(inside, _to_uint8(moved), tf.tile(fill, [width])[None])
+    return tf.reshape(moved, (height, width, channels))
 
 
 def transform_columns(
     image: tf.Tensor, *, slope: tf.Tensor, offset: tf.Tensor, fill: tf.Tensor
 ) -> tf.Tensor:
     """Moves each column: the output at (x, y) is the input at (x, y + slope * x + offset)."""
-    turned = tf.transpose(image, (1, 0, 2))
-    moved = transform_rows(turned, slope=slope, offset=offset, fill=fill)
-    return tf.transpose(moved, (1, 0, 2))
+    height, width, channels = image.shape
+    shift = (slope * _middles(width) + offset)[None]
+    pixels, fraction = _whole_and_fraction(shift)
+    row, column = tf.range(height)[:, None], tf.range(width)[None]
+    values = tf.reshape(image, (height * width, channels))
+
+    def neighbour(step: int) -> tf.Tensor:
+        place = tf.clip_by_value(row + pixels + step, 0, height - 1) * width + column
+        return tf.cast(tf.gather(values, place), tf.float32)
+
+    moved = _cubic([neighbour(step) for step in (-1, 0, 1, 2)], fraction[..., None])
+    position = tf.cast(row, tf.float32) + 0.5 + shift
+    inside = (position >= 0.0) & (position < height)
+    return tf.where(inside[..., None], _to_uint8(moved), fill)
 
 
 def rotate(image: tf.Tensor, *, degrees: tf.Tensor, fill: tf.Tensor) -> tf.Tensor:
@@ -72,7 +89,7 @@ def rotate(image: tf.Tensor, *, degrees: tf.Tensor, fill: tf.Tensor) -> tf.Tenso
         return _cubic([tf.cast(n, tf.float32) for n in neighbours], x_fraction[..., None])
 
     values = _cubic([along_row(step) for step in (-1, 0, 1, 2)], y_fraction[..., None])
-    return _finish(values, inside, fill)
+    return tf.where(inside[..., None], _to_uint8(values), fill)
 
 
 def rotate_nearest(image: tf.Tensor, *, degrees: tf.Tensor, fill: tf.Tensor) -> tf.Tensor:
@@ -114,6 +131,5 @@ def _cubic(values: list[tf.Tensor], d: tf.Tensor) -> tf.Tensor:
     return v2 + d * (v3 - v1 + d * (2 * (v1 - v2) + v3 - v4 + d * (v2 - v1 + v4 - v3)))
 
 
-def _finish(values: tf.Tensor, inside: tf.Tensor, fill: tf.Tensor) -> tf.Tensor:
-    pixels = tf.cast(tf.clip_by_value(values, 0.0, 255.0), tf.uint8)
-    return tf.where(inside[..., None], pixels, fill)
+def _to_uint8(values: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.clip_by_value(values, 0.0, 255.0), tf.uint8)

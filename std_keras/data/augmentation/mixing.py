@@ -129,11 +129,13 @@ def mix_images(images: tf.Tensor, others: tf.Tensor, drawn: dict[str, tf.Tensor]
         own, other = tf.cast(images, tf.float32), tf.cast(others, tf.float32)
         return tf.cast(tf.round(own * weight + other * (1.0 - weight)), tf.uint8)
 
-    # A batch needs one or the other.
+    # A batch needs one or the other, or neither.
     mixed = tf.cond(tf.reduce_all(weight == 1.0), lambda: images, averaged)
-    return tf.cond(
-        tf.reduce_any(bottom > top), lambda: tf.where(inside[..., None], others, mixed), lambda: mixed
-    )
+
+    def cut() -> tf.Tensor:
+        return tf.where(inside[..., None], others, mixed)
+
+    return tf.cond(tf.reduce_any(bottom > top), cut, lambda: mixed)
 
 
 def mix_targets(targets: tf.Tensor, others: tf.Tensor, drawn: dict[str, tf.Tensor]) -> tf.Tensor:
