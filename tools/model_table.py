@@ -45,9 +45,9 @@ _TITLES = {
     "image_size": "pixels",
     "num_classes": "classes",
     "parameters": "trainable parameters",
-    "published_parameters": "published, M",
+    "published_parameters": "published, millions",
     "gmacs": "GMACs",
-    "published_gmacs": "published",
+    "published_gmacs": "published GMACs",
     "published_source": "published in",
     "parity_error": "parity error",
     "parity_reference": "compared with",
@@ -58,9 +58,9 @@ _NOTES = """\
   `std_keras.models.multiply_accumulates`; its docstring says what counts. Published figures that
   count norms too are up to 1 % higher.
 - Parity error: largest absolute difference of any logit from a PyTorch implementation with the same
-  random weights, at the size in the table, in float32, over two random images. The heads are scaled
-  so that the logits have a standard deviation of 1. The weights pass through the converter of
-  `tools/convert_weights.py`.
+  random weights, both at full size, in float32, over two random images. The heads are scaled so
+  that the logits have a standard deviation of 1. The weights pass through the name maps that
+  `tools/convert_weights.py` reads files with.
 - "+ 2 token sets": a student of two teachers, one at the intermediate and one at the last site.
 """
 

@@ -85,7 +85,7 @@ def _train(
     )
     _check_devices(config, strategy)
     if run.exists():
-        _check_same_run(run, config)
+        _check_same_run(run, config, dataset)
         if run.result_file.is_file() and run.model_file.is_file():
             progress.say(f"{run.path} is a finished run; nothing to do")
             return run.read_result()
@@ -578,10 +578,15 @@ def _check_devices(config: TrainConfig, strategy: tf.distribute.Strategy) -> Non
             )
 
 
-def _check_same_run(run: RunDirectory, config: TrainConfig) -> None:
+def _check_same_run(run: RunDirectory, config: TrainConfig, dataset: DataSet) -> None:
     differing = differing_flags(run.read_config(), config)
     if differing:
         raise InputError(
             f"--model_dir={run.path} belongs to a run with other flags ({'; '.join(differing)}); "
             "give the same flags to continue it, or another --model_dir"
+        )
+    if run.read_labels() != dataset.label_names:
+        raise InputError(
+            f"--dataset={dataset.name}: its classes are no longer those of {run.labels_file}, with "
+            "which the run began; restore them, or train in another --model_dir"
         )

@@ -60,6 +60,12 @@ CIFAR_MMACS = {
     "cifar_resnet44": 97.44,
     "cifar_resnet56": 125.75,
 }
+# One of each family in every run of the suite, the others in the slow one.
+FAST = {"mixer_s16", "resmlp_s12", "cyclemlp_b1", "gmlp_ti16", "swin_t", "regnety_4gf"}
+
+
+def each(names) -> list:
+    return [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in names]
 
 
 @pytest.fixture
@@ -174,14 +180,14 @@ def test_what_cannot_be_counted_is_refused(call, shape, message):
 
 
 @pytest.mark.usefixtures("without_values")
-@pytest.mark.parametrize("name", GMACS)
+@pytest.mark.parametrize("name", each(GMACS))
 def test_published_students(name):
     macs = models.multiply_accumulates(models.create(name, **IMAGE))
     assert round(macs / 1e9, 2) == GMACS[name]
 
 
 @pytest.mark.usefixtures("without_values")
-@pytest.mark.parametrize("name", TEACHER_GMACS)
+@pytest.mark.parametrize("name", each(TEACHER_GMACS))
 def test_published_teachers(name):
     macs = models.multiply_accumulates(models.create(name, **IMAGE))
     assert round(macs / 1e9, 1) == TEACHER_GMACS[name]

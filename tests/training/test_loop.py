@@ -19,7 +19,7 @@ from std_keras.config import TrainConfig, resolve
 from std_keras.data.limit import limited
 from std_keras.errors import InputError, NonFiniteError
 from std_keras.rundir import RunDirectory
-from std_keras.training import loop, train
+from std_keras.training import build, loop, train
 from std_keras.training.checkpoints import restore_weights
 from std_keras.training.ema import WeightAverage
 from std_keras.training.step import Trainer
@@ -182,6 +182,18 @@ def test_another_configuration_is_refused_by_name(student_run, student_config, c
     assert f"--model_dir={student_run}" in message
     assert shown in message
     assert "--batch_size" not in message
+
+
+def test_a_data_set_whose_classes_have_changed_is_refused(student_run, student_config, monkeypatch):
+    load = build.load_data
+
+    def renamed(*args, **options):
+        names = (*"012345678", "nine")
+        return dataclasses.replace(load(*args, **options), label_names=names)
+
+    monkeypatch.setattr(build, "load_data", renamed)
+    with pytest.raises(InputError, match=f"--dataset=digits: .*{student_run}/labels.txt"):
+        train(student_config, model_dir=student_run)
 
 
 # Bad input leaves nothing behind that would refuse the corrected command

@@ -48,6 +48,11 @@ def test_multi_worker_needs_a_cluster():
         strategy.create_strategy("multi_worker")
 
 
+def test_tpu_needs_a_tpu():
+    with pytest.raises(InputError, match="--strategy=tpu found no TPU"):
+        strategy.create_strategy("tpu")
+
+
 @pytest.mark.parametrize("value", ["nonsense", "{}", '{"cluster": 3}'])
 def test_a_cluster_that_is_none(monkeypatch, value):
     monkeypatch.setenv("TF_CONFIG", value)
