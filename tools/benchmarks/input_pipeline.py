@@ -11,6 +11,7 @@ normalise their own input; "ratio_normalized" adds that work to it.
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import statistics
@@ -85,16 +86,19 @@ def run(
         results = {}
         for name in names:
             makers: dict[str, Callable[[], Iterator[Any]]] = {
-                "std_keras": lambda name=name: _batches(name, pixels, paths, batch_size),
-                "std_keras_normalized": lambda name=name: _batches(
-                    name, pixels, paths, batch_size, normalize=True
+                "std_keras": functools.partial(_batches, name, pixels, paths, batch_size),
+                "std_keras_normalized": functools.partial(
+                    _batches, name, pixels, paths, batch_size, normalize=True
                 ),
             }
             if against == "timm":
                 from benchmarks import timm_input
 
-                makers["timm"] = lambda name=name: timm_input.batches(
-                    name, pixels, paths, batch_size=batch_size, num_classes=_CLASSES
+                makers["timm"] = functools.partial(
+                    timm_input.batches,
+                    *(name, pixels, paths),
+                    batch_size=batch_size,
+                    num_classes=_CLASSES,
                 )
             else:
                 del makers["std_keras_normalized"]

@@ -18,10 +18,10 @@ def squares(count: int, size: int) -> np.ndarray:
     for i in range(count):
         picture = pictures[i % len(pictures)]
         side = int(rng.uniform(0.4, 1.0) * picture.height)
-        left = rng.integers(picture.width - side + 1)
-        top = rng.integers(picture.height - side + 1)
+        left = int(rng.integers(picture.width - side + 1))
+        top = int(rng.integers(picture.height - side + 1))
         square = picture.crop((left, top, left + side, top + side))
-        result[i] = square.resize((size, size), Image.Resampling.BICUBIC)
+        result[i] = np.asarray(square.resize((size, size), Image.Resampling.BICUBIC))
     return result
 
 
