@@ -255,6 +255,9 @@ def randomize(module: nn.Module) -> nn.Module:
         with torch.no_grad():
             if name.endswith("running_var"):
                 value.copy_(0.5 + torch.rand(value.shape, generator=generator))
+            elif name.endswith("running_mean"):
+                # Not near 1: behind it everything would be below zero, and every ReLU shut.
+                value.copy_(0.1 * noise)
             elif value.ndim < 2 and not name.endswith("bias"):
                 value.copy_(1 + 0.3 * noise)
             else:
