@@ -20,6 +20,9 @@ class Terminal(io.StringIO):
 def own_logger():
     logger = logging.getLogger("std_keras")
     before = (logger.handlers[:], logger.propagate, logger.level)
+    # As a fresh process finds it, whatever programs ran in this one before.
+    logger.handlers[:], logger.propagate = [], True
+    logger.setLevel(logging.NOTSET)
     yield logger
     logger.handlers[:], logger.propagate = before[:2]
     logger.setLevel(before[2])
