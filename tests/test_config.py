@@ -278,7 +278,7 @@ def test_resolve_is_done_once(values):
     assert resolve(once, image_size=64, horizontal_flip=False) == once
 
 
-# What DESIGN calls place, cadence, logging, strategy and performance.
+# Place, cadence, logging, strategy and performance; everything else shapes the result.
 MAY_CHANGE = {
     "data_dir",
     "evaluate_every_epochs",
