@@ -107,6 +107,14 @@ class TrainConfig:
     data_seed: int = _option(
         0, DATA, int, "Seed of the order of the data and of the augmentation.", **_NATURAL
     )
+    augmentation_views: int = _option(
+        0,
+        DATA,
+        int,
+        "Augment the data of this many epochs anew and repeat them from then on, so that their "
+        "teacher labels (--teacher_cache) serve any number of epochs; 0 to augment all anew.",
+        **_NATURAL,
+    )
     # Augmentation
     augmentation: str = _option(
         "crop_flip",
@@ -357,6 +365,30 @@ class TrainConfig:
         str,
         "Weights per example, or one weight per batch.",
         choices=("example", "batch"),
+    )
+    teacher_cache: str | None = _option(
+        None,
+        DISTILLATION,
+        str,
+        "Folder where what the teachers say about every augmented image is stored and read again, "
+        "by all runs with the same data, augmentation, --data_seed, --batch_size and teachers.",
+        shapes_result=False,
+    )
+    teacher_cache_mode: str = _option(
+        "fill",
+        DISTILLATION,
+        str,
+        "fill computes and stores what is missing; read refuses to begin unless all is there.",
+        choices=("fill", "read"),
+        shapes_result=False,
+    )
+    teacher_cache_top_k: int = _option(
+        0,
+        DISTILLATION,
+        int,
+        "Soft distillation: keep this many of the largest logits; the remaining probability is "
+        "shared out evenly over the other classes. 0 for all logits.",
+        **_NATURAL,
     )
     # MINE
     mine_weight: float = _option(
@@ -677,6 +709,13 @@ def _check_agreement(config: TrainConfig) -> None:
         raise InputError(
             f"--mine_weight={c.mine_weight} needs token sets, and --distillation=none has none; "
             "use --mine_weight=0"
+        )
+    if c.teacher_cache_mode == "read" and c.teacher_cache is None:
+        raise InputError("--teacher_cache_mode=read needs a folder; name it with --teacher_cache")
+    if c.teacher_cache_top_k and (c.teacher_cache is None or c.distillation == "hard"):
+        raise InputError(
+            f"--teacher_cache_top_k={c.teacher_cache_top_k} is for --distillation=soft with a "
+            "--teacher_cache; leave it out"
         )
     if c.batch_size % c.accumulation_steps:
         raise InputError(

@@ -46,15 +46,16 @@ def hard_distillation(student_logits: tf.Tensor, teacher_logits: tf.Tensor) -> t
 
     Args:
         student_logits: (B, K).
-        teacher_logits: (B, K).
+        teacher_logits: (B, K), or the top-1 classes themselves, (B,) integers.
 
     Returns:
         (B,), in nats.
     """
-    student, teacher = _float32(student_logits), _constant(teacher_logits)
-    _check_same_classes(student, teacher)
+    student, teacher = _float32(student_logits), tf.convert_to_tensor(teacher_logits)
+    if not teacher.dtype.is_integer:
+        _check_same_classes(student, teacher)
     return tf.nn.sparse_softmax_cross_entropy_with_logits(
-        labels=tf.argmax(teacher, axis=-1), logits=student
+        labels=_top_class(teacher), logits=student
     )
 
 
@@ -137,9 +138,23 @@ def confidence_weights(
     Raises:
         InputError: an unknown confidence or scope.
     """
+    scores = negative_entropy(_constant(teacher_logits))
+    return weights_of_confidences(
+        scores, confidence=confidence, scope=scope, batch_reduce=batch_reduce
+    )
+
+
+def weights_of_confidences(
+    negative_entropies: tf.Tensor,
+    *,
+    confidence: str = "negative_entropy",
+    scope: str = "example",
+    batch_reduce: Callable[[tf.Tensor], tf.Tensor] | None = None,
+) -> tf.Tensor:
+    """`confidence_weights` from the teachers' negative entropies (M, B) instead of their logits."""
     _check_choice("--confidence", confidence, CONFIDENCES)
     _check_choice("--confidence_scope", scope, SCOPES)
-    scores = negative_entropy(_constant(teacher_logits))
+    scores = _constant(negative_entropies)
     if confidence == "entropy":
         scores = -scores
     elif confidence == "uniform":
@@ -168,7 +183,7 @@ def distillation(
 
     Args:
         student_logits: for every teacher, the logits (B, K) of its heads, at least one.
-        teacher_logits: (M, B, K).
+        teacher_logits: (M, B, K); for the hard kind the top-1 classes (M, B) will do.
         weights: (M, B), from `confidence_weights`.
         kind: "hard" or "soft".
         temperature: τ of the soft kind; the hard kind does not use it.
@@ -229,13 +244,21 @@ def agreement(student_logits: tf.Tensor, teacher_logits: tf.Tensor) -> tf.Tensor
 
     Args:
         student_logits: (B, K).
-        teacher_logits: (B, K).
+        teacher_logits: (B, K), or the top-1 classes themselves, (B,) integers.
 
     Returns:
         (B,), float32.
     """
-    same = tf.equal(tf.argmax(student_logits, axis=-1), tf.argmax(teacher_logits, axis=-1))
+    same = tf.equal(tf.argmax(student_logits, axis=-1), _top_class(teacher_logits))
     return tf.cast(same, tf.float32)
+
+
+def _top_class(logits_or_classes: tf.Tensor) -> tf.Tensor:
+    """Top-1 classes (B,) int64 from logits (B, K), or from such classes of any integer type."""
+    values = tf.convert_to_tensor(logits_or_classes)
+    if values.dtype.is_integer and values.shape.rank == 1:
+        return tf.cast(values, tf.int64)
+    return tf.argmax(values, axis=-1)
 
 
 def _float32(value: tf.Tensor) -> tf.Tensor:

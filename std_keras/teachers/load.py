@@ -15,6 +15,7 @@ import tensorflow as tf
 from std_keras.errors import InputError
 from std_keras.keras_file import load_keras_file
 from std_keras.rundir import RunDirectory
+from std_keras.teachers.identity import find, unfinished
 from std_keras.teachers.spec import TeacherSpec
 from std_keras.teachers.teacher import INPUT_RANGES, Teacher, check_labels
 
@@ -34,23 +35,17 @@ def load(
     Raises:
         InputError: if it is not there, cannot be loaded, or knows other classes.
     """
-    path = Path(spec.source).expanduser()
-    if spec.source.startswith("keras:"):
+    path, kind = Path(spec.source).expanduser(), find(spec)
+    if kind == "applications":
         _refuse_input(spec, "keras.applications says which pixel range it expects")
         teacher = _from_applications(spec, image_shape)
-    elif RunDirectory(path).exists():
+    elif kind == "run":
         _refuse_input(spec, "a run directory's model normalises its images itself")
         teacher = _from_run(spec, RunDirectory(path), image_shape)
-    elif path.suffix == ".keras" and path.is_file():
+    elif kind == "keras_file":
         teacher = _from_keras_file(spec, path, image_shape)
-    elif (path / "saved_model.pb").is_file():
-        teacher = _from_saved_model(spec, path, image_shape)
     else:
-        raise InputError(
-            f"--teacher={spec.source} is not a run directory (it has no config.json), not a .keras "
-            "file, not a SavedModel and not keras:NAME; train a teacher with "
-            f"--model_dir={spec.source} first, or name one that exists"
-        )
+        teacher = _from_saved_model(spec, path, image_shape)
     return _checked(teacher, spec, image_shape, label_names)
 
 
@@ -105,10 +100,7 @@ def _checked(
 
 def _from_run(spec: TeacherSpec, run: RunDirectory, image_shape: tuple[int, int, int]) -> Teacher:
     if not run.model_file.is_file():
-        raise InputError(
-            f"--teacher={spec.source} is a run directory without model.keras; its training is not "
-            "finished, run its command again to continue"
-        )
+        raise InputError(unfinished(spec))
     model = load_keras_file(run.model_file)
     return _keras_teacher(
         dataclasses.replace(spec, input="byte"), model, image_shape, labels=run.read_labels()

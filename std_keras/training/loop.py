@@ -17,13 +17,13 @@ import tensorflow as tf
 
 from std_keras import mine, models, progress, teachers
 from std_keras.config import TrainConfig, differing_flags, resolve
-from std_keras.data import DataSet, Shard, training_batches
+from std_keras.data import DataSet, Shard
 from std_keras.data.files import FileSource
 from std_keras.errors import InputError, Interrupted, NonFiniteError
 from std_keras.rundir import RunDirectory, replace_atomically
 from std_keras.teachers import Teacher
-from std_keras.training import build, optimizers, start
-from std_keras.training.augmentation import create_augmentation
+from std_keras.training import build, optimizers, start, stream
+from std_keras.training.cached_labels import CachedLabels, Segment, label_format, open_cache
 from std_keras.training.cadence import Cadence
 from std_keras.training.checkpoints import Checkpoints
 from std_keras.training.ema import WeightAverage
@@ -83,7 +83,7 @@ def _train(
     config = resolve(
         config, image_size=dataset.image_shape[0], horizontal_flip=dataset.horizontal_flip
     )
-    _check_devices(config, strategy)
+    check_devices(config, strategy)
     if run.exists():
         _check_same_run(run, config, dataset)
         if run.result_file.is_file() and run.model_file.is_file():
@@ -144,25 +144,10 @@ class _Loop:
             warmup_steps=round((config.warmup_epochs or 0) * steps_per_epoch),
             total_steps=self.cadence.total_steps,
         )
-        teachers_ = _load_teachers(config, dataset)
+        cache = open_cache(config, dataset)
         self.state = _create_state(config, dataset, self.schedule, run)
         replicas = strategy.num_replicas_in_sync
         self.shard = own_shard(strategy)
-        self.trainer = Trainer(
-            state=self.state,
-            objective=_objective(config, self.state),
-            teachers=teachers_,
-            strategy=strategy,
-            options=StepOptions(
-                batch_size=config.batch_size,
-                accumulation_steps=config.accumulation_steps,
-                clip_norm=config.clip_norm,
-                l2=config.weight_decay if config.optimizer == "sgd" else 0.0,
-                mine_weight=config.mine_weight if config.mine_schedule == "step" else 0.0,
-                mine_bias_correction=config.mine_bias_correction,
-                jit_compile=config.jit_compile,
-            ),
-        )
         self.mine_step = None
         if self.state.critics and config.mine_schedule == "epoch":
             assert config.mine_learning_rate is not None
@@ -182,6 +167,34 @@ class _Loop:
             run.checkpoints, self.state, keep=config.keep_checkpoints, chief=chief
         )
         self.step = self.checkpoints.restore()
+        self.labels: CachedLabels | None = None
+        teachers_needed = True
+        if cache is not None:
+            self.labels = CachedLabels(
+                cache,
+                period=stream.period(config, dataset),
+                total_steps=self.cadence.total_steps,
+                shard=self.shard,
+            )
+            read_only = config.teacher_cache_mode == "read"
+            teachers_needed = not self.labels.prepare(self.step, read_only=read_only)
+        self.trainer = Trainer(
+            state=self.state,
+            objective=_objective(config, self.state),
+            teachers=load_teachers(config, dataset) if teachers_needed else [],
+            strategy=strategy,
+            options=StepOptions(
+                batch_size=config.batch_size,
+                accumulation_steps=config.accumulation_steps,
+                clip_norm=config.clip_norm,
+                l2=config.weight_decay if config.optimizer == "sgd" else 0.0,
+                mine_weight=config.mine_weight if config.mine_schedule == "step" else 0.0,
+                mine_bias_correction=config.mine_bias_correction,
+                jit_compile=config.jit_compile,
+            ),
+            label_format=label_format(config, dataset),
+            record=cache is not None,
+        )
         self.watch = Watch(run, step=self.step, enabled=chief)
         self.train_seconds = self.checkpoints.seconds
         if self.step:
@@ -203,7 +216,7 @@ class _Loop:
                 f"first {_PROFILE_AFTER} of a process are not recorded"
             )
         self._show_images()
-        iterator = iter(self._batches())
+        segment = Segment(cached=False, end=self.step)  # Empty: the next one begins.
         mine_batches = iter(self._mine_batches()) if self.mine_step else None
         bar = progress.Bar(
             total=self.cadence.total_steps,
@@ -219,21 +232,29 @@ class _Loop:
                     self._interrupt()
                 self._profile(first)
                 began = time.monotonic()
-                steps = self.cadence.next_stop(self.step) - self.step
+                if self.step == segment.end:
+                    segment, iterator = self._next_segment()
+                steps = min(self.cadence.next_stop(self.step), segment.end) - self.step
                 try:
                     result = self.trainer.call(iterator, first_step=self.step, steps=steps)
                 except tf.errors.OpError as error:
+                    if self.labels is not None:
+                        self.labels.find_damage(self.step, segment)
                     _refuse_damaged_data(self.dataset, error)
                     raise
                 elapsed = time.monotonic() - began
                 self.train_seconds += elapsed
                 self.step += result.steps
                 self._check_finite(result.last)
+                if self.labels is not None:
+                    self.labels.record(self.step - result.steps, result.labels)
                 gathered.add(result, elapsed)
                 bar.advance(result.steps, f"loss {result.last['loss/total']:.3f}")
                 self._events(gathered, mine_batches)
         finally:
             bar.close()
+        if self.labels is not None:
+            progress.say(self.labels.summary())
         return self._finish()
 
     def _events(self, gathered: _Gathered, mine_batches: Iterator[Any] | None) -> None:
@@ -252,7 +273,7 @@ class _Loop:
         if cadence.evaluates(self.step) or (at_end and self.dataset.validation is not None):
             self._evaluate_and_show(epoch)
         if cadence.saves(self.step):
-            self.checkpoints.save(step=self.step, seconds=self.train_seconds)
+            self._save()
 
     def _evaluate_and_show(self, epoch: float) -> None:
         """Evaluates on the held-out part if there is one, else on the test split, to watch it."""
@@ -334,8 +355,13 @@ class _Loop:
         )
         return result
 
-    def _interrupt(self) -> None:
+    def _save(self) -> None:
+        if self.labels is not None:
+            self.labels.flush()
         self.checkpoints.save(step=self.step, seconds=self.train_seconds)
+
+    def _interrupt(self) -> None:
+        self._save()
         self._agree(False)  # All workers wait here until all have saved.
         raise Interrupted(
             f"interrupted after step {self.step} of {self.cadence.total_steps}; a checkpoint is "
@@ -352,41 +378,41 @@ class _Loop:
                 "--learning_rate or --clip_norm=1"
             )
 
-    def _batches(self) -> tf.distribute.DistributedDataset:
+    def _next_segment(self) -> tuple[Segment, Iterator[Any]]:
+        """The steps that come, and their batches: with labels if the cache has them."""
+        step, labels = self.step, self.labels
+        segment = Segment(cached=False, end=self.cadence.total_steps)
+        if labels is not None:
+            segment = labels.segment(step)
+
+        def batches(_: Any) -> tf.data.Dataset:
+            images = stream.training_stream(
+                self.config, self.dataset, start_step=step, shard=self.shard
+            )
+            if labels is None or not segment.cached:
+                return images
+            both = tf.data.Dataset.zip(images, labels.labels(step, segment))
+            merged = both.map(lambda batch, said: {**batch, **said})
+            return merged.prefetch(tf.data.AUTOTUNE)
+
+        return segment, iter(self.strategy.distribute_datasets_from_function(batches))
+
+    def _mine_batches(self) -> tf.distribute.DistributedDataset:
+        # One batch an epoch, which no teacher sees; it never repeats.
         return self.strategy.distribute_datasets_from_function(
-            lambda _: self._training_batches(
-                self.config.batch_size, self.config.data_seed, self.step
+            lambda _: stream.batches(
+                self.config,
+                self.dataset,
+                start_step=self.step // self.cadence.steps_per_epoch,
+                shard=self.shard,
+                batch_size=self.config.mine_samples,
+                data_seed=self.config.data_seed + _MINE_SEED,
             )
         )
 
-    def _mine_batches(self) -> tf.distribute.DistributedDataset:
-        seed = self.config.data_seed + _MINE_SEED
-        epoch = self.step // self.cadence.steps_per_epoch
-        return self.strategy.distribute_datasets_from_function(
-            lambda _: self._training_batches(self.config.mine_samples, seed, epoch)
-        )
-
-    def _training_batches(
-        self, batch_size: int, seed: int, start_step: int, shard: Shard | None = None
-    ) -> tf.data.Dataset:
-        config = self.config
-        assert config.label_smoothing is not None
-        assert config.repeated_augmentation is not None
-        return training_batches(
-            self.dataset.train,
-            batch_size=batch_size,
-            num_classes=self.dataset.num_classes,
-            data_seed=seed,
-            augmentation=create_augmentation(config, self.dataset),
-            label_smoothing=config.label_smoothing,
-            repeats=config.repeated_augmentation,
-            start_step=start_step,
-            shard=shard or self.shard,
-        )
-
     def _show_images(self) -> None:
-        batches = self._training_batches(
-            self.config.batch_size, self.config.data_seed, self.step, Shard()
+        batches = stream.training_stream(
+            self.config, self.dataset, start_step=self.step, shard=Shard()
         )
         batch = next(iter(batches))
         self.watch.images(batch["images"].numpy(), step=self.step)
@@ -457,7 +483,8 @@ def _kept_weights(state: TrainState) -> str:
     return "raw" if state.average is None else "ema"
 
 
-def _load_teachers(config: TrainConfig, dataset: DataSet) -> list[Teacher]:
+def load_teachers(config: TrainConfig, dataset: DataSet) -> list[Teacher]:
+    """The teachers that a configuration names and follows."""
     if config.distillation == "none":
         if config.teacher:
             progress.say(
@@ -554,7 +581,7 @@ def _objective(config: TrainConfig, state: TrainState) -> Objective:
     )
 
 
-def _check_devices(config: TrainConfig, strategy: tf.distribute.Strategy) -> None:
+def check_devices(config: TrainConfig, strategy: tf.distribute.Strategy) -> None:
     replicas = strategy.num_replicas_in_sync
     parts = replicas * config.accumulation_steps
     if config.batch_size % parts:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from std_keras import losses
+from std_keras.teachers.labels import TeacherLabels
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,13 @@ class Objective:
 
     def teacher_weights(
         self,
-        teacher_logits: tf.Tensor,
+        teachers: TeacherLabels,
         *,
         batch_reduce: Callable[[tf.Tensor], tf.Tensor] | None = None,
     ) -> tf.Tensor:
         """Weights (M, B) of the teachers; see `losses.confidence_weights`."""
-        return losses.confidence_weights(
-            teacher_logits,
+        return losses.weights_of_confidences(
+            teachers.negative_entropies,
             confidence=self.confidence,
             scope=self.confidence_scope,
             batch_reduce=batch_reduce,
@@ -67,7 +68,7 @@ class Objective:
         outputs: Mapping[str, tf.Tensor],
         targets: tf.Tensor,
         *,
-        teacher_logits: tf.Tensor | None = None,
+        teachers: TeacherLabels | None = None,
         weights: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """The loss of each example.
@@ -75,7 +76,7 @@ class Objective:
         Args:
             outputs: logits (B, K) of each head by name, `classification` among them.
             targets: (B, K) label distributions.
-            teacher_logits: (M, B, K), if there are teachers.
+            teachers: what they say, if there are any; with logits for the soft kind.
             weights: (M, B), from `teacher_weights`.
 
         Returns:
@@ -87,13 +88,14 @@ class Objective:
         if not self.teacher_heads:
             named = [class_loss, class_loss, correct]
             return class_loss, dict(zip(self.metric_names(), named, strict=True))
-        assert teacher_logits is not None
+        assert teachers is not None
         assert weights is not None
+        followed = teachers.classes if self.kind == "hard" else teachers.logits
         heads: Sequence[Sequence[tf.Tensor]] = [
             [outputs[name] for name in names] for names in self.teacher_heads
         ]
         per_teacher, together = losses.distillation(
-            heads, teacher_logits, weights, kind=self.kind, temperature=self.temperature
+            heads, followed, weights, kind=self.kind, temperature=self.temperature
         )
         loss = losses.total(class_loss, together, alpha=self.alpha)
         named = [loss, class_loss, correct, together]
@@ -101,8 +103,8 @@ class Objective:
             named += [
                 per_teacher[index],
                 weights[index],
-                -losses.negative_entropy(teacher_logits[index]),
-                losses.agreement(teacher_logits[index], targets),
+                -teachers.negative_entropies[index],
+                losses.agreement(targets, teachers.classes[index]),
             ]
-            named += [losses.agreement(head, teacher_logits[index]) for head in own]
+            named += [losses.agreement(head, teachers.classes[index]) for head in own]
         return loss, dict(zip(self.metric_names(), named, strict=True))

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from std_keras.teachers import Teacher
+from std_keras.teachers.labels import NAMES, LabelFormat, teachers_first
 from std_keras.training import optimizers
 from std_keras.training.gradients import gradients_or_zeros
 from std_keras.training.information import mutual_information
@@ -49,6 +51,8 @@ class CallResult:
         last: the figures of the last step.
         finite: whether all figures were finite.
         wait_seconds: time spent waiting for data.
+        labels: by name, what the teachers said, (steps, B, M, ...) with B the views of this
+            process; empty unless the trainer records them.
     """
 
     steps: int
@@ -56,6 +60,7 @@ class CallResult:
     last: dict[str, float]
     finite: bool
     wait_seconds: float
+    labels: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass
@@ -65,9 +70,12 @@ class Trainer:
     Attributes:
         state: what is trained.
         objective: its loss.
-        teachers: in the order of the objective's heads.
+        teachers: in the order of the objective's heads; those that have labelled all batches
+            ahead of time (see `LabelFormat`) are not needed.
         strategy: where it runs.
         options: see `StepOptions`.
+        label_format: how batches hold labels; float32 and everything if None.
+        record: whether `call` returns what the teachers said.
     """
 
     state: TrainState
@@ -75,6 +83,8 @@ class Trainer:
     teachers: Sequence[Teacher]
     strategy: tf.distribute.Strategy
     options: StepOptions
+    label_format: LabelFormat | None = None
+    record: bool = False
     _names: tuple[str, ...] = field(init=False)
     _many: Callable[..., Any] = field(init=False)
     _apply: Callable[..., tf.Tensor] = field(init=False)
@@ -95,7 +105,7 @@ class Trainer:
             first_step: steps that were done before.
             steps: how many to do; it stops at the first non-finite figure.
         """
-        done, totals, last, wait = self._many(
+        done, totals, last, wait, labels = self._many(
             iterator, tf.constant(first_step, tf.int64), tf.constant(steps, tf.int64)
         )
         last = dict(zip(self._names, last.numpy().tolist(), strict=True))
@@ -105,6 +115,7 @@ class Trainer:
             last=last,
             finite=all(-float("inf") < v < float("inf") for v in last.values()),
             wait_seconds=float(wait),
+            labels={name: value.numpy() for name, value in labels.items()},
         )
 
     def _mine_names(self) -> tuple[str, ...]:
@@ -116,7 +127,8 @@ class Trainer:
 
     def _many_steps(
         self, iterator: Iterator[Any], first: tf.Tensor, steps: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, dict[str, tf.Tensor]]:
+        arrays = self._label_arrays(iterator, steps)
         done = tf.constant(0, tf.int64)
         totals = tf.zeros(len(self._names))
         last = tf.zeros(len(self._names))
@@ -129,36 +141,70 @@ class Trainer:
                 batch = next(iterator)
             with tf.control_dependencies(tf.nest.flatten(self._local(batch))):
                 wait += tf.timestamp() - began
-            per_replica = self.strategy.run(self._replica_step, args=(batch,))
+            per_replica, labels = self.strategy.run(self._replica_step, args=(batch,))
+            arrays = {
+                name: array.write(tf.cast(done, tf.int32), self._joined(labels[name]))
+                for name, array in arrays.items()
+            }
             last = self.strategy.reduce("SUM", per_replica, axis=None)
             if self.state.average is not None:
                 self.state.average.update(first + done)
             finite = tf.reduce_all(tf.math.is_finite(last))
             totals += last
             done += 1
-        return done, totals, last, wait
+        return done, totals, last, wait, {name: a.stack() for name, a in arrays.items()}
+
+    def _label_arrays(self, iterator: Any, steps: tf.Tensor) -> dict[str, tf.TensorArray]:
+        """Where the labels of a call are gathered; none if they are not recorded."""
+        if not self.record or set(NAMES) & set(iterator.element_spec):
+            return {}
+        heads = len(self.teachers)
+        example = self._format.encode(tf.zeros((1, heads, self._format.num_classes)))
+        return {
+            name: tf.TensorArray(
+                value.dtype,
+                size=tf.cast(steps, tf.int32),
+                element_shape=(None, *value.shape[1:]),
+            )
+            for name, value in example.items()
+        }
+
+    def _joined(self, values: Any) -> tf.Tensor:
+        """Values of all replicas of this process as one batch."""
+        return tf.concat(self.strategy.experimental_local_results(values), axis=0)
 
     def _local(self, batch: Any) -> Any:
         return self.strategy.experimental_local_results(batch["targets"])
 
-    def _replica_step(self, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """One replica's share of a step; returns its shares of the figures."""
-        # Outside the compiled part: a SavedModel may hold operations that XLA does not know.
-        teacher_logits = [teacher.logits(batch["images"]) for teacher in self.teachers]
-        return self._apply(batch["images"], batch["targets"], teacher_logits)
+    def _replica_step(
+        self, batch: Mapping[str, tf.Tensor]
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """One replica's share of a step; returns its shares of the figures, and its labels."""
+        labels = {name: batch[name] for name in NAMES if name in batch}
+        if self.teachers and not labels:
+            # Outside the compiled part: a SavedModel may hold operations that XLA does not know.
+            # And so labels have the same bits whether they come from a cache or not.
+            logits = [teacher.logits(batch["images"]) for teacher in self.teachers]
+            labels = self._format.encode(tf.stack(logits, axis=1))
+        return self._apply(batch["images"], batch["targets"], labels), labels
+
+    @property
+    def _format(self) -> LabelFormat:
+        if self.label_format is not None:
+            return self.label_format
+        classes = int(self.state.outputs.output["classification"].shape[-1])
+        return LabelFormat(num_classes=classes, soft=self.objective.kind == "soft")
 
     def _update(
-        self, images: tf.Tensor, targets: tf.Tensor, teacher_logits: list[tf.Tensor]
+        self, images: tf.Tensor, targets: tf.Tensor, labels: Mapping[str, tf.Tensor]
     ) -> tf.Tensor:
         state, options = self.state, self.options
         sum_up = self._sum_over_replicas()
         parts: dict[str, tf.Tensor] = {"images": tf.cast(images, tf.float32), "targets": targets}
-        if teacher_logits:
-            stacked = tf.stack(teacher_logits)
-            weights = self.objective.teacher_weights(stacked, batch_reduce=sum_up)
-            # Batch first, so that all parts are cut the same way.
-            parts["teacher_logits"] = tf.transpose(stacked, (1, 0, 2))
-            parts["weights"] = tf.transpose(weights)
+        if labels:
+            parts |= self._format.decode(labels)
+            weights = self.objective.teacher_weights(teachers_first(parts), batch_reduce=sum_up)
+            parts["weights"] = tf.transpose(weights)  # Batch first, as all parts.
         gradients, figures = self._accumulated(parts)
 
         variables = state.model.trainable_variables
@@ -213,14 +259,13 @@ class Trainer:
     def _gradients(self, part: dict[str, tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
         """Gradients of one part, scaled so that the sum over parts and replicas is the mean."""
         state, options = self.state, self.options
-        teacher_logits = weights = None
-        if "teacher_logits" in part:
-            teacher_logits = tf.transpose(part["teacher_logits"], (1, 0, 2))
-            weights = tf.transpose(part["weights"])
+        teachers = weights = None
+        if "weights" in part:
+            teachers, weights = teachers_first(part), tf.transpose(part["weights"])
         with tf.GradientTape() as tape:
             outputs = state.outputs(part["images"], training=True)
             loss, figures = self.objective.compute(
-                outputs, part["targets"], teacher_logits=teacher_logits, weights=weights
+                outputs, part["targets"], teachers=teachers, weights=weights
             )
             objective = tf.reduce_sum(loss) / options.batch_size
             information = tf.zeros(0)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from std_keras.teachers.labels import LabelFormat, teachers_first
 from std_keras.training.objective import Objective
 
 HEADS = (("distillation_0_intermediate", "distillation_0_last"), ("distillation_1_last",))
@@ -25,6 +26,12 @@ def softmax(x, axis=-1):
 
 def entropy(logits):
     return -(softmax(logits) * log_softmax(logits)).sum(-1)
+
+
+def labels_of(logits, *, soft=False):
+    """Labels from logits (M, B, K)."""
+    form = LabelFormat(num_classes=5, soft=soft)
+    return teachers_first(form.encode(tf.constant(logits.transpose(1, 0, 2), tf.float32)))
 
 
 @pytest.fixture
@@ -73,13 +80,13 @@ def test_all_figures_are_numpy(example, kind, confidence, scope):
     outputs, targets, teachers = example
     options = {"kind": kind, "alpha": 0.3, "temperature": 2.0, "confidence": confidence}
     objective = Objective(teacher_heads=HEADS, confidence_scope=scope, **options)
-    logits = tf.constant(teachers, tf.float32)
+    labels = labels_of(teachers, soft=kind == "soft")
     tensors = {n: tf.constant(v, tf.float32) for n, v in outputs.items() if n != "tokens_0_last"}
     loss, figures = objective.compute(
         tensors,
         tf.constant(targets, tf.float32),
-        teacher_logits=logits,
-        weights=objective.teacher_weights(logits),
+        teachers=labels,
+        weights=objective.teacher_weights(labels),
     )
     expected = reference(outputs, targets, teachers, scope=scope, **options)
     assert tuple(figures) == objective.metric_names()
@@ -107,10 +114,10 @@ def test_batch_weights_use_the_sum_over_replicas(example):
     """Each of two replicas has half of the batch; `batch_reduce` brings in the other half."""
     _, _, teachers = example
     objective = Objective(teacher_heads=HEADS, confidence_scope="batch")
-    whole = objective.teacher_weights(tf.constant(teachers, tf.float32))
+    whole = objective.teacher_weights(labels_of(teachers))
     other = -np.stack([entropy(t)[3:].sum() for t in teachers])
     half = objective.teacher_weights(
-        tf.constant(teachers[:, :3], tf.float32),
+        labels_of(teachers[:, :3]),
         batch_reduce=lambda sums: sums + tf.constant(other, tf.float32),
     )
     np.testing.assert_allclose(half, whole[:, :3], rtol=1e-5)

@@ -188,7 +188,7 @@ def refused_batch(mirrored: tf.distribute.Strategy) -> list[str]:
     ):
         config = resolve(TrainConfig(**options), image_size=8, horizontal_flip=False)
         try:
-            loop._check_devices(config, mirrored)
+            loop.check_devices(config, mirrored)
             messages.append("accepted")
         except InputError as error:
             messages.append(str(error))

@@ -1,0 +1,90 @@
+"""Where a teacher is, and what tells it from all others without loading it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+from std_keras.errors import InputError
+from std_keras.rundir import RunDirectory
+from std_keras.teachers.spec import TeacherSpec
+
+Kind = Literal["applications", "run", "keras_file", "saved_model"]
+
+
+def find(spec: TeacherSpec) -> Kind:
+    """Of which kind the teacher is that a flag names.
+
+    Raises:
+        InputError: if there is none.
+    """
+    path = Path(spec.source).expanduser()
+    if spec.source.startswith("keras:"):
+        return "applications"
+    if RunDirectory(path).exists():
+        return "run"
+    if path.suffix == ".keras" and path.is_file():
+        return "keras_file"
+    if (path / "saved_model.pb").is_file():
+        return "saved_model"
+    raise InputError(
+        f"--teacher={spec.source} is not a run directory (it has no config.json), not a .keras "
+        "file, not a SavedModel and not keras:NAME; train a teacher with "
+        f"--model_dir={spec.source} first, or name one that exists"
+    )
+
+
+def identity(spec: TeacherSpec) -> dict[str, str]:
+    """Everything that shapes a teacher's predictions, by name, without loading it.
+
+    The weights go by the SHA-256 of the file that holds them (of all files of a SavedModel), not by
+    their place, so a teacher may be moved. Those of `keras:NAME` go by its name and Keras' version.
+    `site` is not among it: where the student listens does not change what the teacher says.
+
+    Raises:
+        InputError: if there is no such teacher, or its files cannot be read.
+    """
+    path, kind = Path(spec.source).expanduser(), find(spec)
+    if kind == "applications":
+        weights = f"{spec.source}, Keras {version('keras')}"
+    elif kind == "saved_model":
+        parts = [path / "saved_model.pb", *(path / "variables").rglob("*")]
+        parts += (path / "assets").rglob("*")
+        weights = _digest(spec, path, sorted(p for p in parts if p.is_file()))
+    else:
+        file = RunDirectory(path).model_file if kind == "run" else path
+        if not file.is_file():
+            raise InputError(unfinished(spec))
+        weights = _digest(spec, file.parent, [file])
+    # A run's model normalises its images itself; the others are told the range of pixels.
+    given = {"input": spec.input, "output": spec.output, "size": spec.size}
+    named = {f"teacher {name}": str(value) for name, value in given.items() if value is not None}
+    return {"teacher weights": weights, **named}
+
+
+def unfinished(spec: TeacherSpec) -> str:
+    """What is said about a run directory without a model."""
+    return (
+        f"--teacher={spec.source} is a run directory without model.keras; its training is not "
+        "finished, run its command again to continue"
+    )
+
+
+def _digest(spec: TeacherSpec, folder: Path, files: Sequence[Path]) -> str:
+    """SHA-256 of files, and of their names if there are several."""
+    total = hashlib.sha256()
+    for path in files:
+        try:
+            with open(path, "rb") as file:
+                content = hashlib.file_digest(file, "sha256")
+        except OSError as error:
+            raise InputError(
+                f"--teacher={spec.source}: {path} cannot be read: {error.strerror}"
+            ) from error
+        if len(files) == 1:
+            return content.hexdigest()
+        total.update(f"{path.relative_to(folder).as_posix()} {content.hexdigest()}\n".encode())
+    return total.hexdigest()

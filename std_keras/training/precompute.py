@@ -1,0 +1,166 @@
+"""Fills a teacher cache ahead of training, with the teachers alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from std_keras import progress
+from std_keras.config import TrainConfig, resolve
+from std_keras.data import DataSet
+from std_keras.errors import InputError, Interrupted, NonFiniteError
+from std_keras.teachers import Teacher
+from std_keras.teachers.cache import LabelCache
+from std_keras.teachers.labels import CONFIDENCE
+from std_keras.training import build, stream
+from std_keras.training.cached_labels import Recorder, open_cache
+from std_keras.training.loop import check_devices, load_teachers
+from std_keras.training.strategy import create_strategy, own_shard
+
+
+def precompute(config: TrainConfig, *, stop: Callable[[], bool] = lambda: False) -> dict[str, Any]:
+    """Computes what is missing in the cache of a configuration for all its epochs.
+
+    With `augmentation_views` the views of so many epochs are enough. The files are those that
+    training would write, byte for byte on the same devices.
+
+    Args:
+        config: of the training; what concerns the student is not used.
+        stop: asked after each step; once true, the work ends. What is done is kept.
+
+    Returns:
+        `folder`, `views` (there now), `computed` (by this call), `bytes_per_view`.
+
+    Raises:
+        InputError: if something asked for cannot be done.
+        Interrupted: because `stop()` was true.
+        NonFiniteError: if a teacher's prediction is NaN.
+        MachineError: if the cache could not be written.
+    """
+    if config.teacher_cache is None:
+        raise InputError("--teacher_cache is missing; name the folder to fill")
+    if config.distillation == "none":
+        raise InputError(
+            "--distillation=none follows no teacher; give hard or soft, as in training"
+        )
+    strategy = create_strategy(config.strategy, logical_cpus=config.logical_cpus)
+    shard = own_shard(strategy)
+    if shard.local_replicas < shard.replicas:
+        raise InputError("a cache is filled by one process; run this without TF_CONFIG")
+    dataset = build.load_data(config, progress=progress.track)
+    for name in dataset.skipped:
+        progress.warn(f"{name} cannot be read as an image and is left out")
+    config = resolve(
+        config, image_size=dataset.image_shape[0], horizontal_flip=dataset.horizontal_flip
+    )
+    check_devices(config, strategy)
+    if not stream.steps_per_epoch(config, dataset):
+        raise InputError(
+            f"--batch_size={config.batch_size} is larger than the training set of "
+            f"{dataset.train.size} examples"
+        )
+    with strategy.scope():
+        cache = open_cache(config, dataset)
+        assert cache is not None
+        return _fill(cache, config, dataset, strategy, stop)
+
+
+def _fill(
+    cache: LabelCache,
+    config: TrainConfig,
+    dataset: DataSet,
+    strategy: tf.distribute.Strategy,
+    stop: Callable[[], bool],
+) -> dict[str, Any]:
+    epochs = min(config.augmentation_views or config.epochs, config.epochs)
+    steps = epochs * cache.grid.steps_per_epoch
+    chunks = list(cache.grid.chunks(0, steps))
+    todo = [chunk for chunk in chunks if cache.missing(chunk)]
+    left, batch = sum(chunk.steps for chunk in todo), config.batch_size
+    result = {
+        "folder": str(cache.path),
+        "views": steps * batch,
+        "computed": left * batch,
+        "bytes_per_view": cache.bytes_per_view,
+    }
+    progress.say(
+        f"teacher cache {cache.path}: {(steps - left) * batch:,} of {steps * batch:,} views are "
+        f"there ({cache.bytes_per_view:.1f} bytes each)"
+    )
+    if not todo:
+        return result
+    loaded = load_teachers(config, dataset)
+    label = _labeller(loaded, cache, config, strategy)
+    cache.begin()
+    recorder = Recorder(cache)
+    bar = progress.Bar(total=steps, done=steps - left, what="teachers", unit_scale=batch)
+    batches: Iterator[Any] | None = None
+    upcoming = -1
+    try:
+        for chunk in todo:
+            first = chunk.first + recorder.begun(chunk)
+            bar.advance(first - chunk.first)
+            if batches is None or first != upcoming:
+                batches = iter(_distributed(config, dataset, strategy, first))
+            upcoming = chunk.first + chunk.steps
+            for position in range(first, upcoming):
+                if stop():
+                    recorder.flush()
+                    raise Interrupted(
+                        f"interrupted; {recorder.stored:,} views were stored in {cache.path}; run "
+                        "the same command to continue"
+                    )
+                labels = label(next(batches))
+                _check_finite(labels, loaded, position)
+                recorder.add(position, labels)
+                bar.advance(1)
+    finally:
+        bar.close()
+    return result
+
+
+def _labeller(
+    teachers: list[Teacher],
+    cache: LabelCache,
+    config: TrainConfig,
+    strategy: tf.distribute.Strategy,
+) -> Callable[[Any], dict[str, np.ndarray]]:
+    """A function from a distributed batch to the labels (B, M, ...) of all its views."""
+    if config.jit_compile:
+        teachers = [t.compiled() if t.compilable else t for t in teachers]
+
+    def of_replica(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        logits = [teacher.logits(batch["images"]) for teacher in teachers]
+        return cache.form.encode(tf.stack(logits, axis=1))
+
+    @tf.function(reduce_retracing=True)
+    def step(batch: Any) -> dict[str, tf.Tensor]:
+        labels = strategy.run(of_replica, args=(batch,))
+        return {
+            name: tf.concat(strategy.experimental_local_results(values), axis=0)
+            for name, values in labels.items()
+        }
+
+    return lambda batch: {name: values.numpy() for name, values in step(batch).items()}
+
+
+def _distributed(
+    config: TrainConfig, dataset: DataSet, strategy: tf.distribute.Strategy, start: int
+) -> tf.distribute.DistributedDataset:
+    shard = own_shard(strategy)
+    return strategy.distribute_datasets_from_function(
+        lambda _: stream.batches(config, dataset, start_step=start, shard=shard)
+    )
+
+
+def _check_finite(labels: Mapping[str, np.ndarray], teachers: list[Teacher], step: int) -> None:
+    good = np.isfinite(labels[CONFIDENCE]).all(axis=0)
+    for teacher, finite in zip(teachers, good, strict=True):
+        if not finite:
+            raise NonFiniteError(
+                f"the teacher {teacher.name} returned a number that is not finite at step {step} "
+                "of the stream; use another teacher"
+            )

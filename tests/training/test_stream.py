@@ -1,0 +1,88 @@
+"""The stream repeats as `--augmentation_views` says, and is known again by what shapes it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from tiny import config
+
+from std_keras.config import resolve
+from std_keras.data import Shard
+from std_keras.training import build, stream
+
+MIXED = {"augmentation": "deit", "auto_augment": "none", "random_erasing": 0.0}
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return build.load_data(config())
+
+
+def resolved(**changes):
+    return resolve(config(**MIXED, **changes), image_size=8, horizontal_flip=False)
+
+
+def images(batches, count):
+    return [b["images"] for b in batches.take(count).as_numpy_iterator()]
+
+
+def test_two_views_are_repeated(dataset):
+    """Three steps an epoch: step k has the batch of step k mod 6, wherever the stream begins."""
+    endless = images(stream.training_stream(resolved(), dataset, start_step=0, shard=Shard()), 14)
+    repeated = resolved(augmentation_views=2)
+    for start in (0, 4, 6, 11):
+        some = stream.training_stream(repeated, dataset, start_step=start, shard=Shard())
+        for step, found in enumerate(images(some, 14 - start), start):
+            np.testing.assert_array_equal(found, endless[step % 6], err_msg=f"{start} {step}")
+    assert not np.array_equal(endless[0], endless[6])
+
+
+def test_replicas_share_repeated_batches(dataset):
+    repeated = resolved(augmentation_views=1)
+    whole = images(stream.training_stream(repeated, dataset, start_step=2, shard=Shard()), 3)
+    both = Shard(local_replicas=2, replicas=2)
+    parts = images(stream.training_stream(repeated, dataset, start_step=2, shard=both), 6)
+    for step in range(3):
+        np.testing.assert_array_equal(np.concatenate(parts[2 * step : 2 * step + 2]), whole[step])
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"data_seed": 1}, "--data_seed"),
+        ({"batch_size": 16}, "--batch_size"),
+        ({"cutmix_alpha": 0.5}, "augmentation mixing.cutmix_alpha"),
+        ({"crop": "none"}, "augmentation crop_padding"),
+        ({"repeated_augmentation": 2}, "--repeated_augmentation"),
+        ({"max_train_examples": 99}, "training images"),
+        ({"validation_fraction": 0.2}, "--validation_fraction"),
+    ],
+)
+def test_what_shapes_pixels_is_among_the_facts(changes, name):
+    usual, other = resolved(), resolved(**changes)
+    facts = [stream.facts(c, build.load_data(c)) for c in (usual, other)]
+    assert facts[0].get(name) != facts[1].get(name)
+
+
+def test_what_does_not_shape_pixels_is_not(dataset):
+    usual = stream.facts(resolved(), dataset)
+    for changes in (
+        {"seed": 3, "width": 32, "learning_rate": 0.1},
+        {"epochs": 9, "augmentation_views": 2},
+        {"label_smoothing": 0.3},
+    ):
+        assert stream.facts(resolved(**changes), dataset) == usual
+
+
+def test_a_new_option_that_is_off_changes_nothing():
+    @dataclasses.dataclass(frozen=True)
+    class Old:
+        crop: int = 0
+
+    @dataclasses.dataclass(frozen=True)
+    class New(Old):
+        shine: float = 0.0
+
+    assert stream._differing(New(crop=2)) == stream._differing(Old(crop=2)) == {"crop": 2}

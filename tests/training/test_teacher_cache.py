@@ -1,0 +1,347 @@
+"""Training with stored teacher labels is training with the teachers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tiny import (
+    CLASSES,
+    batch,
+    config,
+    feed,
+    linear_teacher,
+    make_state,
+    objective_of,
+    randomize,
+    student,
+    trainer,
+    values,
+)
+
+import std_keras
+from std_keras import teachers
+from std_keras.config import resolve
+from std_keras.data import Shard
+from std_keras.errors import InputError, Interrupted
+from std_keras.teachers import cache as cache_module
+from std_keras.teachers.labels import LabelFormat
+from std_keras.training import build, stream, train
+from std_keras.training.cached_labels import CachedLabels, open_cache
+from std_keras.training.precompute import precompute
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    """Two steps of 32 views: an epoch of three steps has a chunk of two and a chunk of one."""
+    monkeypatch.setattr(cache_module, "_VIEWS_PER_CHUNK", 64)
+
+
+@pytest.fixture
+def no_teachers(monkeypatch):
+    def load(*_, **__):
+        raise AssertionError("a teacher was loaded")
+
+    monkeypatch.setattr(teachers, "load", load)
+
+
+@pytest.fixture(scope="module")
+def cached_config(student_config, teacher_run, tmp_path_factory):
+    """Two teachers, one of them at both sites, mixup and CutMix, MINE, accumulation."""
+    other = tmp_path_factory.mktemp("other") / "model.keras"
+    model = keras.models.load_model(teacher_run / "model.keras")
+    model.set_weights([0.5 * w for w in model.get_weights()])
+    model.save(other)
+    return dataclasses.replace(
+        student_config,
+        teacher=(*student_config.teacher, f"{other},site=both,input=byte"),
+        augmentation="deit",
+        auto_augment="none",
+        random_erasing=0.0,
+        accumulation_steps=2,
+        log_every_steps=1,
+    )
+
+
+def filled(config, folder, **changes):
+    return dataclasses.replace(config, teacher_cache=str(folder), **changes)
+
+
+def weights(run):
+    return keras.models.load_model(run / "model.keras").get_weights()
+
+
+def assert_same_training(run, expected):
+    for own, other in zip(weights(run), weights(expected), strict=True):
+        np.testing.assert_array_equal(own, other)
+    lines = [
+        [json.loads(line) for line in (path / "metrics.jsonl").open()] for path in (run, expected)
+    ]
+    for own, other in zip(*lines, strict=True):
+        for name in other.keys() - {"images_per_second", "data_wait"}:
+            assert own[name] == other[name], (own["step"], name)
+
+
+def tree(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def plain_run(cached_config, tmp_path_factory):
+    path = tmp_path_factory.mktemp("plain") / "run"
+    train(cached_config, model_dir=path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def cache_dir(cached_config, plain_run, tmp_path_factory):
+    """Written while training; the run that did so has the weights of one without a cache."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cache_module, "_VIEWS_PER_CHUNK", 64)
+        train(filled(cached_config, folder / "labels"), model_dir=folder / "run")
+    assert_same_training(folder / "run", plain_run)
+    return folder / "labels"
+
+
+def test_a_full_cache_gives_the_same_weights_without_any_teacher(
+    cached_config, cache_dir, plain_run, no_teachers, tmp_path, caplog
+):
+    before = tree(cache_dir)
+    assert len([n for n in before if n.endswith(".labels")]) == 2 * 2 * 2  # teacher, epoch, chunk
+    with caplog.at_level("INFO", "std_keras"):
+        train(filled(cached_config, cache_dir, teacher_cache_mode="read"), model_dir=tmp_path)
+    assert_same_training(tmp_path, plain_run)
+    assert tree(cache_dir) == before
+    assert "192 of 192 views are there (14.0 bytes each); no teacher is loaded" in caplog.text
+
+
+def test_precomputed_files_are_those_of_training(cached_config, cache_dir, tmp_path):
+    class StopAfter:
+        calls = 3
+
+        def __call__(self):
+            self.calls -= 1
+            return self.calls < 0
+
+    wanted = filled(cached_config, tmp_path / "labels")
+    with pytest.raises(Interrupted, match="64 views were stored"):
+        precompute(wanted, stop=StopAfter())
+    done = precompute(wanted)
+    assert done["views"] == 192
+    assert done["computed"] == 128
+    assert tree(tmp_path / "labels") == tree(cache_dir)
+
+
+def test_views_are_stored_once_and_read_in_the_same_run(cached_config, tmp_path, monkeypatch):
+    """Soft, the two largest logits: the second epoch reads what the first one stored; a run that
+    reads everything ends with the same weights."""
+    soft = dataclasses.replace(
+        cached_config,
+        distillation="soft",
+        augmentation_views=1,
+        teacher_cache_top_k=2,
+        mine_schedule="epoch",
+        mine_samples=32,
+        propagate_tokens=False,
+    )
+    soft = filled(soft, tmp_path / "labels")
+    train(soft, model_dir=tmp_path / "fill")
+    files = {Path(name).suffix for name in tree(tmp_path / "labels")}
+    assert files == {".json", ".labels", ".logits_top2"}
+    assert not list((tmp_path / "labels").glob("*/*/epoch_00001"))
+    monkeypatch.setattr(teachers, "load", None)
+    train(soft, model_dir=tmp_path / "read")
+    assert_same_training(tmp_path / "read", tmp_path / "fill")
+    with pytest.raises(InputError, match="--augmentation_views=1, now 0"):
+        train(dataclasses.replace(soft, augmentation_views=0), model_dir=tmp_path / "fill")
+
+
+@pytest.mark.parametrize(
+    ("changes", "difference"),
+    [
+        ({"data_seed": 7}, "--data_seed=0 there, 7 here"),
+        ({"cutmix_alpha": 0.5}, "augmentation mixing.cutmix_alpha=1.0 there, 0.5 here"),
+        ({"distillation": "soft"}, ""),  # The same teachers and views, but no logits.
+    ],
+)
+def test_other_labels_are_refused_by_name(cached_config, cache_dir, tmp_path, changes, difference):
+    other = filled(cached_config, cache_dir, teacher_cache_mode="read", **changes)
+    with pytest.raises(InputError, match="needs all of them") as info:
+        train(other, model_dir=tmp_path)
+    assert difference in str(info.value)
+    assert "0 of 192 views" in str(info.value)
+
+
+def test_other_weights_are_refused_by_name(cached_config, cache_dir, tmp_path):
+    model = keras.models.load_model(Path(cached_config.teacher[0]) / "model.keras")
+    model.set_weights([2.0 * w for w in model.get_weights()])
+    model.save(tmp_path / "model.keras")
+    other = filled(cached_config, cache_dir, teacher_cache_mode="read")
+    second = cached_config.teacher[1]
+    other = dataclasses.replace(other, teacher=(f"{tmp_path / 'model.keras'},input=byte", second))
+    with pytest.raises(InputError, match=r"teacher weights=\w{16}\.\.\. there, \w{16}\.\.\. here"):
+        train(other, model_dir=tmp_path / "run")
+
+
+def open_labels(config, *, shard=None):
+    dataset = build.load_data(config)
+    config = resolve(config, image_size=8, horizontal_flip=False)
+    found = open_cache(config, dataset)
+    assert found is not None
+    return CachedLabels(found, period=0, total_steps=6, shard=shard or Shard())
+
+
+def test_other_pictures_are_refused(cached_config, cache_dir, monkeypatch):
+    """The same number of images, classes and pixels, but the images changed."""
+    levels = stream.picture_levels
+    monkeypatch.setattr(stream, "picture_levels", lambda *a: [v + 2.0 for v in levels(*a)])
+    with pytest.raises(InputError, match="was made from other images"):
+        open_labels(filled(cached_config, cache_dir))
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[-40] ^= 4
+    path.write_bytes(content)
+
+
+def cut_off(path):
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def from_another_epoch(path):
+    path.write_bytes((path.parent.parent / "epoch_00000" / path.name).read_bytes())
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, cut_off, from_another_epoch])
+def test_a_damaged_file_is_refused_by_name(cached_config, cache_dir, tmp_path, damage):
+    folder = tmp_path / "labels"
+    subprocess.run(["cp", "-r", str(cache_dir), str(folder)], check=True)
+    victim = sorted(folder.glob("*/*/epoch_00001/chunk_00001.labels"))[1]
+    damage(victim)
+    small = filled(cached_config, folder, teacher_cache_mode="read")
+    with pytest.raises(InputError, match="damaged or holds other labels") as info:
+        train(small, model_dir=tmp_path / "run")
+    assert str(victim) in str(info.value)
+    victim.unlink()
+    precompute(filled(cached_config, folder))
+    assert tree(folder) == tree(cache_dir)
+
+
+def test_every_replica_gets_its_own_rows(cached_config, cache_dir):
+    reading = filled(cached_config, cache_dir)
+    whole = open_labels(reading)
+    expected = list(whole.labels(1, whole.segment(1)).as_numpy_iterator())
+    assert len(expected) == 5
+    for shard in (Shard(0, 2, 2), Shard(1, 1, 2)):
+        part = open_labels(reading, shard=shard)
+        found = list(part.labels(1, part.segment(1)).as_numpy_iterator())
+        assert len(found) == 5 * shard.local_replicas
+        for step, labels in enumerate(expected):
+            for name, wanted in labels.items():
+                begin = step * shard.local_replicas
+                own = np.concatenate([f[name] for f in found[begin:][: shard.local_replicas]])
+                np.testing.assert_array_equal(own, wanted[16 * shard.first_replica :][: len(own)])
+
+
+def test_one_worker_of_a_cluster_reads_but_does_not_fill(cached_config, cache_dir, tmp_path):
+    worker = Shard(first_replica=1, local_replicas=1, replicas=2)
+    assert open_labels(filled(cached_config, cache_dir), shard=worker).prepare(0, read_only=False)
+    empty = open_labels(filled(cached_config, tmp_path), shard=worker)
+    with pytest.raises(InputError, match="a cluster needs all of them"):
+        empty.prepare(0, read_only=False)
+
+
+def test_killed_while_filling_and_continued(cached_config, cache_dir, plain_run, tmp_path):
+    """kill -9 after the second checkpoint, in the middle of an epoch."""
+    run, folder = tmp_path / "run", tmp_path / "labels"
+    wanted = filled(cached_config, folder, checkpoint_every_steps=1, steps_per_call=1)
+    (tmp_path / "wanted").mkdir()
+    (tmp_path / "wanted" / "config.json").write_text(wanted.to_json())
+    script = (
+        "import sys; from std_keras.teachers import cache; cache._VIEWS_PER_CHUNK = 64;"
+        "import runpy; runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    paths = [str(HERE / "interrupted_process.py"), str(tmp_path / "wanted"), str(run)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"import sys; sys.argv = {paths!r}; {script}"],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(Path(std_keras.__path__[0]).parent),
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+        },
+        stderr=subprocess.PIPE,
+    )
+    try:
+        deadline = time.monotonic() + 240
+        while not (run / "checkpoints" / "ckpt-4.index").exists():
+            assert process.poll() is None, process.stderr.read().decode()[-3000:]
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        process.kill()
+        process.communicate()
+    there = tree(folder)
+    assert sum(name.endswith(".labels") for name in there) < 8
+    assert any(name.endswith("-begun") for name in there), "nothing of the open chunk was kept"
+
+    train(wanted, model_dir=run)
+    for own, other in zip(weights(run), weights(plain_run), strict=True):
+        np.testing.assert_array_equal(own, other)
+    assert tree(folder) == tree(cache_dir)
+
+
+def test_top_k_must_fit(cached_config, tmp_path):
+    with pytest.raises(InputError, match="--teacher_cache_top_k=11 is more than the 10 classes"):
+        open_labels(filled(cached_config, tmp_path, distillation="soft", teacher_cache_top_k=11))
+    with pytest.raises(InputError, match="leave it out"):
+        config(teacher_cache_top_k=2)
+    with pytest.raises(InputError, match="--teacher_cache_mode=read needs a folder"):
+        config(teacher_cache_mode="read")
+
+
+def test_a_file_is_not_a_folder(cached_config, tmp_path):
+    (tmp_path / "labels").write_text("")
+    with pytest.raises(InputError, match="is not a folder"):
+        open_labels(filled(cached_config, tmp_path / "labels"))
+
+
+def test_labels_in_the_batch_give_the_compiled_step_of_teachers():
+    """XLA compiles the step with soft top-k labels from a batch, as with a teacher's logits."""
+    form = LabelFormat(num_classes=CLASSES, soft=True, half=True, top_k=3)
+    some, teacher = batch(8), linear_teacher(0)
+    said = form.encode(teacher.logits(tf.constant(some["images"]))[:, tf.newaxis])
+    labelled = {**some, **{name: value.numpy() for name, value in said.items()}}
+    ends = []
+    for jit, given, used in ((False, some, [teacher]), (True, labelled, [])):
+        state = make_state(randomize(student()))
+        made = trainer(
+            state,
+            objective=objective_of(state.model, 1, kind="soft", temperature=2.0),
+            teachers=used,
+            batch_size=8,
+            jit_compile=jit,
+            label_format=form,
+            record=True,
+        )
+        result = made.call(feed(tf.distribute.get_strategy(), [given]), first_step=0, steps=1)
+        assert set(result.labels) == (set() if jit else set(said))
+        ends.append(values(state.model.trainable_variables))
+    for own, other in zip(*ends, strict=True):
+        np.testing.assert_allclose(own, other, rtol=1e-4, atol=1e-5)
