@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,6 @@ from typing import Any
 import tensorflow as tf
 
 from std_keras.errors import InputError
-from std_keras.rundir import write_atomically
 from std_keras.teachers import label_file
 from std_keras.teachers.label_file import Part, parts_of
 from std_keras.teachers.labels import LabelFormat
@@ -214,7 +215,10 @@ class LabelCache:
             *zip((f / "teacher.json" for f in self._folders), self._teachers, strict=True),
         ):
             if not path.exists():
-                write_atomically(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
+                # A name of its own: another run may do the same.
+                draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+                draft.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+                os.replace(draft, path)
 
     def differences(self) -> str:
         """How the nearest labels in the folder differ from those wanted; "" if there are none."""

@@ -76,6 +76,7 @@ class CachedLabels:
         self.cache, self._shard, self._total = cache, shard, total_steps
         self._period = min(period, total_steps) or total_steps
         self._recorder = Recorder(cache)
+        self._full = False
 
     def position(self, step: int) -> int:
         """The position in the stream of a step of the run."""
@@ -103,6 +104,7 @@ class CachedLabels:
         state += f" ({self.cache.bytes_per_view:.1f} bytes each)"
         if not missing:
             progress.say(f"teacher cache {self.cache.path}: {state}; no teacher is loaded")
+            self._full = True
             return True
         other = self.cache.differences()
         if other and not there:
@@ -120,6 +122,8 @@ class CachedLabels:
     def segment(self, step: int) -> Segment:
         """The steps from `step` on that have their labels in the cache, or lack them."""
         cached, end = self._there(step), step
+        if self._full and not cached:
+            self.cache.check(self.cache.grid.chunk(self.position(step)))
         while end < self._total and self._there(end) == cached:
             chunk = self.cache.grid.chunk(self.position(end))
             left = chunk.first + chunk.steps - self.position(end)

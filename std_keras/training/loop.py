@@ -231,9 +231,9 @@ class _Loop:
                 if self._agree(stop()):
                     self._interrupt()
                 self._profile(first)
-                began = time.monotonic()
                 if self.step == segment.end:
                     segment, iterator = self._next_segment()
+                began = time.monotonic()
                 steps = min(self.cadence.next_stop(self.step), segment.end) - self.step
                 try:
                     result = self.trainer.call(iterator, first_step=self.step, steps=steps)

@@ -51,8 +51,8 @@ class CallResult:
         last: the figures of the last step.
         finite: whether all figures were finite.
         wait_seconds: time spent waiting for data.
-        labels: by name, what the teachers said, (steps, B, M, ...) with B the views of this
-            process; empty unless the trainer records them.
+        labels: by name, what the teachers said, (steps, B, M, ...); empty unless the trainer
+            records them.
     """
 
     steps: int
@@ -75,7 +75,7 @@ class Trainer:
         strategy: where it runs.
         options: see `StepOptions`.
         label_format: how batches hold labels; float32 and everything if None.
-        record: whether `call` returns what the teachers said.
+        record: whether `call` returns what the teachers said; not for clusters.
     """
 
     state: TrainState
@@ -164,7 +164,8 @@ class Trainer:
             name: tf.TensorArray(
                 value.dtype,
                 size=tf.cast(steps, tf.int32),
-                element_shape=(None, *value.shape[1:]),
+                # All of it, so that steps that a non-finite figure prevented are zeros.
+                element_shape=(self.options.batch_size, *value.shape[1:]),
             )
             for name, value in example.items()
         }

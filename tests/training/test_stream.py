@@ -12,7 +12,7 @@ from std_keras.config import resolve
 from std_keras.data import Shard
 from std_keras.training import build, stream
 
-MIXED = {"augmentation": "deit", "auto_augment": "none", "random_erasing": 0.0}
+MIXED = {"augmentation": "deit", "auto_augment": "none", "random_erasing": 0.0}  # Compiles.
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def dataset():
 
 
 def resolved(**changes):
-    return resolve(config(**MIXED, **changes), image_size=8, horizontal_flip=False)
+    return resolve(config(**changes), image_size=8, horizontal_flip=False)
 
 
 def images(batches, count):
@@ -61,7 +61,7 @@ def test_replicas_share_repeated_batches(dataset):
     ],
 )
 def test_what_shapes_pixels_is_among_the_facts(changes, name):
-    usual, other = resolved(), resolved(**changes)
+    usual, other = resolved(**MIXED), resolved(**MIXED, **changes)
     facts = [stream.facts(c, build.load_data(c)) for c in (usual, other)]
     assert facts[0].get(name) != facts[1].get(name)
 
