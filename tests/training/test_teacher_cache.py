@@ -176,10 +176,8 @@ def test_precomputed_files_are_those_of_training(cached_config, cache_dir, tmp_p
 def test_views_are_stored_once_and_read_in_the_same_run(simple_config, tmp_path, monkeypatch):
     """Soft, the two largest logits: the second epoch reads what the first one stored; a run that
     reads everything ends with the same weights."""
-    soft = dataclasses.replace(
-        simple_config, distillation="soft", augmentation_views=1, teacher_cache_top_k=2
-    )
-    soft = filled(soft, tmp_path / "labels")
+    changes = {"distillation": "soft", "augmentation_views": 1, "teacher_cache_top_k": 2}
+    soft = filled(simple_config, tmp_path / "labels", **changes)
     train(soft, model_dir=tmp_path / "fill")
     files = {Path(name).suffix for name in tree(tmp_path / "labels")}
     assert files == {".json", ".labels", ".logits_top2"}
@@ -365,9 +363,8 @@ def test_labels_in_the_batch_give_the_compiled_step_of_teachers():
             teachers=used,
             batch_size=8,
             jit_compile=jit,
-            label_format=form,
-            record=True,
         )
+        made.label_format, made.record = form, True
         result = made.call(feed(tf.distribute.get_strategy(), [given]), first_step=0, steps=1)
         assert set(result.labels) == (set() if jit else set(said))
         ends.append(values(state.model.trainable_variables))
@@ -384,7 +381,8 @@ def test_a_call_that_ends_early_returns_what_was_said_until_then():
         return tf.where(broken[:, tf.newaxis], float("nan"), usual.network(images))
 
     state = make_state(randomize(student()))
-    made = trainer(state, teachers=[teacher(network)], batch_size=8, record=True)
+    made = trainer(state, teachers=[teacher(network)], batch_size=8)
+    made.record = True
     batches = [batch(8, seed=i) for i in range(3)]
     batches[1]["images"][:] = 7
     result = made.call(feed(tf.distribute.get_strategy(), batches), first_step=0, steps=3)
