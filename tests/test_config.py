@@ -50,6 +50,8 @@ LIMITS: dict[str, tuple[list[Any], list[Any]]] = {
     "alpha": ([-0.01, 1.01], [0.0, 1.0]),
     "temperature": ([0.0, -1.0], [1e-3]),
     "mine_weight": ([-0.1], [0.0]),
+    "augmentation_views": ([-1], [0, 1]),
+    "teacher_cache_top_k": ([-1], [0]),
     "mine_samples": ([-1], [0]),
     "mine_learning_rate": ([0.0], [1e-9, None]),
     "mine_student_learning_rate": ([0.0], [1e-9]),
@@ -110,6 +112,7 @@ def test_choices(name):
     for choice in OPTIONS[name].choices:
         assert choice in str(info.value)
     more = {"teacher": ("x",)} if name == "distillation" else {}
+    more |= {"teacher_cache": "labels"} if name == "teacher_cache_mode" else {}
     for choice in OPTIONS[name].choices:
         assert getattr(config(**{name: choice, **more}), name) == choice
 

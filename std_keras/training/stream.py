@@ -102,7 +102,7 @@ def picture_levels(config: TrainConfig, dataset: DataSet) -> list[float]:
     """The mean pixel of each view of the first step, at most 256 of them."""
     batch = next(iter(batches(config, dataset, start_step=0, shard=Shard())))
     images = batch["images"].numpy()[:_PICTURES]
-    return np.mean(images, axis=(1, 2, 3), dtype=np.float64).tolist()
+    return [float(np.mean(image, dtype=np.float64)) for image in images]
 
 
 def _differing(options: Any) -> dict[str, Any]:
