@@ -12,9 +12,7 @@ from std_keras.config import DATA, MODEL, PERFORMANCE, Option
 from std_keras.errors import InputError, Interrupted
 
 _OPTIONS = {
-    "model_dir": Option(
-        topic=MODEL, help="The run directory, or std_keras:NAME.", kind=str
-    ),
+    "model_dir": Option(topic=MODEL, help="The run directory, or std_keras:NAME.", kind=str),
     "head": Option(
         topic=MODEL,
         help="average, classification, distillation, confidence, or one head by name; the one that "

@@ -69,7 +69,9 @@ def test_a_figure_that_was_not_found(cell):
     assert "| not found | missing |" in cell("", published="", certainty="missing")
 
 
-@pytest.mark.parametrize(("published", "certainty"), [("1", "sure"), ("1", "missing"), ("", "read")])
+@pytest.mark.parametrize(
+    ("published", "certainty"), [("1", "sure"), ("1", "missing"), ("", "read")]
+)
 def test_every_figure_says_how_sure_it_is(cell, published, certainty):
     with pytest.raises(InputError, match=f"certainty={certainty}"):
         cell("", published=published, certainty=certainty)

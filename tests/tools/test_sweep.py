@@ -351,3 +351,21 @@ def test_a_real_sweep_on_the_digits(root, tmp_path):
     )
     assert both["steps"] == "3" and int(both["parameters"]) == result["parameters"]
     assert teacher["arm"] == "teacher-small" and teacher["state"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("name", "arms", "runs"), [("cifar100_cpu_study", 16, 50), ("cifar100_reproduction", 6, 8)]
+)
+def test_the_shipped_sweeps(tool, root, tmp_path, name, arms, runs):
+    from std_keras.config import options
+
+    sweep_ = tool.spec.read(root / "flags" / "sweeps" / f"{name}.toml")
+    if sweep_.teacher_cache and "teacher_cache" not in options():
+        pytest.skip("no teacher cache in this version")
+    assert len(sweep_.arms) == arms
+    planned = tool.plan.runs(sweep_, tool.plan.Choices(runs_dir=tmp_path))
+    assert len(planned) == runs
+    students = [run for run in planned if not run.is_teacher]
+    assert {run.config.dataset for run in planned} == {"cifar100"}
+    # No two arms ask the same.
+    assert len({run.flags for run in students}) == len(students)

@@ -14,8 +14,8 @@ from std_keras.config import TrainConfig
 _DATA = {
     "cifar100": (
         "CIFAR-100 (Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images): "
-        "50,000 training and 10,000 test photographs of 32 x 32 pixels. Its authors name no licence; the "
-        "photographs come from the web."
+        "50,000 training and 10,000 test photographs of 32 x 32 pixels. Its authors name no "
+        "licence; the photographs come from the web."
     ),
     "cifar10": (
         "CIFAR-10 (Krizhevsky 2009, Learning Multiple Layers of Features from Tiny Images). Its "
