@@ -317,7 +317,7 @@ class TrainConfig:
         str,
         "SOURCE[,site=last|intermediate|both][,input=byte|unit|signed|imagenet]"
         "[,output=logits|probabilities][,size=N]; repeatable. SOURCE is a run directory, a .keras "
-        "file, a SavedModel or keras:NAME.",
+        "file, a SavedModel, keras:NAME or std_keras:NAME (packed weights).",
         repeated=True,
     )
     tokens: str = _option(

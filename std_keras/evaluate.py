@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from std_keras import pretrained
 from std_keras.cli import flags, program
 from std_keras.cli.program import StopRequest
 from std_keras.config import DATA, MODEL, PERFORMANCE, Option
 from std_keras.errors import InputError, Interrupted
 
 _OPTIONS = {
-    "model_dir": Option(topic=MODEL, help="The run directory to evaluate.", kind=str),
+    "model_dir": Option(topic=MODEL, help="The run directory, or std_keras:NAME.", kind=str),
     "head": Option(
         topic=MODEL,
         help="average, classification, distillation, confidence, or one head by name; the one that "
@@ -55,6 +56,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     for name in ("batch_size", "max_examples"):
         if parsed[name] < (1 if name == "batch_size" else 0):
             raise InputError(f"--{name}={parsed[name]} is too small")
+    parsed["model_dir"] = pretrained.located(parsed["model_dir"], flag="model_dir")
 
     from std_keras import quiet
 

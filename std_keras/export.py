@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from std_keras import pretrained
 from std_keras.cli import flags, program
 from std_keras.cli.program import StopRequest
 from std_keras.config import DATA, MODEL, RUN, Option
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 _QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
 _REPRESENTATIVE_IMAGES = 200
 _OPTIONS = {
-    "model_dir": Option(topic=MODEL, help="The run directory whose model is exported.", kind=str),
+    "model_dir": Option(
+        topic=MODEL, help="The run directory to export the model of, or std_keras:NAME.", kind=str
+    ),
     "output_dir": Option(topic=RUN, help="Where the files go; made if it is not there.", kind=str),
     "quantization": Option(
         topic=MODEL,
@@ -95,6 +98,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
         )
     output_dir = Path(parsed["output_dir"]).expanduser()
     _check_output_dir(output_dir)
+    parsed["model_dir"] = pretrained.located(parsed["model_dir"], flag="model_dir")
 
     from std_keras import quiet
 

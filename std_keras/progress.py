@@ -7,6 +7,7 @@ Everything goes to standard error; standard output is left to results.
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -95,12 +96,44 @@ class Bar:
             left = (self._total - self._done) / max(rate, 1e-9)
             say(
                 f"{self._what} {self._done}/{self._total} ({self._done / self._total:.0%}), "
-                f"{rate * self._scale:.0f} img/s, {_duration(left)} left"
+                f"{rate * self._scale:.0f} img/s, {duration(left)} left"
                 + (f", {note}" if note else "")
             )
 
     def close(self) -> None:
         """Removes the bar from the terminal."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+class Status:
+    """One line that says how a long job stands.
+
+    On a terminal it is rewritten in place; elsewhere it is a log line now and then.
+
+    Args:
+        every: seconds between log lines.
+    """
+
+    def __init__(self, *, every: float = 60.0) -> None:
+        self._every = every
+        self._said = -math.inf
+        self._bar = None
+        if sys.stderr is not None and sys.stderr.isatty() and _LOGGER.isEnabledFor(logging.INFO):
+            from tqdm import tqdm
+
+            self._bar = tqdm(bar_format="{desc}", file=sys.stderr, dynamic_ncols=True, leave=False)
+
+    def show(self, text: str) -> None:
+        """Says how it stands now."""
+        if self._bar is not None:
+            self._bar.set_description_str(text)
+        elif time.monotonic() - self._said >= self._every:
+            self._said = time.monotonic()
+            say(text)
+
+    def close(self) -> None:
+        """Removes the line from the terminal."""
         if self._bar is not None:
             self._bar.close()
 
@@ -116,7 +149,8 @@ def track(iterable: Iterable[_T], *, total: int, what: str) -> Iterator[_T]:
         bar.close()
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds as `m:ss` or `h:mm:ss`."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

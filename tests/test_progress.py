@@ -117,4 +117,4 @@ def test_track_yields_everything_and_closes_when_left_early(items):
     [(0, "0:00"), (59.9, "0:59"), (61, "1:01"), (3600, "1:00:00"), (90061, "25:01:01")],
 )
 def test_duration(seconds, expected):
-    assert progress._duration(seconds) == expected
+    assert progress.duration(seconds) == expected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from std_keras import pretrained
 from std_keras.errors import InputError
 from std_keras.teachers.teacher import INPUT_RANGES
 
@@ -22,7 +23,8 @@ class TeacherSpec:
     """One teacher.
 
     Attributes:
-        source: a run directory, a `.keras` file, a SavedModel, or `keras:NAME`.
+        source: a run directory, a `.keras` file, a SavedModel, or `keras:NAME`. (`std_keras:NAME`
+            has become the run directory of the packed weights.)
         site: where in the student its token sets read: last, intermediate or both.
         input: the range of pixel values it was trained on (see `INPUT_RANGES`); None to find out.
         output: logits or probabilities; None to find out.
@@ -40,7 +42,8 @@ def parse(text: str) -> TeacherSpec:
     """Reads `SOURCE[,option=value]...`.
 
     Raises:
-        InputError: for an option or a value that does not exist.
+        InputError: for an option or a value that does not exist, or packed weights that are not
+            there or damaged.
     """
     source, *parts = text.split(",")
     if not source.strip():
@@ -65,4 +68,5 @@ def parse(text: str) -> TeacherSpec:
     size = chosen.pop("size", None)
     if size is not None and not (size.isdecimal() and int(size) > 0):
         raise InputError(f"--teacher={text}: size={size} is not a number of pixels above 0")
-    return TeacherSpec(source=source.strip(), size=None if size is None else int(size), **chosen)
+    source = pretrained.located(source.strip(), flag="teacher")
+    return TeacherSpec(source=source, size=None if size is None else int(size), **chosen)

@@ -1,0 +1,75 @@
+"""Stands in for the training program: leaves the same files within a moment.
+
+The accuracy follows from the seed and --alpha, so that a table's means are known. --clip_norm=99
+asks it to fail as a diverged run does; --width=99 to wait until it is told to stop.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import sys
+import time
+from pathlib import Path
+
+from std_keras.cli import flags
+from std_keras.config import Option, TrainConfig, options
+from std_keras.rundir import RunDirectory
+
+
+def main() -> int:
+    stopping: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: stopping.append(number))
+    parsed = flags.parse(
+        sys.argv[1:],
+        program="fake",
+        about="",
+        options={"model_dir": Option(topic="", help="", kind=str), **options()},
+        defaults={f.name: f.default for f in dataclasses.fields(TrainConfig)},
+    )
+    run = RunDirectory(parsed.pop("model_dir"))
+    config = TrainConfig(**parsed)
+    run.prepare()
+    with open(run.path / "started", "a") as file:
+        file.write("once\n")
+    if config.clip_norm == 99:
+        print("a line before\nerror: loss/total became non-finite at step 3", file=sys.stderr)
+        return 3
+    run.write_start(config, label_names=["a", "b"], architecture="{}")
+    waited = 0.0
+    while config.width == 99 and waited < 60 and len((run.path / "started").open().readlines()) < 2:
+        time.sleep(0.05)
+        waited += 0.05
+        if stopping:
+            return 75
+    top1 = 0.5 + config.seed / 100 + config.alpha / 10
+    heads = {"classification": {"top1": top1 - 0.1, "top5": 0.9, "loss": 1.0}}
+    if config.distillation != "none":
+        heads["average"] = {"top1": top1, "top5": 0.95, "loss": 1.0}
+    line = {"step": 9, "epoch": float(config.epochs), "split": "eval"}
+    held_out = {f"raw/{h}/{n}": v / 2 for h, f in heads.items() for n, v in f.items()}
+    test = {f"test/raw/{h}/{n}": v for h, f in heads.items() for n, v in f.items()}
+    run.metrics_file.write_text(
+        "".join(json.dumps({**line, **values}) + "\n" for values in (held_out, test))
+    )
+    Path(run.model_file).write_bytes(b"weights")
+    run.write_result(
+        {
+            "top1": top1,
+            "top5": 0.9,
+            "head": list(heads)[-1],
+            "weights": "raw",
+            "heads": heads,
+            "parameters": 1000,
+            "steps": 9,
+            "epochs": config.epochs,
+            "images_per_second": 100.0,
+            "train_seconds": 10.0,
+        }
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

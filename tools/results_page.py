@@ -1,0 +1,185 @@
+"""Writes RESULTS.md: what others report, cell by cell, beside what was measured here.
+
+Usage: python tools/results_page.py [--published=results/published.csv] [--output=RESULTS.md]
+
+`published.csv` names our cell as TABLE:ARM:COLUMN, of `results/TABLE.csv`: an arm of a sweep, a
+difference `ARM - ARM` (of runs with the same seed), or a model of `models.csv`. A cell that names
+nothing, or something that is not in the table yet, is "not run".
+"""
+
+from __future__ import annotations
+
+import csv
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+# The checkout, whether the package is installed or not.
+sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
+
+from std_keras.cli import flags, program  # noqa: E402
+from std_keras.cli.program import StopRequest  # noqa: E402
+from std_keras.config import RUN, Option  # noqa: E402
+from std_keras.errors import InputError  # noqa: E402
+from std_keras.rundir import write_atomically  # noqa: E402
+
+_OPTIONS = {
+    "published": Option(
+        topic=RUN, help="The CSV file of others' figures; our tables lie beside it.", kind=str
+    ),
+    "output": Option(topic=RUN, help="The Markdown file to write.", kind=str),
+}
+_COLUMNS = ("table", "setting", "figure", "published", "certainty", "source", "ours")
+CERTAINTIES = {
+    "read": "read in the source that is named",
+    "computed": "own arithmetic on figures that were read",
+    "second-hand": "from somebody else's description of the source, not from the source",
+    "missing": "looked for and not found",
+}
+NOT_RUN = "not run"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A CSV file of ours: the command that wrote it, and its rows."""
+
+    command: str
+    rows: tuple[dict[str, str], ...]
+
+
+def main(arguments: Sequence[str], stop: StopRequest) -> None:
+    """Parses the flags and writes the page."""
+    parsed = flags.parse(
+        arguments,
+        program="python tools/results_page.py",
+        about="Writes what others report, cell by cell, beside what was measured here.",
+        options=_OPTIONS,
+        defaults={
+            "published": str(ROOT / "results" / "published.csv"),
+            "output": str(ROOT / "RESULTS.md"),
+        },
+    )
+    write_atomically(Path(parsed["output"]), page(Path(parsed["published"])))
+
+
+def page(published: Path) -> str:
+    """The page as Markdown.
+
+    Raises:
+        InputError: if a table is damaged, or `published` says what cannot be.
+    """
+    cells = _read(published).rows
+    if not cells or any(tuple(cell) != _COLUMNS for cell in cells):
+        raise InputError(f"{published} must have the columns {', '.join(_COLUMNS)}")
+    lines = [
+        "# Results",
+        "",
+        "The tables of the paper (Li et al., ICML 2022) and of the public PyTorch reproduction "
+        "(github.com/devrimcavusoglu/std), cell by cell, beside ours. Made by",
+        "",
+        "    python tools/results_page.py",
+        "",
+        f"from `results/{published.name}` and the tables that are named below; nothing here is "
+        "written by hand.",
+        "",
+        "- Accuracies are percent on the test split, ours after the last epoch: mean ± sample "
+        "standard deviation over n seeds. A difference is the mean of the differences of runs "
+        "with the same seed.",
+        "- The paper's tables were not at hand. How far each figure can be trusted:",
+    ]
+    lines += [f"  - *{name}*: {meaning};" for name, meaning in CERTAINTIES.items()]
+    lines += [
+        f"- *{NOT_RUN}*: there is no measurement of ours.",
+        "- The paper's ablations are on ImageNet. Ours beside them, from `cifar100_cpu_study`, ask "
+        "the same question of a far smaller student on CIFAR-100; compare the sign, not the size.",
+    ]
+    tables: dict[str, Table | None] = {}
+    for title in dict.fromkeys(cell["table"] for cell in cells):
+        lines += ["", f"## {title}", "", "| setting | figure | published | certainty | source | "]
+        lines[-1] += "ours | from |"
+        lines.append("| --- | --- | ---: | --- | --- | ---: | --- |")
+        for cell in cells:
+            if cell["table"] == title:
+                lines.append(_line(cell, folder=published.parent, tables=tables))
+    used = {name: table for name, table in tables.items() if table is not None}
+    if used:
+        lines += ["", "## The commands", ""]
+        for name, table in used.items():
+            lines += [f"- `results/{name}.csv`: `{table.command}`"]
+    return "\n".join(lines) + "\n"
+
+
+def _line(cell: dict[str, str], *, folder: Path, tables: dict[str, Table | None]) -> str:
+    if cell["certainty"] not in CERTAINTIES or (cell["certainty"] == "missing") is bool(
+        cell["published"]
+    ):
+        raise InputError(
+            f"{folder}: {cell['setting']!r}, {cell['figure']}: certainty={cell['certainty']} with "
+            f"published={cell['published']!r}; it must be one of {', '.join(CERTAINTIES)}, and "
+            "missing if there is no figure"
+        )
+    ours, origin = NOT_RUN, ""
+    if cell["ours"]:
+        name, _, rest = cell["ours"].partition(":")
+        arm, _, column = rest.rpartition(":")
+        if name not in tables:
+            path = folder / f"{name}.csv"
+            tables[name] = _read(path) if path.is_file() else None
+        table = tables[name]
+        found = None if table is None else _ours(table, arm, column)
+        if found is not None:
+            ours, origin = found, f"`{name}`, `{arm}`"
+    published = cell["published"] or "not found"
+    parts = [cell["setting"], cell["figure"], published, cell["certainty"], cell["source"]]
+    return f"| {' | '.join([*parts, ours, origin])} |"
+
+
+def _ours(table: Table, arm: str, column: str) -> str | None:
+    """Our figure as text; None if it was not measured."""
+    if column in ("parameters", "gmacs"):
+        rows = [row for row in table.rows if row.get("name") == arm and row.get(column)]
+        if not rows:
+            return None
+        value = float(rows[0][column])
+        return f"{value / 1e6:.2f}" if column == "parameters" else f"{value:.2f}"
+    first, minus, second = arm.partition(" - ")
+    values = _by_seed(table, first, column)
+    if minus:
+        others = _by_seed(table, second, column)
+        values = {s: v - others[s] for s, v in values.items() if s in others}
+    if not values:
+        return None
+    mean = 100 * statistics.fmean(values.values())
+    text = f"{mean:+.2f}" if minus else f"{mean:.2f}"
+    if len(values) > 1:
+        text += f" ± {100 * statistics.stdev(values.values()):.2f}"
+    return f"{text} (n = {len(values)})"
+
+
+def _by_seed(table: Table, arm: str, column: str) -> dict[str, float]:
+    """Finished runs on the test split; figures that were made to choose with do not count."""
+    return {
+        row["seed"]: float(row[column])
+        for row in table.rows
+        if row.get("arm") == arm
+        and row.get("state") == "done"
+        and row.get("split") == "test"
+        and row.get(column)
+    }
+
+
+def _read(path: Path) -> Table:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as a table: {error}") from error
+    comments = [line[2:] for line in lines if line.startswith("# ")]
+    rows = csv.DictReader(line for line in lines if not line.startswith("#"))
+    return Table(command=comments[0] if comments else "", rows=tuple(rows))
+
+
+if __name__ == "__main__":
+    sys.exit(program.run(main))

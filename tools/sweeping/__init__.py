@@ -1,0 +1,1 @@
+"""The parts of `tools/sweep.py`: what a sweep is, its runs, how one runs, and the tables."""

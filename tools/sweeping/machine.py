@@ -1,0 +1,63 @@
+"""Where and with what something was measured."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+
+def describe(root: Path) -> dict[str, str]:
+    """Processor, accelerators, versions, and the revision of the project, as texts by name."""
+    return {
+        "git_revision": git_revision(root),
+        "processor": _processor(),
+        "cores": str(len(os.sched_getaffinity(0))),
+        "accelerator": _accelerator(),
+        "tensorflow": _version("tensorflow"),
+        "keras": _version("keras"),
+        "python": platform.python_version(),
+    }
+
+
+def git_revision(root: Path) -> str:
+    """The commit that is checked out, with `-changed` if files differ; empty without git."""
+    commit = _output("git", "-C", str(root), "rev-parse", "--short=12", "HEAD")
+    if not commit:
+        return ""
+    changed = _output("git", "-C", str(root), "status", "--porcelain", "--untracked-files=no")
+    return commit + ("-changed" if changed else "")
+
+
+def _processor() -> str:
+    cpu_info = Path("/proc/cpuinfo")
+    lines = cpu_info.read_text().splitlines() if cpu_info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _accelerator() -> str:
+    if not shutil.which("nvidia-smi"):
+        return ""
+    names = _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines()
+    return "; ".join(names)
+
+
+def _version(package: str) -> str:
+    for name in (package, f"{package}-cpu"):
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return ""
+
+
+def _output(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
