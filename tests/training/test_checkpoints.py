@@ -282,5 +282,5 @@ def test_restore_weights_of_nothing_or_of_another_model(state, tmp_path):
     with pytest.raises(InputError, match=f"{tmp_path} holds no checkpoint"):
         restore_weights(tmp_path, model=state.model, average=None)
     Checkpoints(tmp_path, state, keep=2).save(step=7, seconds=0.0)
-    with pytest.raises(InputError, match=f"{tmp_path}/ckpt-7 cannot be read"):
+    with pytest.raises(InputError, match=f"can be read.*{tmp_path}/ckpt-7"):
         restore_weights(tmp_path, model=student(width=8), average=None)
