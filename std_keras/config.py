@@ -492,6 +492,23 @@ class TrainConfig:
         **_NATURAL,
     )
     keep_checkpoints: int = _option(2, RUN, int, "Checkpoints kept.", shapes_result=False, **_COUNT)
+    save_failures_allowed: int = _option(
+        0,
+        RUN,
+        int,
+        "How many checkpoints in a row may fail to be written, for example because the disk is "
+        "full, before the run stops with exit code 5.",
+        shapes_result=False,
+        **_NATURAL,
+    )
+    data_stall_seconds: float = _option(
+        60.0,
+        RUN,
+        float,
+        "Seconds that a step waits for data until a warning says so; 0 for never.",
+        shapes_result=False,
+        **_NATURAL,
+    )
     log_every_steps: int = _option(
         50, RUN, int, "Steps between logged training figures.", shapes_result=False, **_COUNT
     )

@@ -8,6 +8,7 @@ tensorboard/       train/ and eval/
 metrics.jsonl      the same figures, one JSON object a line
 model.keras        the final model (averaged weights if --ema_decay is on)
 result.json        the final figures
+nonfinite_*.npz    the batch of a step that became non-finite, if one did
 """
 
 from __future__ import annotations
@@ -76,6 +77,10 @@ class RunDirectory:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+    def nonfinite_batch_file(self, step: int) -> Path:
+        """The batch (images, targets) of a step, counted from 1, that became non-finite."""
+        return self.path / f"nonfinite_step_{step}.npz"
 
     def exists(self) -> bool:
         """Whether a run was started here."""

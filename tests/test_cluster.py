@@ -39,10 +39,10 @@ def free_ports(count):
             one.close()
 
 
-def start_workers(root, run, *arguments):
-    addresses = [f"localhost:{port}" for port in free_ports(2)]
+def start_workers(root, run, *arguments, count=2):
+    addresses = [f"localhost:{port}" for port in free_ports(count)]
     workers = []
-    for index in range(2):
+    for index in range(count):
         task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
         workers.append(
             subprocess.Popen(
@@ -67,12 +67,14 @@ def weights_of(run):
     return keras.models.load_model(run / "model.keras", compile=False).get_weights()
 
 
-def test_two_workers_end_with_the_weights_of_one_process(root, run_program, tmp_path):
+@pytest.mark.parametrize("count", [2, 3])
+def test_workers_end_with_the_weights_of_one_process(root, run_program, tmp_path, count):
     arguments = ("--epochs=1", "--max_train_examples=640", "--max_test_examples=100")
-    workers = start_workers(root, tmp_path / "cluster", *arguments)
+    arguments += ("--batch_size=96",)  # Divisible by both; the last flag counts.
+    workers = start_workers(root, tmp_path / "cluster", *arguments, count=count)
     said = [worker.communicate(timeout=300)[1] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0], said
-    assert "2 replica(s)" in said[0]
+    assert [worker.returncode for worker in workers] == [0] * count, said
+    assert f"{count} replica(s)" in said[0]
     alone = run_program("train", *FLAGS, *arguments, f"--model_dir={tmp_path / 'alone'}")
     assert alone.returncode == 0, alone.stderr
     results = [json.loads((tmp_path / n / "result.json").read_text()) for n in ("cluster", "alone")]
@@ -81,6 +83,38 @@ def test_two_workers_end_with_the_weights_of_one_process(root, run_program, tmp_
     pairs = zip(weights_of(tmp_path / "cluster"), weights_of(tmp_path / "alone"), strict=True)
     for ours, theirs in pairs:
         np.testing.assert_allclose(ours, theirs, atol=2e-6)
+
+
+def wait_for_a_checkpoint(run, workers):
+    deadline = time.monotonic() + 200
+    while not list(run.glob("checkpoints/ckpt-*.index")):
+        assert time.monotonic() < deadline
+        assert all(worker.poll() is None for worker in workers)
+        time.sleep(0.05)
+
+
+def test_a_killed_worker_costs_no_more_than_the_steps_after_the_last_checkpoint(root, tmp_path):
+    """The others leave with exit code 5; the job started again ends as if undisturbed."""
+    arguments = ("--epochs=12", "--max_train_examples=640", "--max_test_examples=100")
+    arguments += ("--checkpoint_every_steps=7",)  # In the middle of an epoch of 10 steps.
+    calm = start_workers(root, tmp_path / "calm", *arguments)
+    assert [worker.wait(timeout=300) for worker in calm] == [0, 0]
+
+    run = tmp_path / "disturbed"
+    workers = start_workers(root, run, *arguments, "--steps_per_call=1")
+    wait_for_a_checkpoint(run, workers)
+    workers[1].kill()
+    said = workers[0].communicate(timeout=300)[1]
+    assert workers[0].returncode == 5, said
+    assert "a worker of the cluster was lost" in said.splitlines()[-1]
+    assert not (run / "result.json").exists()
+
+    again = start_workers(root, run, *arguments)
+    said = [worker.communicate(timeout=300)[1] for worker in again]
+    assert [worker.returncode for worker in again] == [0, 0], said
+    assert "continuing" in said[0]
+    for ours, theirs in zip(weights_of(run), weights_of(tmp_path / "calm"), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_a_signal_to_one_worker_stops_all_at_the_same_step(root, tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from std_keras import progress
 from std_keras.errors import InputError, MachineError
 from std_keras.training.state import TrainState
 
@@ -78,24 +79,35 @@ class Checkpoints:
         return newest_checkpoint(self.directory)
 
     def restore(self) -> int:
-        """Loads the newest checkpoint and returns its step; 0 if there is none.
+        """Loads the newest checkpoint that is whole and returns its step; 0 if there is none.
+
+        TensorFlow keeps a checksum of every array and compares it when it reads. A checkpoint that
+        fails is named in a warning, and the one before it is taken: the run repeats those steps.
 
         Raises:
-            InputError: if it is damaged or belongs to another model.
+            InputError: if there are checkpoints and none can be restored: all are damaged, or they
+                belong to another model.
         """
-        path = self.latest
-        if path is None:
-            return 0
-        try:
-            self._checkpoint.restore(path).assert_consumed()
-        except _DAMAGED as error:
+        first_error: str | None = None
+        for path in reversed(known_checkpoints(self.directory)):
+            try:
+                self._checkpoint.restore(path).assert_consumed()
+            except _DAMAGED as error:
+                first_error = first_error or f"{path}: {str(error).splitlines()[0]}"
+                progress.warn(
+                    f"checkpoint {path} cannot be restored ({str(error).splitlines()[0]}); trying "
+                    "the one before it"
+                )
+                continue
+            step = int(self._step.numpy())
+            self._saved = (step, self.best)
+            return step
+        if first_error is not None:
             raise InputError(
-                f"checkpoint {path} cannot be restored: {str(error).splitlines()[0]}; remove "
-                f"{path}.* to continue from an earlier one, or start in a new --model_dir"
-            ) from error
-        step = int(self._step.numpy())
-        self._saved = (step, self.best)
-        return step
+                f"no checkpoint in {self.directory} can be restored ({first_error}); restore the "
+                "files from a copy, or start in a new --model_dir"
+            )
+        return 0
 
     def save(self, *, step: int, seconds: float) -> None:
         """Saves the state after `step` steps and `seconds` of training, unless that was done.
@@ -135,7 +147,13 @@ def _weights(model: keras.Model) -> list[keras.Variable]:
 
 
 def newest_checkpoint(directory: Path) -> str | None:
-    """The newest checkpoint that is there, if there is one.
+    """The newest checkpoint that is there, if there is one."""
+    known = known_checkpoints(directory)
+    return known[-1] if known else None
+
+
+def known_checkpoints(directory: Path) -> list[str]:
+    """The checkpoints that are there, oldest first.
 
     `tf.train.latest_checkpoint` knows one name only, and finds nothing once that one was removed.
     """
@@ -143,8 +161,7 @@ def newest_checkpoint(directory: Path) -> str | None:
     if not known:  # The list is lost: rather an old checkpoint than a silent new start.
         steps = [path.stem.removeprefix("ckpt-") for path in directory.glob("ckpt-*.index")]
         known = [str(directory / f"ckpt-{n}") for n in sorted(map(int, filter(str.isdigit, steps)))]
-    there = [path for path in known if Path(f"{path}.index").is_file()]
-    return there[-1] if there else None
+    return [path for path in known if Path(f"{path}.index").is_file()]
 
 
 def _listed(directory: Path) -> list[str]:
@@ -157,7 +174,7 @@ def _listed(directory: Path) -> list[str]:
 
 
 def restore_weights(directory: Path, *, model: keras.Model, average: tf.Module | None) -> int:
-    """Loads only the weights of the newest checkpoint, to look at a run.
+    """Loads only the weights of the newest checkpoint that is whole, to look at a run.
 
     Args:
         directory: the run's checkpoints.
@@ -170,18 +187,23 @@ def restore_weights(directory: Path, *, model: keras.Model, average: tf.Module |
     Raises:
         InputError: if there is no checkpoint, or it cannot be read.
     """
-    path = newest_checkpoint(directory)
-    if path is None:
+    known = known_checkpoints(directory)
+    if not known:
         raise InputError(f"{directory} holds no checkpoint; train first")
     step = tf.Variable(0, dtype=tf.int64)
     parts = {"weights": _weights(model), "step": step}
     if average is not None:
         parts["average"] = average
-    try:
-        status = tf.train.Checkpoint(**parts).restore(path)
-        status.expect_partial().assert_existing_objects_matched()
-    except _DAMAGED as error:
-        raise InputError(
-            f"checkpoint {path} cannot be read: {str(error).splitlines()[0]}"
-        ) from error
-    return int(step.numpy())
+    first_error: str | None = None
+    for path in reversed(known):
+        try:
+            status = tf.train.Checkpoint(**parts).restore(path)
+            status.expect_partial().assert_existing_objects_matched()
+            return int(step.numpy())
+        except _DAMAGED as error:
+            first_error = first_error or f"{path}: {str(error).splitlines()[0]}"
+            progress.warn(
+                f"checkpoint {path} cannot be read ({str(error).splitlines()[0]}); trying the one "
+                "before it"
+            )
+    raise InputError(f"no checkpoint in {directory} can be read ({first_error})")

@@ -6,6 +6,7 @@ that the calendar (`cadence.py`) names, and does there what the event asks for.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from std_keras import mine, models, progress, teachers
 from std_keras.config import TrainConfig, differing_flags, resolve
 from std_keras.data import DataSet, Shard
 from std_keras.data.files import FileSource
-from std_keras.errors import InputError, Interrupted, NonFiniteError
+from std_keras.errors import InputError, Interrupted, MachineError, NonFiniteError
 from std_keras.rundir import RunDirectory, replace_atomically
 from std_keras.teachers import Teacher
 from std_keras.training import build, optimizers, start, stream
@@ -30,12 +32,27 @@ from std_keras.training.ema import WeightAverage
 from std_keras.training.evaluation import Accuracy, Evaluator
 from std_keras.training.mine_epoch import create_epoch_step
 from std_keras.training.objective import Objective
+from std_keras.training.stall import StallWarning
 from std_keras.training.state import TrainState
 from std_keras.training.step import CallResult, StepOptions, Trainer
-from std_keras.training.strategy import create_strategy, is_chief, own_shard, own_signal_handlers
+from std_keras.training.strategy import (
+    create_strategy,
+    in_cluster,
+    is_chief,
+    own_shard,
+    own_signal_handlers,
+)
 from std_keras.training.watch import Watch
 
 _PROFILE_AFTER = 20  # Steps; earlier ones hold tracing and warm-up.
+# What the collective operations of the others raise when a worker has gone.
+_LOST_WORKER = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+)
 _MINE_SEED = 1_000_003  # Keeps the samples of MINE's epoch schedule apart from the batches.
 
 
@@ -56,7 +73,7 @@ def train(
         InputError: if something asked for cannot be done.
         Interrupted: after a checkpoint was saved because `stop()` was true.
         NonFiniteError: if a loss is NaN or infinite.
-        MachineError: if a checkpoint could not be written.
+        MachineError: if a checkpoint could not be written, or a worker of the cluster was lost.
     """
     strategy = create_strategy(config.strategy, logical_cpus=config.logical_cpus)
     chief = is_chief(strategy)
@@ -65,6 +82,13 @@ def train(
         run.prepare()
     try:
         return _train(config, run=run, strategy=strategy, chief=chief, stop=stop)
+    except _LOST_WORKER as error:
+        if not in_cluster(strategy):
+            raise
+        raise MachineError(
+            f"a worker of the cluster was lost or cannot be reached ({str(error).splitlines()[0]})"
+            "; start all workers again with the same command to continue from the last checkpoint"
+        ) from error
     finally:
         run.release()
 
@@ -91,7 +115,7 @@ def _train(
             return run.read_result()
     with strategy.scope():
         with own_signal_handlers():
-            loop = _Loop(config=config, dataset=dataset, run=run, strategy=strategy, chief=chief)
+            loop = Loop(config=config, dataset=dataset, run=run, strategy=strategy, chief=chief)
         if chief and not run.exists():
             run.write_start(
                 config,
@@ -104,7 +128,7 @@ def _train(
             loop.watch.close()
 
 
-class _Loop:
+class Loop:
     """One run; everything is made in the constructor, inside the strategy's scope."""
 
     def __init__(
@@ -195,8 +219,11 @@ class _Loop:
             label_format=label_format(config, dataset),
             record=cache is not None,
         )
-        self.watch = Watch(run, step=self.step, enabled=chief)
+        self.watch = Watch(
+            run, step=self.step, enabled=chief, may_fail=config.save_failures_allowed > 0
+        )
         self.train_seconds = self.checkpoints.seconds
+        self.failed_saves = 0
         if self.step:
             progress.say(f"continuing {run.path} after step {self.step}")
         progress.say(
@@ -226,7 +253,8 @@ class _Loop:
         )
         gathered = _Gathered()
         first = self.step
-        try:
+        stall = StallWarning(self.trainer.waiting, after=self.config.data_stall_seconds)
+        with contextlib.closing(bar), stall:
             while self.step < self.cadence.total_steps:
                 if self._agree(stop()):
                     self._interrupt()
@@ -234,14 +262,7 @@ class _Loop:
                 if self.step == segment.end:
                     segment, iterator = self._next_segment()
                 began = time.monotonic()
-                steps = min(self.cadence.next_stop(self.step), segment.end) - self.step
-                try:
-                    result = self.trainer.call(iterator, first_step=self.step, steps=steps)
-                except tf.errors.OpError as error:
-                    if self.labels is not None:
-                        self.labels.find_damage(self.step, segment)
-                    _refuse_damaged_data(self.dataset, error)
-                    raise
+                result = self._call(iterator, segment)
                 elapsed = time.monotonic() - began
                 self.train_seconds += elapsed
                 self.step += result.steps
@@ -251,11 +272,20 @@ class _Loop:
                 gathered.add(result, elapsed)
                 bar.advance(result.steps, f"loss {result.last['loss/total']:.3f}")
                 self._events(gathered, mine_batches)
-        finally:
-            bar.close()
         if self.labels is not None:
             progress.say(self.labels.summary())
         return self._finish()
+
+    def _call(self, iterator: Iterator[Any], segment: Segment) -> CallResult:
+        """The steps until something else is to be done."""
+        steps = min(self.cadence.next_stop(self.step), segment.end) - self.step
+        try:
+            return self.trainer.call(iterator, first_step=self.step, steps=steps)
+        except tf.errors.OpError as error:
+            if self.labels is not None:
+                self.labels.find_damage(self.step, segment)
+            _refuse_damaged_data(self.dataset, error)
+            raise
 
     def _events(self, gathered: _Gathered, mine_batches: Iterator[Any] | None) -> None:
         """What the calendar asks for after `self.step` steps."""
@@ -267,13 +297,13 @@ class _Loop:
             self.watch.scalars("train", step=self.step, epoch=epoch, values=values)
         if cadence.ends_epoch(self.step) and self.mine_step and mine_batches:
             values = self.mine_step(next(mine_batches))
-            self._check_finite(values)
+            self._check_finite(values, in_step=False)
             self.watch.scalars("train", step=self.step, epoch=epoch, values=values)
         at_end = self.step == cadence.total_steps
         if cadence.evaluates(self.step) or (at_end and self.dataset.validation is not None):
             self._evaluate_and_show(epoch)
         if cadence.saves(self.step):
-            self._save()
+            self._save(failures_allowed=self.config.save_failures_allowed)
 
     def _evaluate_and_show(self, epoch: float) -> None:
         """Evaluates on the held-out part if there is one, else on the test split, to watch it."""
@@ -355,10 +385,20 @@ class _Loop:
         )
         return result
 
-    def _save(self) -> None:
-        if self.labels is not None:
-            self.labels.flush()
-        self.checkpoints.save(step=self.step, seconds=self.train_seconds)
+    def _save(self, *, failures_allowed: int = 0) -> None:
+        try:
+            if self.labels is not None:
+                self.labels.flush()
+            self.checkpoints.save(step=self.step, seconds=self.train_seconds)
+            self.failed_saves = 0
+        except (MachineError, OSError) as error:
+            self.failed_saves += 1
+            if self.failed_saves > failures_allowed:
+                raise
+            progress.warn(
+                f"{error} (--save_failures_allowed={failures_allowed}: going on without, failure "
+                f"{self.failed_saves} in a row)"
+            )
 
     def _interrupt(self) -> None:
         self._save()
@@ -368,15 +408,38 @@ class _Loop:
             f"saved in {self.run_directory.checkpoints}; run the same command to continue"
         )
 
-    def _check_finite(self, figures: Mapping[str, float]) -> None:
+    def _check_finite(self, figures: Mapping[str, float], *, in_step: bool = True) -> None:
         """Stops before a checkpoint is saved."""
         names = [name for name, value in figures.items() if not math.isfinite(value)]
         if names:
+            saved = f"{self._save_batch()}; " if in_step else ""
             raise NonFiniteError(
                 f"{', '.join(names)} became non-finite at step {self.step}; the last good "
-                f"checkpoint is {self.checkpoints.latest or 'none'}; try a smaller "
+                f"checkpoint is {self.checkpoints.latest or 'none'}; {saved}try a smaller "
                 "--learning_rate or --clip_norm=1"
             )
+
+    def _save_batch(self) -> str:
+        """Keeps the batch of the step that went wrong, and says how it is replayed."""
+        if not self.chief:
+            return "the chief saved its batch"
+        batch = next(
+            iter(
+                stream.training_stream(
+                    self.config, self.dataset, start_step=self.step - 1, shard=Shard()
+                )
+            )
+        )
+        file = self.run_directory.nonfinite_batch_file(self.step)
+        try:
+            with open(file, "wb") as opened:
+                np.savez(opened, **{name: value.numpy() for name, value in batch.items()})
+        except OSError as error:
+            return f"its batch could not be saved ({error})"
+        return (
+            f"its batch is in {file}; "
+            f"python tools/replay_step.py --model_dir={self.run_directory.path} shows what broke"
+        )
 
     def _next_segment(self) -> tuple[Segment, Iterator[Any]]:
         """The steps that come, and their batches: with labels if the cache has them."""

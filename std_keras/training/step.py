@@ -15,6 +15,7 @@ from std_keras.training import optimizers
 from std_keras.training.gradients import gradients_or_zeros
 from std_keras.training.information import mutual_information
 from std_keras.training.objective import Objective
+from std_keras.training.stall import WaitingStep
 from std_keras.training.state import TrainState
 
 
@@ -76,6 +77,7 @@ class Trainer:
         options: see `StepOptions`.
         label_format: how batches hold labels; float32 and everything if None.
         record: whether `call` returns what the teachers said; not for clusters.
+        waiting: says at any time which step waits for its batch.
     """
 
     state: TrainState
@@ -85,6 +87,7 @@ class Trainer:
     options: StepOptions
     label_format: LabelFormat | None = None
     record: bool = False
+    waiting: WaitingStep = field(default_factory=WaitingStep)
     _names: tuple[str, ...] = field(init=False)
     _many: Callable[..., Any] = field(init=False)
     _apply: Callable[..., tf.Tensor] = field(init=False)
@@ -137,10 +140,12 @@ class Trainer:
         while tf.logical_and(done < steps, finite):
             with tf.control_dependencies([totals]):
                 began = tf.timestamp()
-            with tf.control_dependencies([began]):
+                waits = self.waiting.set(first + done + 1)
+            with tf.control_dependencies([began, waits]):
                 batch = next(iterator)
             with tf.control_dependencies(tf.nest.flatten(self._local(batch))):
                 wait += tf.timestamp() - began
+                self.waiting.set(tf.constant(0, tf.int64))
             per_replica, labels = self.strategy.run(self._replica_step, args=(batch,))
             arrays = {
                 name: array.write(tf.cast(done, tf.int32), self._joined(labels[name]))

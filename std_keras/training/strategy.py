@@ -114,7 +114,7 @@ def own_signal_handlers() -> Iterator[None]:
 def own_shard(strategy: tf.distribute.Strategy) -> Shard:
     """This process's replicas among all replicas."""
     replicas = strategy.num_replicas_in_sync
-    if not _in_cluster(strategy):
+    if not in_cluster(strategy):
         return Shard(local_replicas=replicas, replicas=replicas)
     jobs = strategy.cluster_resolver.cluster_spec().as_dict()
     workers = len(jobs.get("chief", ())) + len(jobs.get("worker", ()))
@@ -126,10 +126,11 @@ def own_shard(strategy: tf.distribute.Strategy) -> Shard:
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process writes the run directory; all others of a cluster only compute."""
-    return not _in_cluster(strategy) or _worker_index(strategy) == 0
+    return not in_cluster(strategy) or _worker_index(strategy) == 0
 
 
-def _in_cluster(strategy: tf.distribute.Strategy) -> bool:
+def in_cluster(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process is one of several that train together."""
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) and bool(
         os.environ.get("TF_CONFIG")
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from std_keras import progress
 from std_keras.config import TrainConfig
 from std_keras.rundir import RunDirectory, write_atomically
 from std_keras.training.optimizers import is_token
@@ -26,10 +28,15 @@ class Watch:
         step: steps that were done before; figures of later steps, which a killed process may have
             left, are removed.
         enabled: False in all workers of a cluster but the chief.
+        may_fail: whether figures that cannot be written, for want of room, are given up with a
+            warning.
     """
 
-    def __init__(self, run: RunDirectory, *, step: int, enabled: bool = True) -> None:
+    def __init__(
+        self, run: RunDirectory, *, step: int, enabled: bool = True, may_fail: bool = False
+    ) -> None:
         self._enabled = enabled
+        self._may_fail = may_fail
         self._profiling = False
         self._folder = run.tensorboard
         if not enabled:
@@ -48,12 +55,14 @@ class Watch:
         if not self._enabled:
             return
         line = {"step": step, "epoch": round(epoch, 4), "split": split, **values}
-        self._lines.write(json.dumps(line) + "\n")
-        self._lines.flush()
-        with self._writers[split].as_default(step=step):
-            for name, value in values.items():
-                tf.summary.scalar(name, value)
-        self._writers[split].flush()
+        with self._given_up_if_it_may():
+            self._lines.write(json.dumps(line) + "\n")
+            self._lines.flush()
+        with self._given_up_if_it_may():
+            with self._writers[split].as_default(step=step):
+                for name, value in values.items():
+                    tf.summary.scalar(name, value)
+            self._writers[split].flush()
 
     def config(self, config: TrainConfig) -> None:
         """Shows the resolved flags as text."""
@@ -97,9 +106,20 @@ class Watch:
         """Writes out what is left."""
         self.stop_profile()
         if self._enabled:
-            self._lines.close()
+            with self._given_up_if_it_may():
+                self._lines.close()
             for writer in self._writers.values():
-                writer.close()
+                with self._given_up_if_it_may():
+                    writer.close()
+
+    @contextlib.contextmanager
+    def _given_up_if_it_may(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, tf.errors.OpError) as error:
+            if not self._may_fail:
+                raise
+            progress.warn(f"figures could not be written: {str(error).splitlines()[0]}")
 
 
 def image_grid(images: np.ndarray, *, most: int = 64) -> np.ndarray:

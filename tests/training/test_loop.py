@@ -324,13 +324,13 @@ def test_information_that_is_not_finite_ends_the_run_before_a_checkpoint(
 @ALSO_DATA
 def test_a_best_model_is_chosen_on_the_held_out_part_alone(eagerly, tmp_path, monkeypatch):
     evaluated = []
-    original = loop._Loop._evaluate
+    original = loop.Loop._evaluate
 
     def spy(self, part):
         evaluated.append((part, self.step))
         return original(self, part)
 
-    monkeypatch.setattr(loop._Loop, "_evaluate", spy)
+    monkeypatch.setattr(loop.Loop, "_evaluate", spy)
     options = {"validation_fraction": 0.1, "ema_decay": 0.5, "max_train_examples": 64}
     result = train(config(**options, learning_rate=0.01), model_dir=tmp_path)
     assert evaluated == [("validation", 2), ("validation", 4), ("test", 4)]
