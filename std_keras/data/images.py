@@ -63,6 +63,27 @@ def resize_and_crop(images: tf.Tensor, size: int, *, crop_ratio: float = 1.0) ->
     return tf.ensure_shape(squares, (*images.shape[:-3], size, size, images.shape[-1]))
 
 
+def resize_pixels(image: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """An image (H, W, C) uint8 with its shorter side reduced to `size`, the whole of it.
+
+    Bicubic with antialiasing, clipped and rounded, as `resize_and_crop`. What is not larger is not
+    touched.
+
+    Returns:
+        The pixels (H', W', C) uint8, and whether they are fewer, () bool.
+    """
+    shape = tf.shape(image)[:2]
+    short = tf.reduce_min(shape)
+
+    def reduced() -> tf.Tensor:
+        return _to_uint8(
+            tf.image.resize(image, shape * size // short, method="bicubic", antialias=True)
+        )
+
+    smaller = short > size
+    return tf.cond(smaller, reduced, lambda: image), smaller
+
+
 Box = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 """From a picture's height () and width () to a part's top, left, height and width (4,) int32."""
 
