@@ -42,9 +42,7 @@ _OPTIONS = {
         kind=str,
         choices=("refuse", "skip"),
     ),
-    "workers": Option(
-        topic=PERFORMANCE, help="Threads; one for each processor if 0.", kind=int
-    ),
+    "workers": Option(topic=PERFORMANCE, help="Threads; one for each processor if 0.", kind=int),
 }
 _LIMITS = {"size": (1, 65535), "quality": (1, 100), "workers": (0, 1024)}
 _NAMED = 20

@@ -197,7 +197,9 @@ def _claim(output_dir: Path, options: dict[str, object]) -> None:
         os.replace(unfinished, marker)
         return
     except ValueError as error:
-        raise InputError(f"--output_dir={output_dir}: {marker} cannot be read; remove it") from error
+        raise InputError(
+            f"--output_dir={output_dir}: {marker} cannot be read; remove it"
+        ) from error
     for name, value in options.items():
         if before.get(name) != value:
             raise InputError(

@@ -172,9 +172,7 @@ def test_unreadable_images_are_refused_after_the_others_are_written(resize, phot
         ({"size": None}, ["--size"]),
     ],
 )
-def test_bad_flags_exit_2_with_one_sentence(
-    resize, photos, tmp_path, monkeypatch, changes, words
-):
+def test_bad_flags_exit_2_with_one_sentence(resize, photos, tmp_path, monkeypatch, changes, words):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "text.txt").write_text("mine")

@@ -37,7 +37,9 @@ def test_the_list_is_timms():
     timm = pytest.importorskip("timm.data.auto_augment")
     renamed = {"TranslateXRel": "TranslateX", "TranslateYRel": "TranslateY"}
     names = [renamed.get(name, name) for name in timm._RAND_INCREASING_TRANSFORMS]
-    words = [name.replace("Increasing", "").replace("AutoContrast", "Auto_Contrast") for name in names]
+    words = [
+        name.replace("Increasing", "").replace("AutoContrast", "Auto_Contrast") for name in names
+    ]
     plain = [word.replace("_", "").lower() for word in words]
     assert plain == [operation.name.replace("_", "").lower() for operation in OPERATIONS]
 
