@@ -15,7 +15,6 @@ from std_keras.data.augmentation import Augmentation
 from std_keras.data.source import Source, check_batch_size
 from std_keras.errors import InputError
 
-
 _AHEAD = 4  # Batches made ahead of need, besides those that are being made.
 
 

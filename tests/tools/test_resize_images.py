@@ -1,4 +1,4 @@
-"""The smaller copy: its pixels, its continuation, its exit codes; and training's reader takes it."""
+"""The smaller copy: its pixels, how it goes on, its exit codes, and that training reads it."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from std_keras.data.augmentation.blend import rounded_factor
+from std_keras.data.augmentation.blend import FACTOR_STEPS
 from std_keras.data.augmentation.operations import Operation
 from std_keras.data.randomness import ALGORITHM, Purpose, derive_seed
 
@@ -93,5 +93,6 @@ def _argument(operation: Operation, level: int, sign: int, image_shape: tuple[in
         case Operation.SOLARIZE:
             return 256 * (1 - part)
         case Operation.COLOR | Operation.CONTRAST | Operation.BRIGHTNESS | Operation.SHARPNESS:
-            return float(rounded_factor(1 + sign * 0.9 * part))
+            # As `rounded_factor`, but a plain number also where a graph is being built.
+            return round((1 + sign * 0.9 * part) * FACTOR_STEPS) / FACTOR_STEPS
     return 0.0

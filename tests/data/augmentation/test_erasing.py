@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import random
 
 import numpy as np
 import pytest
 import scipy.stats
 import tensorflow as tf
+from oracles import import_timm
 
 from std_keras.data.augmentation.erasing import draw_boxes, draw_noise_keys, erase, noise
 
@@ -28,8 +30,9 @@ def boxes(*, probability=1.0, count=1, batch_size=4000, shape=SHAPE):
 
 def timm_boxes(n):
     """Heights and widths as `timm.data.random_erasing.RandomErasing` draws them."""
-    timm = pytest.importorskip("timm.data.random_erasing")
-    torch = pytest.importorskip("torch")
+    import_timm()
+    timm = importlib.import_module("timm.data.random_erasing")
+    torch = importlib.import_module("torch")
     random.seed(0)
     eraser = timm.RandomErasing(probability=1.0, mode="const", device="cpu")
     height, width, _ = SHAPE

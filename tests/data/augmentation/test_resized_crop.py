@@ -14,10 +14,12 @@ from std_keras.data.augmentation import ResizedCrop
 from std_keras.data.images import decode_box, resize_box
 
 
-def boxes(height, width, *, n=3000, recipe=ResizedCrop()):
+def boxes(height, width, *, n=3000, recipe=None):
+    recipe = recipe or ResizedCrop()
     drawn = recipe.draw(batch_size=n, seed=3, step=4)
-    one = tf.function(lambda row: recipe.box(height, width, row))
-    return tf.map_fn(one, drawn, fn_output_signature=tf.int32).numpy()
+    return tf.map_fn(
+        lambda row: recipe.box(height, width, row), drawn, fn_output_signature=tf.int32
+    ).numpy()
 
 
 def definition(height, width, *, n=3000):
@@ -50,6 +52,8 @@ def test_boxes_are_distributed_as_defined(height, width):
     expected_h, expected_w = definition(height, width).T
     for ours, theirs in ((h * w, expected_h * expected_w), (h, expected_h), (w, expected_w)):
         assert scipy.stats.ks_2samp(ours, theirs).statistic < 0.05
+    if width < 100:
+        return  # Mostly the central crop, which has one place.
     room = height - h
     wide = room > 9
     assert scipy.stats.kstest((top[wide] + 0.5) / (room[wide] + 1), "uniform").statistic < 0.04
