@@ -46,7 +46,7 @@ _DEFAULTS = {
     "data_seed": 0,
 }
 _GAP, _LINE = 4, 18  # Pixels between images, and the height of a line of text.
-_IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def main(arguments: Sequence[str], stop: StopRequest) -> None:
@@ -114,7 +114,7 @@ def _rows(paths: list[str], names: Sequence[str], parsed: dict[str, Any]) -> lis
     size, count = parsed["image_size"], len(paths)
     labels = np.zeros((count,), int)
     raw = tf.range(count, dtype=tf.int64)
-    rows = []
+    rows: list[tuple[str, Any]] = []
     for name in names:
         config = resolve(TrainConfig(augmentation=name), image_size=size, horizontal_flip=True)
         assert config.eval_crop_ratio is not None
@@ -127,7 +127,8 @@ def _rows(paths: list[str], names: Sequence[str], parsed: dict[str, Any]) -> lis
             validation=None,
             test=source,
             horizontal_flip=True,
-            **_IMAGENET,
+            mean=_MEAN,
+            std=_STD,
         )
         recipe = create_augmentation(config, dataset)
         if not rows:

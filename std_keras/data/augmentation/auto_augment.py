@@ -71,6 +71,7 @@ def draw_cifar10_policy(
     return tf.where(applied, operations, Operation.IDENTITY), chosen
 
 
+@tf.autograph.experimental.do_not_convert  # Plain numbers; it warns that it cannot read `match`.
 def _arguments(sign: int, image_shape: tuple[int, ...]) -> list[list[float]]:
     return [[_argument(op, level, sign, image_shape) for op, _, level in p] for p in CIFAR10_POLICY]
 
