@@ -63,6 +63,27 @@ def resize_and_crop(images: tf.Tensor, size: int, *, crop_ratio: float = 1.0) ->
     return tf.ensure_shape(squares, (*images.shape[:-3], size, size, images.shape[-1]))
 
 
+def resize_pixels(image: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """An image (H, W, C) uint8 with its shorter side reduced to `size`, the whole of it.
+
+    Bicubic with antialiasing, clipped and rounded, as `resize_and_crop`. What is not larger is not
+    touched.
+
+    Returns:
+        The pixels (H', W', C) uint8, and whether they are fewer, () bool.
+    """
+    shape = tf.shape(image)[:2]
+    short = tf.reduce_min(shape)
+
+    def reduced() -> tf.Tensor:
+        return _to_uint8(
+            tf.image.resize(image, shape * size // short, method="bicubic", antialias=True)
+        )
+
+    smaller = short > size
+    return tf.cond(smaller, reduced, lambda: image), smaller
+
+
 Box = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 """From a picture's height () and width () to a part's top, left, height and width (4,) int32."""
 
@@ -104,9 +125,13 @@ def _resize(image: tf.Tensor, size: int) -> tf.Tensor:
         return tf.image.resize(image, (size, size), method="bicubic", antialias=True)
 
     pixels = tf.cond((height <= size) & (width <= size), enlarged, reduced)
-    return tf.ensure_shape(_to_uint8(pixels), (size, size, image.shape[-1]))
+    return _to_uint8_compiled(tf.ensure_shape(pixels, (size, size, image.shape[-1])))
 
 
 def _to_uint8(pixels: tf.Tensor) -> tf.Tensor:
     """Rounds; bicubic overshoots at edges, and a cast alone would wrap 256 to 0."""
     return tf.cast(tf.round(tf.clip_by_value(pixels, 0.0, 255.0)), tf.uint8)
+
+
+# One pass over the pixels instead of four; for static shapes only, each of which it compiles once.
+_to_uint8_compiled = tf.function(_to_uint8, jit_compile=True)

@@ -15,6 +15,8 @@ from std_keras.data.augmentation import Augmentation
 from std_keras.data.source import Source, check_batch_size
 from std_keras.errors import InputError
 
+_AHEAD = 4  # Batches made ahead of need, besides those that are being made.
+
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
@@ -186,4 +188,6 @@ def _finish(batches: tf.data.Dataset, shard: Shard) -> tf.data.Dataset:
     options.deterministic = True
     # The shards are cut here; TensorFlow must not cut them again.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return batches.prefetch(tf.data.AUTOTUNE).with_options(options)
+    # A fixed number: left to itself, TensorFlow doubles it whenever a step had to wait, until
+    # hundreds of batches are held.
+    return batches.prefetch(_AHEAD * shard.local_replicas).with_options(options)

@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from numbered import numbered_source, numbers
 
 import std_keras
 from std_keras.data import Augmentation, Shard, evaluation_batches, load, training_batches
+from std_keras.data.arrays import ArraySource
 from std_keras.data.pipeline import smoothed_targets
 from std_keras.errors import InputError
 
@@ -186,3 +188,26 @@ def test_a_batch_larger_than_the_set_is_refused():
 def test_impossible_shards_are_refused(shard):
     with pytest.raises(ValueError, match="not a part"):
         Shard(*shard)
+
+
+def test_only_a_few_batches_are_made_ahead():
+    """Not the hundreds that TensorFlow would hold of a stream that was waited for many times."""
+    made = []
+
+    class Counting(ArraySource):
+        def decode(self, raw):
+            (count,) = tf.numpy_function(lambda r: [made.append(1), r][1:], [raw], [tf.int64])
+            return super().decode(tf.ensure_shape(count, raw.shape))
+
+    source = Counting(np.zeros((24, 4, 4, 3), np.uint8), np.zeros(24, int))
+    batches = training_batches(
+        source, batch_size=12, num_classes=5, data_seed=0, augmentation=Augmentation()
+    )
+    iterator = iter(batches)
+    for _ in range(200):
+        next(iterator)
+    before = -1
+    while before != len(made):  # Until nothing is made any more.
+        before = len(made)
+        time.sleep(0.3)
+    assert len(made) - 200 <= 4 + 2 * os.cpu_count()

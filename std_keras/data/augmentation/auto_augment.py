@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from std_keras.data.augmentation.blend import rounded_factor
+from std_keras.data.augmentation.blend import FACTOR_STEPS
 from std_keras.data.augmentation.operations import Operation
 from std_keras.data.randomness import ALGORITHM, Purpose, derive_seed
 
@@ -71,6 +71,7 @@ def draw_cifar10_policy(
     return tf.where(applied, operations, Operation.IDENTITY), chosen
 
 
+@tf.autograph.experimental.do_not_convert  # Plain numbers; it warns that it cannot read `match`.
 def _arguments(sign: int, image_shape: tuple[int, ...]) -> list[list[float]]:
     return [[_argument(op, level, sign, image_shape) for op, _, level in p] for p in CIFAR10_POLICY]
 
@@ -93,5 +94,6 @@ def _argument(operation: Operation, level: int, sign: int, image_shape: tuple[in
         case Operation.SOLARIZE:
             return 256 * (1 - part)
         case Operation.COLOR | Operation.CONTRAST | Operation.BRIGHTNESS | Operation.SHARPNESS:
-            return float(rounded_factor(1 + sign * 0.9 * part))
+            # As `rounded_factor`, but a plain number also where a graph is being built.
+            return round((1 + sign * 0.9 * part) * FACTOR_STEPS) / FACTOR_STEPS
     return 0.0

@@ -1,0 +1,215 @@
+"""A smaller copy of a folder of images, made once, so that training need not scale large pictures.
+
+The copy has the same folders and files. Each picture's shorter side becomes `size`, the other one
+follows; smaller pictures are copied as they are. A file appears under its name only when it is
+complete, so that a copy that was cut off, however rudely, goes on where it was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+
+import tensorflow as tf
+
+from std_keras.data.images import EXTENSIONS, decode_rgb, resize_pixels
+from std_keras.data.source import Progress, no_progress
+from std_keras.errors import InputError
+
+_JPEG = (".jpg", ".jpeg")
+_UNFINISHED = ".unfinished-"  # Hidden: nothing that reads a folder of images takes them for one.
+_OPTIONS_FILE = ".smaller_copy.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class SmallerCopy:
+    """What was done.
+
+    Attributes:
+        total: images in the source.
+        written: images written now.
+        kept: images that were there from an earlier call.
+        corrupt: files that cannot be decoded.
+        complete: False if `stop` ended it.
+    """
+
+    total: int
+    written: int
+    kept: int
+    corrupt: tuple[str, ...]
+    complete: bool
+
+
+def write_smaller_copy(
+    source: str | os.PathLike[str],
+    output_dir: str | os.PathLike[str],
+    *,
+    size: int,
+    quality: int = 90,
+    workers: int | None = None,
+    progress: Progress = no_progress,
+    stop: Callable[[], bool] = lambda: False,
+) -> SmallerCopy:
+    """Writes what is missing of the copy.
+
+    JPEG stays JPEG; other formats become PNG, with `.png` behind their name if it is another. Files
+    whose source is newer are written again. Pixels are decoded and scaled as for training: bicubic
+    with antialiasing.
+
+    Args:
+        source: a directory with images, at any depth; hidden files and folders do not count.
+        output_dir: new, empty, or of an earlier call with the same options.
+        size: pixels of the shorter side.
+        quality: of JPEG, 1..100.
+        workers: threads; one for each processor if None.
+        progress: wraps the loop over images, see `Progress`.
+        stop: asked between images; True ends the work early.
+
+    Raises:
+        InputError: for directories that cannot serve.
+    """
+    source, output_dir = Path(source).expanduser(), Path(output_dir).expanduser()
+    if not source.is_dir():
+        raise InputError(f"--source={source}: no such directory")
+    inner, outer = output_dir.resolve(), source.resolve()
+    if inner == outer or outer in inner.parents or inner in outer.parents:
+        raise InputError(
+            f"--output_dir={output_dir}: must lie outside of --source={source}, and not contain it"
+        )
+    names = list(_image_names(source))
+    if not names:
+        raise InputError(f"--source={source}: there are no images ({', '.join(EXTENSIONS)})")
+    _claim(output_dir, {"source": str(outer), "size": size, "quality": quality})
+    _remove_unfinished(output_dir)
+    targets = {name: _target_name(name) for name in names}
+    missing = [n for n in names if not _is_done(source / n, output_dir / targets[n])]
+    for folder in {os.path.dirname(targets[name]) for name in missing}:
+        os.makedirs(output_dir / folder, exist_ok=True)
+    shrink = tf.function(
+        lambda contents: resize_pixels(decode_rgb(contents), size),
+        input_signature=[tf.TensorSpec((), tf.string)],
+    )
+
+    def copy(name: str) -> bool:
+        """Whether it could be decoded."""
+        contents = (source / name).read_bytes()
+        try:
+            pixels, smaller = shrink(contents)
+        except tf.errors.OpError:
+            return False
+        target = output_dir / targets[name]
+        unfinished = target.with_name(f"{_UNFINISHED}{target.name}")
+        if not bool(smaller):
+            shutil.copyfile(source / name, unfinished)
+        elif target.suffix.lower() in _JPEG:
+            unfinished.write_bytes(tf.io.encode_jpeg(pixels, quality=quality).numpy())
+        else:
+            unfinished.write_bytes(tf.io.encode_png(pixels).numpy())
+        os.replace(unfinished, target)
+        return True
+
+    corrupt: list[str] = []
+    written = 0
+    results = _in_threads(copy, missing, workers=workers or os.cpu_count() or 1, stop=stop)
+    for name, readable in progress(results, total=len(missing), what="writing smaller images"):
+        written += readable
+        if not readable:
+            corrupt.append(str(source / name))
+    return SmallerCopy(
+        total=len(names),
+        written=written,
+        kept=len(names) - len(missing),
+        corrupt=tuple(sorted(corrupt)),
+        complete=written + len(corrupt) == len(missing),
+    )
+
+
+def _in_threads(
+    function: Callable[[str], bool],
+    names: Sequence[str],
+    *,
+    workers: int,
+    stop: Callable[[], bool],
+) -> Iterator[tuple[str, bool]]:
+    """(name, function(name)) as they are done; no more than a few wait in line."""
+    waiting: dict[Future[bool], str] = {}
+    ahead = iter(names)
+    with ThreadPoolExecutor(workers) as pool:
+        while True:
+            while len(waiting) < 4 * workers and not stop():
+                name = next(ahead, None)
+                if name is None:
+                    break
+                waiting[pool.submit(function, name)] = name
+            if not waiting:
+                return
+            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield waiting.pop(future), future.result()
+
+
+def _image_names(source: Path) -> Iterator[str]:
+    """Paths of the images below a directory, relative to it, in a fixed order."""
+
+    def fail(error: OSError) -> None:
+        raise InputError(f"--source={source}: cannot read {error.filename}: {error.strerror}")
+
+    for folder, folders, files in os.walk(source, onerror=fail, followlinks=True):
+        folders[:] = sorted(name for name in folders if name[0] != ".")
+        for name in sorted(files):
+            if name[0] != "." and name.lower().endswith(EXTENSIONS):
+                yield os.path.relpath(os.path.join(folder, name), source)
+
+
+def _target_name(name: str) -> str:
+    kept = name.lower().endswith((*_JPEG, ".png"))
+    return name if kept else f"{name}.png"
+
+
+def _is_done(source: Path, target: Path) -> bool:
+    try:
+        return target.stat().st_mtime >= source.stat().st_mtime
+    except FileNotFoundError:
+        return False
+
+
+def _claim(output_dir: Path, options: dict[str, object]) -> None:
+    """Takes a new or empty directory, or one of the same options."""
+    marker = output_dir / _OPTIONS_FILE
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise InputError(f"--output_dir={output_dir}: is a file, not a directory") from error
+    try:
+        before = json.loads(marker.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        if any(output_dir.iterdir()):
+            raise InputError(
+                f"--output_dir={output_dir}: holds other files; name a new or empty directory"
+            ) from error
+        unfinished = marker.with_name(f"{_UNFINISHED}options")
+        unfinished.write_text(json.dumps(options, indent=2) + "\n", encoding="utf-8")
+        os.replace(unfinished, marker)
+        return
+    except ValueError as error:
+        raise InputError(
+            f"--output_dir={output_dir}: {marker} cannot be read; remove it"
+        ) from error
+    for name, value in options.items():
+        if before.get(name) != value:
+            raise InputError(
+                f"--{name}={value}: {output_dir} was begun with --{name}={before.get(name)}; use "
+                "that, or another --output_dir"
+            )
+
+
+def _remove_unfinished(output_dir: Path) -> None:
+    for folder, _, files in os.walk(output_dir):
+        for name in files:
+            if name.startswith(_UNFINISHED):
+                os.remove(os.path.join(folder, name))

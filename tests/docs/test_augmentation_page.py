@@ -1,0 +1,44 @@
+"""The table of docs/augmentation.md against the presets."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+from test_readme import tables
+
+from std_keras import presets
+from std_keras.config import TrainConfig, resolve
+
+
+def value_of(cell: str, *, image_size: int, number: bool):
+    small = cell.split(";")
+    cell = small[0].strip()
+    if image_size <= 32 and len(small) == 2:
+        cell = small[1].removesuffix("up to 32 px").strip()
+    if cell in ("yes", "no"):
+        return cell
+    if cell == "size/8":
+        return image_size // 8
+    return pytest.approx(float(Fraction(cell))) if number else cell
+
+
+@pytest.mark.parametrize("image_size", [32, 224])
+def test_every_flag_with_its_value_in_each_preset(root, image_size):
+    page = (root / "docs" / "augmentation.md").read_text(encoding="utf-8")
+    (table,) = (t for t in tables(page) if "flag" in [cell.strip() for cell in t[0]])
+    cells = [[cell.strip().strip("`") for cell in row] for row in table]
+    names = cells[0][2:]
+    assert tuple(names) == presets.NAMES
+    rows = {row[1].removeprefix("--"): row[2:] for row in cells if row[1].startswith("--")}
+    assert set(rows) == set(TrainConfig().augmentation_flags())
+    for column, name in enumerate(names):
+        config = resolve(
+            TrainConfig(augmentation=name), image_size=image_size, horizontal_flip=True
+        )
+        for flag, row in rows.items():
+            actual = getattr(config, flag)
+            if isinstance(actual, bool):
+                actual = "yes" if actual else "no"
+            number = not isinstance(actual, str)
+            assert value_of(row[column], image_size=image_size, number=number) == actual, flag
