@@ -13,9 +13,10 @@ would lose digits between two matmuls.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,8 +74,7 @@ def measure_ranges(content: bytes, images: np.ndarray) -> Ranges:
     quantizer.add_static_config(".*", "FULLY_CONNECTED", 8, 8)
     quantizer.add_static_config(".*", "CONV_2D", 8, 8)
     samples = [{"images": image[np.newaxis]} for image in images]
-    with quiet.muted_stderr(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # That it keeps all tensors is what it is for.
+    with _silently():
         return dict(quantizer.calibrate({"serving_default": samples}, num_threads=1))
 
 
@@ -93,11 +93,20 @@ def quantize(content: bytes, ops: Sequence[QuantizedOp], *, ranges: Ranges | Non
             quantizer.add_static_config(pattern, op.kind, 8, 8)
         else:
             quantizer.add_dynamic_config(pattern, op.kind, 8)
-    with quiet.muted_stderr():
-        result = quantizer.quantize(
-            None if ranges is None else dict(ranges), enable_progress_report=False
-        )
+    measured = None
+    if any(op.activations == STATIC for op in ops) and ranges is not None:
+        measured = dict(ranges)
+    with _silently():
+        result = quantizer.quantize(measured, enable_progress_report=False)
     return bytes(result.quantized_model)
+
+
+@contextlib.contextmanager
+def _silently() -> Iterator[None]:
+    """Without progress bars, and without the warning that all tensors are kept: it is wanted."""
+    with quiet.muted_stderr(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _quantizer(content: bytes) -> Any:
