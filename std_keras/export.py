@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import tempfile
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
 _REPRESENTATIVE_IMAGES = 200
+_BLAME_IMAGES = 100
 _OPTIONS = {
     "model_dir": Option(
         topic=MODEL, help="The run directory to export the model of, or std_keras:NAME.", kind=str
@@ -31,7 +33,7 @@ _OPTIONS = {
     "quantization": Option(
         topic=MODEL,
         help="One or more of float32, float16 (half the size), dynamic (weights int8, activations "
-        "quantised on the fly) and int8 (activations too, by ranges measured on "
+        "quantised on the fly) and int8 (some activations by ranges measured on "
         f"{_REPRESENTATIVE_IMAGES} training images), with commas between.",
         kind=str,
     ),
@@ -105,7 +107,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     quiet.load_tensorflow()
 
     from std_keras import exporting, models, progress
-    from std_keras.exporting import report
+    from std_keras.exporting import blame, report
     from std_keras.exporting.sample import sample
     from std_keras.exporting.saved_model import run_saved_model, size_on_disk
     from std_keras.rundir import RunDirectory, write_atomically
@@ -159,16 +161,24 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
         },
     }
     rows: dict[str, FileReport] = {}
+    float32: bytes | None = None
     for quantization in quantizations:
         _check_stop(stop)
         progress.say(f"converting to {quantization}")
         representative = _representative(dataset) if quantization == "int8" else None
+        if float32 is None and quantization in ("dynamic", "int8"):
+            float32 = exporting.convert(
+                model, quantization="float32", input_type=parsed["input_type"]
+            )
         content = exporting.convert(
             model,
             quantization=quantization,
             input_type=parsed["input_type"],
             representative_images=representative,
+            float32_content=float32,
         )
+        if quantization == "float32":
+            float32 = content
         _check_stop(stop)
         found = exporting.run_file(
             content,
@@ -186,7 +196,21 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
             reference=reference,
             labels=labels,
             max_accuracy_drop=limit,
+            latency_ms_2_threads=exporting.time_file(content, image=images[0], num_threads=2),
+            xnnpack_partitions=exporting.xnnpack_partitions(content),
         )
+        if row.refused and float32 is not None and quantization in ("dynamic", "int8"):
+            progress.say(f"{row.file}: looking for the layer to blame")
+            errors = blame.layer_errors(
+                float32,
+                quantization=quantization,
+                images=images[:_BLAME_IMAGES],
+                labels=labels[:_BLAME_IMAGES],
+                representative_images=representative,
+                stop=lambda: bool(stop),
+                progress=progress.track,
+            )
+            row = dataclasses.replace(row, layer_errors=errors)
         _write(output_dir / f"student_{quantization}.tflite", content, name=row.file)
         rows[quantization] = row
     contents["tflite"] = {name: row.as_dict() for name, row in rows.items()}
@@ -195,9 +219,20 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
         report.table(rows, keras_top1=keras_top1, examples=len(images), cpu=machine["cpu"]),
         flush=True,
     )
-    refusals = [f"{row.file}: {row.refused}" for row in rows.values() if row.refused]
+    for row in rows.values():
+        if row.layer_errors:
+            print(f"{row.file}, each layer quantised alone, the worst:")
+            print(blame.short_table(row.layer_errors), flush=True)
+    refusals = [f"{row.file}: {row.refused}{_blamed(row)}" for row in rows.values() if row.refused]
     if refusals:
         raise LimitError("refused " + "; ".join(refusals))
+
+
+def _blamed(row: FileReport) -> str:
+    if not row.layer_errors:
+        return ""
+    worst = row.layer_errors[0]
+    return f" (quantised alone, {worst.layer} costs most: {worst.accuracy_drop:+.4f} of top-1)"
 
 
 def _parse_quantizations(text: str) -> list[str]:

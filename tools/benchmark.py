@@ -3,6 +3,7 @@
 Usage: python tools/benchmark.py WHAT --name=value ...   (WHAT --help lists its flags)
 
     input   images per second and core of the data pipeline, for each augmentation preset
+    export  latency of exported students, beside their matmuls alone, PyTorch and ONNX Runtime
 
 Figures of a busy machine are worth little; ratios to what ran beside them are worth more. Results
 are printed as JSON.
@@ -21,14 +22,14 @@ os.environ.update({"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
 os.environ.update({"OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"})
 sys.path[0:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
 
-from benchmarks import input_pipeline  # noqa: E402
+from benchmarks import exported, input_pipeline  # noqa: E402
 
 from std_keras.cli import flags  # noqa: E402
 from std_keras.cli.program import StopRequest, console  # noqa: E402
 from std_keras.errors import InputError  # noqa: E402
 from std_keras.quiet import muted_stderr  # noqa: E402
 
-BENCHMARKS = {"input": input_pipeline}
+BENCHMARKS = {"input": input_pipeline, "export": exported}
 
 
 def main(arguments: Sequence[str], stop: StopRequest) -> None:

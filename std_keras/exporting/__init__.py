@@ -6,7 +6,14 @@ from std_keras.exporting.flatbuffer import count_ops
 from std_keras.exporting.inference import inference_model
 from std_keras.exporting.saved_model import write_saved_model
 from std_keras.exporting.tflite import INPUT_TYPES, QUANTIZATIONS, convert
-from std_keras.exporting.verify import FileRun, largest_difference, run_file, top1
+from std_keras.exporting.verify import (
+    FileRun,
+    largest_difference,
+    run_file,
+    time_file,
+    top1,
+    xnnpack_partitions,
+)
 
 __all__ = [
     "INPUT_TYPES",
@@ -17,6 +24,8 @@ __all__ = [
     "inference_model",
     "largest_difference",
     "run_file",
+    "time_file",
     "top1",
     "write_saved_model",
+    "xnnpack_partitions",
 ]

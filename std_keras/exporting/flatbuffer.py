@@ -29,6 +29,19 @@ def count_ops(content: bytes) -> dict[str, int]:
     return dict(counts.most_common())
 
 
+def named_ops(content: bytes) -> list[tuple[str, str]]:
+    """The operators of the first subgraph in their order: names of the output and the operator."""
+    model = schema.Model.GetRootAs(content, 0)
+    kinds = [_name(model.OperatorCodes(i)) for i in range(model.OperatorCodesLength())]
+    graph = model.Subgraphs(0)
+    found = []
+    for i in range(graph.OperatorsLength()):
+        op = graph.Operators(i)
+        names = [graph.Tensors(op.Outputs(j)).Name() or b"" for j in range(op.OutputsLength())]
+        found.append((b";".join(names).decode(), kinds[op.OpcodeIndex()]))
+    return found
+
+
 def check_builtin_ops(content: bytes, *, model_name: str) -> None:
     """Checks that any TFLite runtime can run the file.
 

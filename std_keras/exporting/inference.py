@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from std_keras import models
+from std_keras.exporting.graph import InferenceGraph
 
 
 def inference_model(model: keras.Model, *, head: str) -> keras.Model:
@@ -31,7 +32,8 @@ class ServingModule(tf.Module):
     """A model as one TensorFlow function of images, with the variables that it reads.
 
     Args:
-        model: images (B, H, W, C) to logits (B, num_classes).
+        model: images (B, H, W, C) to logits (B, num_classes); a Keras model, or an
+            `InferenceGraph`, which takes one image at a time.
         batch_size: fixed, or None for any.
         input_type: "uint8" or "float32"; pixels 0..255 both.
         probabilities: whether to return them beside the logits.
@@ -39,7 +41,7 @@ class ServingModule(tf.Module):
 
     def __init__(
         self,
-        model: keras.Model,
+        model: keras.Model | InferenceGraph,
         *,
         batch_size: int | None,
         input_type: str = "uint8",
@@ -56,7 +58,9 @@ class ServingModule(tf.Module):
             return outputs
 
         self.serve = tf.function(
-            serve, input_signature=[tf.TensorSpec(shape, tf.as_dtype(input_type), name="images")]
+            serve,
+            input_signature=[tf.TensorSpec(shape, tf.as_dtype(input_type), name="images")],
+            autograph=False,
         )
         # Only these, not the Keras layers: so the files do not refer to classes of this package.
         self.model_variables = list(self.serve.get_concrete_function().variables)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from std_keras.exporting.blame import LayerError
 from std_keras.exporting.flatbuffer import count_ops
 from std_keras.exporting.verify import largest_difference, top1
 
@@ -31,7 +32,11 @@ class FileReport:
         max_logit_difference: to the Keras model, over all examples and classes; None if the file
             returned something that is not finite.
         latency_ms: median of single inferences on one thread, after a warm-up.
+        latency_ms_2_threads: the same on two, or None if it was not measured.
+        xnnpack_partitions: parts that XNNPACK runs; 1 if nothing between them is left to others.
         refused: why the file is not fit for use, or None.
+        layer_errors: of a refused file that is quantised, what each layer alone costs, the worst
+            first; see `std_keras.exporting.blame`.
     """
 
     file: str
@@ -43,7 +48,10 @@ class FileReport:
     accuracy_drop: float
     max_logit_difference: float | None
     latency_ms: float
+    latency_ms_2_threads: float | None = None
+    xnnpack_partitions: int | None = None
     refused: str | None = None
+    layer_errors: tuple[LayerError, ...] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The figures by name."""
@@ -60,6 +68,8 @@ def judge(
     reference: np.ndarray,
     labels: np.ndarray,
     max_accuracy_drop: float | None = None,
+    latency_ms_2_threads: float | None = None,
+    xnnpack_partitions: int | None = None,
 ) -> FileReport:
     """Compares what a file returned with what the Keras model returned.
 
@@ -72,6 +82,8 @@ def judge(
         reference: logits of the Keras model, of the same images.
         labels: (n,).
         max_accuracy_drop: the largest drop of top-1, as a fraction, that is accepted; None for any.
+        latency_ms_2_threads: see `FileReport`.
+        xnnpack_partitions: likewise.
     """
     difference = largest_difference(logits, reference)
     accuracy = top1(logits, labels)
@@ -96,6 +108,8 @@ def judge(
         accuracy_drop=drop,
         max_logit_difference=difference,
         latency_ms=latency_ms,
+        latency_ms_2_threads=latency_ms_2_threads,
+        xnnpack_partitions=xnnpack_partitions,
         refused=refused,
     )
 

@@ -86,6 +86,21 @@ def run_file(
     return FileRun(logits=logits, latency_ms=float(np.median(seconds)) * 1e3)
 
 
+def time_file(content: bytes, *, image: np.ndarray, num_threads: int) -> float:
+    """Median milliseconds of one inference, as `FileRun.latency_ms`, on a number of threads."""
+    run = run_file(content, images=image[np.newaxis], num_threads=num_threads)
+    return run.latency_ms
+
+
+def xnnpack_partitions(content: bytes) -> int:
+    """Into how many parts XNNPACK, the runtime of a phone's processor, takes the file.
+
+    1 is best: nothing is handed back and forth. 0 if it takes none.
+    """
+    interpreter = _load(content, name="the TFLite file", num_threads=1)
+    return sum(op["op_name"] == "DELEGATE" for op in interpreter._get_ops_details())
+
+
 def top1(logits: np.ndarray, labels: np.ndarray) -> float:
     """The fraction of examples whose largest logit is the label's; a row with a NaN is wrong."""
     right = np.argmax(logits, axis=-1) == labels

@@ -26,6 +26,12 @@ def _randomized(model: keras.Model) -> keras.Model:
 
 
 @pytest.fixture(scope="session")
+def randomized() -> Callable[[keras.Model], keras.Model]:
+    """Gives every weight of a model a random value."""
+    return _randomized
+
+
+@pytest.fixture(scope="session")
 def create_student() -> Callable[..., keras.Model]:
     """Builds a small student on 8x8 images, 10 classes, with random weights everywhere."""
 
@@ -38,7 +44,11 @@ def create_student() -> Callable[..., keras.Model]:
             "depth": 2,
             "teacher_sites": ["last"],
         }
-        return _randomized(models.create_student("mixer_s16", **{**defaults, **options}))
+        chosen = {**defaults, **options}
+        name = chosen.pop("model", "mixer_s16")
+        return _randomized(
+            models.create_student(name, **{k: v for k, v in chosen.items() if v is not None})
+        )
 
     return create
 
