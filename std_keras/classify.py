@@ -48,10 +48,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
 
     from std_keras import classifying
 
-    try:
-        classifier = classifying.Classifier(parsed["model"], threads=parsed["threads"])
-    except InputError as error:
-        raise InputError(f"--model={parsed['model']}: {error}") from error
+    classifier = classifying.Classifier(parsed["model"], threads=parsed["threads"])
     seen, failures = 0, []
     for path in _files(parsed["IMAGE"], extensions=classifying.extensions()):
         if stop:
@@ -112,7 +109,9 @@ def _counts(path: str, extensions: frozenset[str]) -> bool:
 
 def _printable(text: str) -> str:
     """Without characters that would command the terminal; a file from a stranger may have some."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    return "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
+    )
 
 
 def console() -> None:

@@ -82,7 +82,9 @@ class ModelCard:
         content = json.loads(text)
         try:
             if content["format"] != FORMAT:
-                raise ValueError(f"it has format {content['format']!r}; this version reads {FORMAT}")
+                raise ValueError(
+                    f"it has format {content['format']!r}; this version reads {FORMAT}"
+                )
             given = content["input"]
             accuracy: dict[str, Any] = content["accuracy"] or {}
             card = cls(
@@ -99,7 +101,7 @@ class ModelCard:
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"{error} is missing or of the wrong kind") from error
-        if card.channels == 2 or not 0.01 <= card.crop_ratio <= 1:
+        if card.channels == 2 or not 0 < card.crop_ratio <= 1:
             raise ValueError(f"{card.channels} channels, crop_ratio {card.crop_ratio}")
         return card
 

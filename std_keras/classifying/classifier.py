@@ -46,7 +46,7 @@ class Classifier:
     """
 
     def __init__(self, path: str | Path, *, threads: int = 1) -> None:
-        name = str(path)
+        self._name = name = str(path)
         try:
             content = Path(path).read_bytes()
         except OSError as error:
@@ -67,22 +67,31 @@ class Classifier:
         self._input, self._output = inputs[0], outputs[0]
 
     def logits(self, pixels: np.ndarray) -> np.ndarray:
-        """(classes,) float32 of one picture (image_size, image_size, channels) uint8."""
+        """(classes,) float32 of one picture (image_size, image_size, channels) uint8.
+
+        Raises:
+            InputError: the file fails, or returns values that are not finite.
+        """
         batch = pixels[np.newaxis].astype(self._input["dtype"], copy=False)
         self._interpreter.set_tensor(self._input["index"], batch)
-        self._interpreter.invoke()
-        return np.array(self._interpreter.get_tensor(self._output["index"])[0])
+        try:
+            self._interpreter.invoke()
+        except RuntimeError as error:
+            first = str(error).splitlines()[0]
+            raise InputError(f"{self._name} fails while it runs: {first}") from error
+        logits = np.array(self._interpreter.get_tensor(self._output["index"])[0])
+        if not np.isfinite(logits).all():
+            raise InputError(f"{self._name} returned values that are not finite; export it again")
+        return logits
 
     def classify(self, image: Image.Image, *, top_k: int = 5) -> list[Prediction]:
         """The `top_k` most probable classes of a picture, as `open_picture` returns it.
 
         Raises:
-            InputError: the file returned values that are not finite.
+            InputError: see `logits`.
         """
         card = self.card
         logits = self.logits(center_square(image, card.image_size, crop_ratio=card.crop_ratio))
-        if not np.isfinite(logits).all():
-            raise InputError("the TFLite file returned values that are not finite; export it again")
         powers = np.exp(logits.astype(np.float64) - logits.max())
         probabilities = powers / powers.sum()
         best = np.argsort(-logits, kind="stable")[:top_k]

@@ -67,8 +67,8 @@ def open_picture(path: str | Path, *, channels: int = 3) -> Image.Image:
         raise
     except Image.DecompressionBombError as error:
         raise InputError(
-            f"{path} is larger than {MOST_PIXELS // 10**6} million pixels, which may be an attack on "
-            "the memory; make it smaller first"
+            f"{path} is larger than {MOST_PIXELS // 10**6} million pixels, which may be an attack "
+            "on the memory; make it smaller first"
         ) from error
     except Image.UnidentifiedImageError as error:
         raise InputError(f"{path} is not an image that can be read") from error
@@ -145,7 +145,9 @@ def _to_8_bits(image: Image.Image, path: str | Path) -> Image.Image:
     if image.mode.startswith("I"):
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 0xFFFF:
-            raise InputError(f"{path} has 32-bit pixels of unknown range; save it with 8 or 16 bits")
+            raise InputError(
+                f"{path} has 32-bit pixels of unknown range; save it with 8 or 16 bits"
+            )
         return Image.fromarray((values >> 8).astype(np.uint8))
     if image.mode in ("RGBa", "La"):  # Colours that are multiplied by their opacity.
         return image.convert("RGBA" if image.mode == "RGBa" else "LA")

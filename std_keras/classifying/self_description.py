@@ -28,7 +28,9 @@ _LINE_BREAKS = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
 
 
 def describe(content: bytes, card: ModelCard) -> bytes:
-    """The TFLite file `content` with `card` inside, in place of an earlier one; it computes the same.
+    """The TFLite file `content` with `card` inside, in place of an earlier one.
+
+    It computes the same; the weights move to multiples of 16 bytes.
 
     Raises:
         ValueError: `content` is no TFLite file.
@@ -36,16 +38,16 @@ def describe(content: bytes, card: ModelCard) -> bytes:
     if not is_tflite(content):
         raise ValueError("content is not a TFLite file")
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
-    kept = [m for m in model.metadata or [] if m.name != _METADATA_NAME.encode()]
-    buffer = schema.BufferT()
-    buffer.data = np.frombuffer(
-        metadata_flatbuffer(card, labels_file=LABELS_FILE, card_file=CARD_FILE), np.uint8
-    )
-    entry = schema.MetadataT()
-    entry.name, entry.buffer = _METADATA_NAME, len(model.buffers)
-    model.buffers.append(buffer)
-    model.metadata = [*kept, entry]
-    builder = flatbuffers.Builder(len(content) + (1 << 16))
+    model.metadata = model.metadata or []
+    entry = next((m for m in model.metadata if m.name == _METADATA_NAME.encode()), None)
+    if entry is None:
+        entry = schema.MetadataT()
+        entry.name, entry.buffer = _METADATA_NAME, len(model.buffers)
+        model.metadata.append(entry)
+        model.buffers.append(schema.BufferT())
+    standard = metadata_flatbuffer(card, labels_file=LABELS_FILE, card_file=CARD_FILE)
+    model.buffers[entry.buffer].data = np.frombuffer(standard, np.uint8)
+    builder = _AligningBuilder(len(content) + (1 << 16))
     builder.Finish(model.Pack(builder), file_identifier=_MODEL_IDENTIFIER)
 
     file = io.BytesIO(bytes(builder.Output()))
@@ -87,6 +89,18 @@ def read_description(content: bytes, *, name: str) -> ModelCard:
 def is_tflite(content: bytes) -> bool:
     """Whether these bytes begin as a TFLite file does."""
     return len(content) > 8 and content[4:8] == _MODEL_IDENTIFIER
+
+
+class _AligningBuilder(flatbuffers.Builder):
+    """Puts constants at multiples of 16 bytes, as the schema demands (force_align).
+
+    The code that is generated from the schema for Python forgets it.
+    """
+
+    def CreateNumpyVector(self, x: np.ndarray) -> int:  # noqa: N802 (the base class's name)
+        if x.dtype == np.uint8:
+            self.Prep(16, x.nbytes)
+        return super().CreateNumpyVector(x)
 
 
 def _read(archive: zipfile.ZipFile, name: str) -> str:

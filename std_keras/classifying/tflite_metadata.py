@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Union
+from typing import TypeAlias
 
 import flatbuffers
 from flatbuffers import number_types
@@ -39,7 +39,7 @@ class _Table:
     fields: Mapping[int, _Value]
 
 
-_Value = Union[str, _Int8, _Int32, _Table, Sequence[float], Sequence[_Table]]
+_Value: TypeAlias = str | _Int8 | _Int32 | _Table | Sequence[float] | Sequence[_Table]
 
 _TENSOR_AXIS_LABELS = _Int8(2)
 _FEATURE_PROPERTIES, _IMAGE_PROPERTIES = _Int8(1), _Int8(2)

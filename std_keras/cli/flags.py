@@ -52,9 +52,7 @@ def parse(
     expanded = flagfiles.expand(arguments, repeated=repeated)
     if any(a in ("--help", "-help", "-h", "--helpfull", "--helpshort", "-?") for a in expanded):
         raise HelpRequested(
-            help_text(
-                program=program, about=about, options=options, defaults=defaults, words=words
-            )
+            help_text(program=program, about=about, options=options, defaults=defaults, words=words)
         )
     values = absl_flags.FlagValues()
     values.set_gnu_getopt(bool(words))  # Flags may come after the words, too.
