@@ -152,7 +152,9 @@ def test_the_page_says_what_the_program_says(
     for seen in shown["seen"]:
         image = open_picture(seen["picture"], channels=channels)
         pixels = np.broadcast_to(center_square(image, 32, crop_ratio=0.875), (32, 32, 3))
-        np.testing.assert_array_equal(np.reshape(seen["pixels"], (32, 32, 3)), pixels)
+        difference = np.abs(np.reshape(seen["pixels"], (32, 32, 3)) - pixels.astype(int))
+        assert difference.max() <= 1  # Halves, which are summed in another order.
+        assert (difference > 0).mean() < 0.002
         expected = {p.label: p.probability for p in classifier.classify(image, top_k=10)}
         assert len(seen["predictions"]) == 5
         for one in seen["predictions"]:
