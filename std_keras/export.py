@@ -107,6 +107,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     quiet.load_tensorflow()
 
     from std_keras import exporting, models, progress
+    from std_keras.classifying import describe
     from std_keras.exporting import blame, report
     from std_keras.exporting.sample import sample
     from std_keras.exporting.saved_model import run_saved_model, size_on_disk
@@ -138,7 +139,10 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     report_file.unlink(missing_ok=True)  # It would describe files that are replaced now.
     _check_stop(stop)
     progress.say(f"writing {output_dir / 'saved_model'}")
-    exporting.write_saved_model(model, output_dir / "saved_model")
+    card = exporting.card_of_run(
+        run, model=model, head=head, dataset=dataset.name, top1=keras_top1, examples=len(images)
+    )
+    exporting.write_saved_model(model, output_dir / "saved_model", crop_ratio=card.crop_ratio)
     saved_logits = run_saved_model(output_dir / "saved_model", images)
     write_atomically(output_dir / "labels.txt", "".join(f"{x}\n" for x in run.read_labels()))
 
@@ -179,6 +183,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
         )
         if quantization == "float32":
             float32 = content
+        content = describe(content, card)
         _check_stop(stop)
         found = exporting.run_file(
             content,

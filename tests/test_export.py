@@ -17,7 +17,9 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from sklearn.datasets import load_digits
 
+import std_keras
 from std_keras import exporting, models, rundir
+from std_keras.classifying import Classifier
 from std_keras.cli.program import StopRequest, machine_error
 from std_keras.config import TrainConfig
 from std_keras.data import load
@@ -102,6 +104,26 @@ def test_it_writes_what_it_promises_and_nothing_else(exported):
         "student_float32.tflite",
     ]
     assert (out / "labels.txt").read_text().split() == [str(i) for i in range(10)]
+
+
+def test_the_files_describe_themselves(exported, student_run):
+    out, report = exported
+    for quantization in ("float32", "dynamic"):
+        path = out / f"student_{quantization}.tflite"
+        assert report["tflite"][quantization]["bytes"] == path.stat().st_size
+        card = Classifier(path).card
+        assert card.labels == tuple(str(i) for i in range(10))
+        assert (card.name, card.version) == ("mixer_s16", std_keras.__version__)
+        assert (card.image_size, card.channels, card.crop_ratio) == (8, 1, 1.0)
+        assert (card.dataset, card.head) == ("digits", report["head"])
+        assert (card.top1, card.examples) == (report["keras"]["top1"], 90)
+
+
+def test_the_crop_of_the_evaluation_is_in_the_file(student_run, tmp_path):
+    model = keras.models.load_model(student_run / "model.keras")
+    run = write_run(tmp_path / "run", model, image_size=8, eval_crop_ratio=0.8)
+    export(run, tmp_path / "out", "--quantization=float32", "--verify_examples=10")
+    assert Classifier(tmp_path / "out" / "student_float32.tflite").card.crop_ratio == 0.8
 
 
 @pytest.mark.parametrize("quantization", ["float32", "dynamic"])

@@ -52,7 +52,7 @@ def test_wheel_contents(root, wheel):
     assert "std_keras/py.typed" in names
     shipped = {f"std_keras/flag_files/{path.name}" for path in (root / "flags").glob("*.flags")}
     assert shipped <= names
-    for program in ("train", "evaluate", "export"):
+    for program in ("train", "evaluate", "export", "classify"):
         assert f"std-keras-{program} = std_keras.{program}:console" in scripts
 
 

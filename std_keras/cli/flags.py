@@ -26,6 +26,7 @@ def parse(
     options: Mapping[str, Option],
     defaults: Mapping[str, Any],
     required: Sequence[str] = (),
+    words: str = "",
 ) -> dict[str, Any]:
     """Parses command-line arguments, flag files included.
 
@@ -36,9 +37,11 @@ def parse(
         options: the flags.
         defaults: the value of each flag when it is not given.
         required: flags that must be given.
+        words: what arguments that are not flags are called, if the program takes any; then at
+            least one must be given.
 
     Returns:
-        A value for every flag; repeatable ones as tuples.
+        A value for every flag; repeatable ones as tuples, and so the `words`.
 
     Raises:
         HelpRequested: if help was asked for.
@@ -49,9 +52,10 @@ def parse(
     expanded = flagfiles.expand(arguments, repeated=repeated)
     if any(a in ("--help", "-help", "-h", "--helpfull", "--helpshort", "-?") for a in expanded):
         raise HelpRequested(
-            help_text(program=program, about=about, options=options, defaults=defaults)
+            help_text(program=program, about=about, options=options, defaults=defaults, words=words)
         )
     values = absl_flags.FlagValues()
+    values.set_gnu_getopt(bool(words))  # Flags may come after the words, too.
     for name, option in options.items():
         _define(values, name, option, defaults.get(name))
     try:
@@ -62,7 +66,7 @@ def parse(
         raise InputError(f"--{error.flagname} is not a flag of {program}; {hint}") from error
     except absl_flags.Error as error:
         raise InputError(" ".join(str(error).split())) from error
-    if rest:
+    if rest and not words:
         raise InputError(f"{rest[0]!r} is not a flag; every argument is written as --name=value")
     parsed = {name: values[name].value for name in options}
     for name in repeated:
@@ -70,7 +74,15 @@ def parse(
     for name in required:
         if parsed[name] in (None, ()):
             raise InputError(f"--{name} is missing; {options[name].help}")
+    if words:
+        if not rest:
+            raise InputError(f"{words} is missing; usage: {_usage(program, words)}")
+        parsed[words] = tuple(rest)
     return parsed
+
+
+def _usage(program: str, words: str) -> str:
+    return f"{program} --name=value ..." + (f" {words} ..." if words else "")
 
 
 def _define(values: absl_flags.FlagValues, name: str, option: Option, default: Any) -> None:
@@ -92,10 +104,15 @@ def _define(values: absl_flags.FlagValues, name: str, option: Option, default: A
 
 
 def help_text(
-    *, program: str, about: str, options: Mapping[str, Option], defaults: Mapping[str, Any]
+    *,
+    program: str,
+    about: str,
+    options: Mapping[str, Option],
+    defaults: Mapping[str, Any],
+    words: str = "",
 ) -> str:
     """The help page: flags grouped by topic, each with its choices and default."""
-    lines = [about, "", f"Usage: {program} --name=value ...", ""]
+    lines = [about, "", f"Usage: {_usage(program, words)}", ""]
     lines.append("--flagfile=FILE reads flags from a file, one a line; later flags override.")
     topics = list(dict.fromkeys(option.topic for option in options.values()))
     for topic in topics:

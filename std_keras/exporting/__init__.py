@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from std_keras.exporting.card import card_of_run
 from std_keras.exporting.flatbuffer import count_ops
 from std_keras.exporting.inference import inference_model
 from std_keras.exporting.saved_model import write_saved_model
@@ -19,6 +20,7 @@ __all__ = [
     "INPUT_TYPES",
     "QUANTIZATIONS",
     "FileRun",
+    "card_of_run",
     "convert",
     "count_ops",
     "inference_model",

@@ -3,32 +3,42 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from std_keras import quiet
+from std_keras.data.images import decode_rgb, resize_and_crop
 from std_keras.exporting.inference import ServingModule
 
 
-def write_saved_model(model: keras.Model, path: Path) -> None:
+def write_saved_model(model: keras.Model, path: Path, *, crop_ratio: float = 1.0) -> None:
     """Writes `path`, a folder, in one go: a crash leaves the former one or the new one.
 
-    The signature `serving_default` takes `images`, uint8 (B, H, W, C) with any B, and returns
-    `logits` and `probabilities`, float32 (B, num_classes).
+    Two signatures, for any batch size B, return `logits` and `probabilities`, float32
+    (B, num_classes): `serving_default` takes `images`, uint8 (B, H, W, C); `serving_bytes` takes
+    `image_bytes`, strings (B,), each the content of a JPEG, PNG, BMP or GIF file, which is decoded,
+    scaled and cut as in evaluation.
 
     Args:
         model: as `inference_model` returns it.
         path: the folder; one that is there is replaced.
+        crop_ratio: see `std_keras.data.images.resize_and_crop`.
     """
     module = ServingModule(model, batch_size=None, probabilities=True)
+    signatures = {
+        "serving_default": module.serve,
+        "serving_bytes": _bytes_function(module, model.input_shape[1:], crop_ratio=crop_ratio),
+    }
     part, former = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.former")
     for leftover in (part, former):
         shutil.rmtree(leftover, ignore_errors=True)
     try:
-        save_silently(module, part)
+        save_silently(module, part, signatures=signatures)
         if path.exists():
             path.rename(former)
         part.rename(path)
@@ -37,16 +47,46 @@ def write_saved_model(model: keras.Model, path: Path) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def save_silently(module: ServingModule, path: Path) -> None:
-    """`tf.saved_model.save` without its log lines, even if it fails."""
+def save_silently(
+    module: ServingModule, path: Path, *, signatures: Mapping[str, Callable[..., Any]] | None = None
+) -> None:
+    """`tf.saved_model.save` without its log lines, even if it fails.
+
+    Args:
+        module: what is saved.
+        path: the folder.
+        signatures: functions by name; `serving_default` alone if not given.
+    """
+    signatures = signatures or {"serving_default": module.serve}
     failure: Exception | None = None
     with quiet.muted_stderr():
         try:
-            tf.saved_model.save(module, str(path), signatures={"serving_default": module.serve})
+            tf.saved_model.save(module, str(path), signatures=signatures)
         except Exception as error:  # Raised again outside, where its noise stays muted.
             failure = error
     if failure is not None:
         raise failure
+
+
+def _bytes_function(
+    module: ServingModule, image_shape: tuple[int, ...], *, crop_ratio: float
+) -> Callable[..., Any]:
+    """The function of `serving_bytes`."""
+    size, _, channels = image_shape
+
+    def read(content: tf.Tensor) -> tf.Tensor:
+        image = resize_and_crop(decode_rgb(content), size, crop_ratio=crop_ratio)
+        return image if channels == 3 else tf.image.rgb_to_grayscale(image)
+
+    def serve(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        pixels = tf.map_fn(
+            read, image_bytes, fn_output_signature=tf.TensorSpec(image_shape, tf.uint8)
+        )
+        return module.serve(pixels)
+
+    return tf.function(
+        serve, input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")]
+    )
 
 
 def run_saved_model(path: Path, images: np.ndarray, *, batch_size: int = 128) -> np.ndarray:

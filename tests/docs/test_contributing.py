@@ -7,6 +7,8 @@ import re
 
 import pytest
 
+PROGRAMS = ("train", "evaluate", "export", "classify")
+
 
 @pytest.fixture(scope="module")
 def text(root) -> str:
@@ -20,7 +22,7 @@ def ranks(text) -> dict[str, int]:
     assert diagram
     rows = diagram.group(0).split("◀")
     named = {name: row for row, names in enumerate(rows[:-1]) for name in re.findall(r"\w+", names)}
-    return named | dict.fromkeys(("train", "evaluate", "export"), len(rows))
+    return named | dict.fromkeys(PROGRAMS, len(rows))
 
 
 def imported_parts(source: str) -> set[str]:
@@ -45,7 +47,7 @@ def test_imports_go_one_way(root, ranks):
         part = file.relative_to(package).with_suffix("").parts[0]
         if part in ("__init__", "cli"):
             continue
-        allowed = {"cli"} if part in ("train", "evaluate", "export") else set()
+        allowed = {"cli"} if part in PROGRAMS else set()
         above = {
             p
             for p in imported_parts(file.read_text(encoding="utf-8")) - allowed

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from std_keras import evaluate, export, presets
+from std_keras import classify, evaluate, export, presets
 from std_keras.cli import flags
 from std_keras.config import Option, TrainConfig, options, resolve
 
@@ -19,6 +19,7 @@ PROGRAMS = {
     "train": {**MODEL_DIR, **options()},
     "evaluate": evaluate._OPTIONS,
     "export": export._OPTIONS,
+    "classify": classify._OPTIONS,
 }
 DEFAULTS = {f.name: f.default for f in dataclasses.fields(TrainConfig)}
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -187,7 +188,9 @@ def test_every_flag_that_is_named_exists(root, document):
     assert {n for n in named if n not in known and n.removeprefix("no") not in known} == set()
 
 
-@pytest.mark.parametrize(("document", "least"), [("README.md", 6), ("docs/weights.md", 3)])
+@pytest.mark.parametrize(
+    ("document", "least"), [("README.md", 8), ("docs/weights.md", 3), ("docs/mobile.md", 1)]
+)
 def test_every_command_is_understood(root, document, least, monkeypatch):
     monkeypatch.chdir(root)
     text = (root / document).read_text(encoding="utf-8").replace("\\\n", " ")
@@ -200,7 +203,8 @@ def test_every_command_is_understood(root, document, least, monkeypatch):
             about="",
             options=PROGRAMS[program],
             defaults=DEFAULTS if program == "train" else {},
-            required=("model_dir",),
+            required=("model",) if program == "classify" else ("model_dir",),
+            words="IMAGE" if program == "classify" else "",
         )
 
 
