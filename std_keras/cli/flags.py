@@ -13,6 +13,8 @@ from std_keras.cli import flagfiles
 from std_keras.config import Option
 from std_keras.errors import InputError
 
+_LARGEST = 2**31  # TensorFlow counts shapes, steps and seeds with 32 bits in places.
+
 
 class HelpRequested(Exception):
     """`--help` was among the flags; the message is the text to show."""
@@ -69,6 +71,9 @@ def parse(
     if rest and not words:
         raise InputError(f"{rest[0]!r} is not a flag; every argument is written as --name=value")
     parsed = {name: values[name].value for name in options}
+    for name, value in parsed.items():
+        if isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
+            raise InputError(f"--{name}={value} is too large; use at most {_LARGEST - 1}")
     for name in repeated:
         parsed[name] = tuple(parsed[name] or ())
     for name in required:

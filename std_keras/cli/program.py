@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from std_keras import progress
 from std_keras.cli.flags import HelpRequested
-from std_keras.errors import Interrupted, MachineError, StdKerasError
+from std_keras.errors import InputError, Interrupted, MachineError, StdKerasError
 
 
 class StopRequest:
@@ -62,9 +62,9 @@ def run(main: Callable[[Sequence[str], StopRequest], None]) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except Exception as error:
-        machine = machine_error(error)
-        if machine is not None:
-            return _fail(machine)
+        told = machine_error(error) or unusable_path(error)
+        if told is not None:
+            return _fail(told)
         if stop:  # The signal broke something that could not be waited for.
             return _fail(Interrupted("interrupted; run the same command to continue"))
         traceback.print_exc()
@@ -94,6 +94,15 @@ def machine_error(error: BaseException) -> MachineError | None:
     if kind == "ResourceExhaustedError" or "No space left on device" in text:
         first = text.splitlines()[0] if text else kind
         return MachineError(f"out of memory or disk: {first[:300]}")
+    return None
+
+
+def unusable_path(error: BaseException) -> InputError | None:
+    """Tells a path that no file can have from a mistake of the program."""
+    if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+        return InputError(f"{str(error.filename)[:80]!r} cannot be a file: {error.strerror}")
+    if isinstance(error, ValueError) and "embedded null" in str(error):
+        return InputError("a path has a null character in it, which no file's name has")
     return None
 
 

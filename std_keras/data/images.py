@@ -7,14 +7,20 @@ from collections.abc import Callable
 import tensorflow as tf
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+# Pillow's limit, too. A few bytes can claim any size, and the memory is taken before the pixels
+# turn out to be missing.
+_MOST_PIXELS = 178_956_970
 
 
 def decode_rgb(contents: tf.Tensor) -> tf.Tensor:
     """JPEG, PNG, BMP or GIF bytes () to pixels (H, W, 3) uint8.
 
     Of an animation the first frame; 16-bit channels keep their upper 8 bits; transparency is
-    dropped. Raises tf.errors.InvalidArgumentError for anything that is cut off or no image.
+    dropped. Raises tf.errors.InvalidArgumentError for anything that is cut off or no image, or by
+    its header of more than 179 million pixels.
     """
+    with tf.control_dependencies([_check_size(_size_in_header(contents))]):
+        contents = tf.identity(contents)
     # TensorFlow reads a BMP with a palette as if the palette were grey; so look it up here.
     has_palette = tf.logical_and(
         tf.strings.length(contents) > 54,
@@ -26,6 +32,43 @@ def decode_rgb(contents: tf.Tensor) -> tf.Tensor:
         lambda: tf.io.decode_image(contents, channels=3, expand_animations=False),
     )
     return tf.ensure_shape(image, (None, None, 3))
+
+
+def _check_size(size: tf.Tensor) -> tf.Operation:
+    """Refuses a height and width (2,) int64 of too many pixels."""
+    return tf.debugging.assert_less_equal(
+        tf.reduce_prod(tf.minimum(tf.abs(size), _MOST_PIXELS)),
+        tf.constant(_MOST_PIXELS, tf.int64),
+        "the image has too many pixels",
+    )
+
+
+def _size_in_header(contents: tf.Tensor) -> tf.Tensor:
+    """Height and width (2,) int64 as the file's first bytes say; zeros if it is none of these."""
+
+    def number(begin: int, kind: tf.DType, *, little_endian: bool = True) -> tf.Tensor:
+        part = tf.strings.substr(contents, begin, 2 * kind.size)
+        pair = tf.io.decode_raw(part, kind, little_endian=little_endian)
+        return tf.reverse(tf.cast(pair[:2], tf.int64), (0,))  # The files say the width first.
+
+    def starts(pattern: str) -> tf.Tensor:
+        begin = tf.strings.substr(contents, 0, 30)
+        return tf.strings.regex_full_match(begin, rf"(?s){pattern}\C*") & (
+            tf.strings.length(contents) >= 30
+        )
+
+    return tf.case(
+        [
+            (
+                tf.image.is_jpeg(contents),
+                lambda: tf.cast(tf.image.extract_jpeg_shape(contents)[:2], tf.int64),
+            ),
+            (starts(r"\CPNG"), lambda: number(16, tf.int32, little_endian=False)),
+            (starts("GIF8"), lambda: number(6, tf.uint16)),
+            (starts("BM"), lambda: number(18, tf.int32)),
+        ],
+        default=lambda: tf.zeros(2, tf.int64),
+    )
 
 
 def _decode_palette_bmp(contents: tf.Tensor) -> tf.Tensor:
@@ -100,6 +143,8 @@ def decode_box(contents: tf.Tensor, box: Box, size: int) -> tf.Tensor:
 
     def jpeg() -> tf.Tensor:
         height, width, _ = tf.unstack(tf.image.extract_jpeg_shape(contents))
+        with tf.control_dependencies([_check_size(tf.cast([height, width], tf.int64))]):
+            height = tf.identity(height)
         part = tf.image.decode_and_crop_jpeg(contents, box(height, width), channels=3)
         return _resize(part, size)
 

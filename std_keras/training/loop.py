@@ -477,7 +477,11 @@ class Loop:
         batches = stream.training_stream(
             self.config, self.dataset, start_step=self.step, shard=Shard()
         )
-        batch = next(iter(batches))
+        try:
+            batch = next(iter(batches))
+        except tf.errors.OpError as error:
+            _refuse_damaged_data(self.dataset, error)
+            raise
         self.watch.images(batch["images"].numpy(), step=self.step)
 
     def _profile(self, first: int) -> None:

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
-from std_keras.data.images import decode_rgb, resize_and_crop
+from std_keras.data.images import decode_box, decode_rgb, resize_and_crop
 
 SMOOTH = np.kron(np.random.default_rng(0).integers(0, 256, (5, 7, 3)), np.ones((8, 8, 1))).astype(
     np.uint8
@@ -98,3 +100,34 @@ def test_overshoot_is_clipped():
 def test_an_image_of_the_size_is_not_touched():
     image = tf.constant(SMOOTH[:40, :40])
     np.testing.assert_array_equal(resize_and_crop(image, 40), image)
+
+
+def claiming(file_format: str, width: int, height: int) -> bytes:
+    """A small file whose header says that it is a large picture."""
+    content = bytearray(encoded("RGB", file_format))
+    if file_format == "PNG":
+        content[16:24] = struct.pack(">II", width, height)
+        content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    elif file_format == "GIF":
+        content[6:10] = struct.pack("<HH", width, height)
+    elif file_format == "BMP":
+        content[18:26] = struct.pack("<ii", width, -height)  # Negative: rows from the top.
+    else:
+        at = content.find(b"\xff\xc0")
+        content[at + 5 : at + 9] = struct.pack(">HH", height, width)
+    return bytes(content)
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "GIF", "BMP", "JPEG"])
+@pytest.mark.parametrize("width, height", [(50_000, 50_000), (13_500, 13_500)])
+def test_a_picture_that_is_too_large_by_its_header_is_refused(
+    monkeypatch, file_format, width, height
+):
+    content = claiming(file_format, width, height)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # Pillow refuses it, too.
+    with Image.open(io.BytesIO(content)) as opened:
+        assert opened.size == (width, height)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="too many pixels"):
+        decode_rgb(tf.constant(content))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="too many pixels"):
+        decode_box(tf.constant(content), lambda h, w: tf.constant([0, 0, 1, 1]), 8)
