@@ -188,6 +188,5 @@ def _finish(batches: tf.data.Dataset, shard: Shard) -> tf.data.Dataset:
     options.deterministic = True
     # The shards are cut here; TensorFlow must not cut them again.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    # A fixed number: left to itself, TensorFlow doubles it whenever a step had to wait, until
-    # hundreds of batches are held.
+    # A fixed number: left to itself, TensorFlow raises it whenever a step had to wait.
     return batches.prefetch(_AHEAD * shard.local_replicas).with_options(options)

@@ -191,7 +191,7 @@ def test_impossible_shards_are_refused(shard):
 
 
 def test_only_a_few_batches_are_made_ahead():
-    """Not the hundreds that TensorFlow would hold of a stream that was waited for many times."""
+    """Not the ever more that TensorFlow would hold of a stream that was waited for many times."""
     made = []
 
     class Counting(ArraySource):

@@ -17,9 +17,15 @@ from std_keras.data.images import decode_box, resize_box
 def boxes(height, width, *, n=3000, recipe=None):
     recipe = recipe or ResizedCrop()
     drawn = recipe.draw(batch_size=n, seed=3, step=4)
-    return tf.map_fn(
-        lambda row: recipe.box(height, width, row), drawn, fn_output_signature=tf.int32
-    ).numpy()
+
+    def one(row):
+        return recipe.box(height, width, row)
+
+    @tf.function
+    def every(drawn):
+        return tf.map_fn(one, drawn, fn_output_signature=tf.int32)
+
+    return every(drawn).numpy()
 
 
 def definition(height, width, *, n=3000):
