@@ -49,9 +49,9 @@ def compact(content: bytes) -> bytes:
     """The same file without what a small network pays much for, and with aligned constants.
 
     - A kernel with a scale per output channel has as many zero points, all 0 and of 8 bytes. Equal
-      lists are stored once, which the format allows.
-    - Of a tensor that came from several operators the first name is kept. Constants have none: what
-      reads them bears the name of their layer.
+      lists, of shapes too, are stored once, which the format allows.
+    - Of a tensor that came from several operators the first name is kept, and that of its copy in
+      integers is not. Constants have none: what reads them bears the name of their layer.
     - Tensors that are computed share the empty buffer; those in float32 have no entry for scales.
     """
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
@@ -64,10 +64,13 @@ def compact(content: bytes) -> bytes:
     for entry in model.metadata or ():
         kept.setdefault(entry.buffer, len(kept))
     for graph in model.subgraphs:
+        named: set[bytes] = set()
         for tensor in graph.tensors:
             data = model.buffers[tensor.buffer].data
             is_constant = data is not None and len(data) > 0
-            tensor.name = b"" if is_constant else (tensor.name or b"").split(b";")[0]
+            name = (tensor.name or b"").split(b";")[0]
+            tensor.name = b"" if is_constant or name in named else name
+            named.add(name)
             tensor.buffer = kept.setdefault(tensor.buffer, len(kept)) if is_constant else 0
             if tensor.quantization is not None and tensor.quantization.scale is None:
                 tensor.quantization = None
@@ -80,15 +83,15 @@ def compact(content: bytes) -> bytes:
 
 
 class _SharingBuilder(flatbuffers.Builder):
-    """Writes equal vectors of int64 once, and vectors of bytes at multiples of 16."""
+    """Writes equal vectors of integers once, and vectors of bytes at multiples of 16."""
 
     def __init__(self, size: int) -> None:
         super().__init__(size)
-        self._written: dict[bytes, Any] = {}
+        self._written: dict[tuple[str, bytes], Any] = {}
 
     def CreateNumpyVector(self, x: np.ndarray) -> Any:  # noqa: N802
-        if x.dtype == np.int64:
-            key = x.tobytes()
+        if x.dtype in (np.int32, np.int64):
+            key = (x.dtype.str, x.tobytes())
             if key not in self._written:
                 self._written[key] = super().CreateNumpyVector(x)
             return self._written[key]
