@@ -170,7 +170,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
         _check_stop(stop)
         progress.say(f"converting to {quantization}")
         representative = _representative(dataset) if quantization == "int8" else None
-        if float32 is None and quantization in ("dynamic", "int8"):
+        if float32 is None and quantization != "float32":
             float32 = exporting.convert(
                 model, quantization="float32", input_type=parsed["input_type"]
             )
@@ -204,7 +204,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
             latency_ms_2_threads=exporting.time_file(content, image=images[0], num_threads=2),
             xnnpack_partitions=exporting.xnnpack_partitions(content),
         )
-        if row.refused and float32 is not None and quantization in ("dynamic", "int8"):
+        if row.refused and float32 is not None and quantization != "float32":
             progress.say(f"{row.file}: looking for the layer to blame")
             errors = blame.layer_errors(
                 float32,

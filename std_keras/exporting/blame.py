@@ -19,7 +19,7 @@ class LayerError:
     Attributes:
         layer: path of the layer in the graph.
         operator: "FULLY_CONNECTED" for example.
-        activations: how their range is found, "dynamic" or "static".
+        activations: how their range is found, "dynamic" or "static"; "float" for float16.
         max_logit_difference: to the float32 file, over all images and classes; None if not finite.
         accuracy_drop: top-1 of the float32 file on these images, less that of the other.
     """
@@ -41,14 +41,14 @@ def layer_errors(
     stop: Callable[[], bool] = lambda: False,
     progress: Progress = no_progress,
 ) -> tuple[LayerError, ...]:
-    """One entry for each layer that "dynamic" or "int8" quantises, the worst first.
+    """One entry for each layer that "float16", "dynamic" or "int8" changes, the worst first.
 
     By the drop of accuracy, then by the difference of logits. (A table of the errors inside of the
     whole quantised file would name late layers, which inherit what earlier ones did.)
 
     Args:
         content: the float32 file.
-        quantization: "dynamic" or "int8".
+        quantization: one of the three.
         images: (n, H, W, C) uint8; 50 to 100 tell enough.
         labels: (n,).
         representative_images: of `convert`, for "int8".

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
+import flatbuffers
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from std_keras.errors import InputError
@@ -40,6 +43,61 @@ def named_ops(content: bytes) -> list[tuple[str, str]]:
         names = [graph.Tensors(op.Outputs(j)).Name() or b"" for j in range(op.OutputsLength())]
         found.append((b";".join(names).decode(), kinds[op.OpcodeIndex()]))
     return found
+
+
+def compact(content: bytes) -> bytes:
+    """The same file without what a small network pays much for, and with aligned constants.
+
+    - A kernel with a scale per output channel has as many zero points, all 0 and of 8 bytes. Equal
+      lists, of shapes too, are stored once, which the format allows.
+    - Of a tensor that came from several operators the first name is kept, and that of its copy in
+      integers is not. Constants have none: what reads them bears the name of their layer.
+    - Tensors that are computed share the empty buffer; those in float32 have no entry for scales.
+    """
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    for buffer in model.buffers:
+        if buffer.offset > 1:  # It lies behind the tables.
+            end = buffer.offset + buffer.size
+            buffer.data = np.frombuffer(content, np.uint8)[buffer.offset : end]
+            buffer.offset = buffer.size = 0
+    kept = {0: 0}  # Number 0 is the empty one.
+    for entry in model.metadata or ():
+        kept.setdefault(entry.buffer, len(kept))
+    for graph in model.subgraphs:
+        named: set[bytes] = set()
+        for tensor in graph.tensors:
+            data = model.buffers[tensor.buffer].data
+            is_constant = data is not None and len(data) > 0
+            name = (tensor.name or b"").split(b";")[0]
+            tensor.name = b"" if is_constant or name in named else name
+            named.add(name)
+            tensor.buffer = kept.setdefault(tensor.buffer, len(kept)) if is_constant else 0
+            if tensor.quantization is not None and tensor.quantization.scale is None:
+                tensor.quantization = None
+    for entry in model.metadata or ():
+        entry.buffer = kept[entry.buffer]
+    model.buffers = [model.buffers[former] for former in kept]
+    builder = _SharingBuilder(len(content))
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+class _SharingBuilder(flatbuffers.Builder):
+    """Writes equal vectors of integers once, and vectors of bytes at multiples of 16."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self._written: dict[tuple[str, bytes], Any] = {}
+
+    def CreateNumpyVector(self, x: np.ndarray) -> Any:  # noqa: N802
+        if x.dtype in (np.int32, np.int64):
+            key = (x.dtype.str, x.tobytes())
+            if key not in self._written:
+                self._written[key] = super().CreateNumpyVector(x)
+            return self._written[key]
+        if x.dtype == np.uint8 and len(x):
+            self.Prep(16, len(x))  # As the schema asks for, and its Python code forgets.
+        return super().CreateNumpyVector(x)
 
 
 def check_builtin_ops(content: bytes, *, model_name: str) -> None:

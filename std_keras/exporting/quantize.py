@@ -1,7 +1,8 @@
-"""Integers for a float32 TFLite file, operator by operator, by AI Edge Quantizer.
+"""Fewer bits for a float32 TFLite file, operator by operator, by AI Edge Quantizer.
 
-Weights become int8 with a scale per output channel. What an operator reads becomes int8 in one of
-two ways:
+For float16, kernels are stored in half precision; the arithmetic is float32. Otherwise kernels
+become int8 with a scale per output channel, and what an operator reads becomes int8 in one of two
+ways:
 
 - dynamic: a range for each row, found while the file runs. Matmuls along the channels, whose rows
   are patches.
@@ -23,9 +24,9 @@ from typing import Any
 import numpy as np
 
 from std_keras import quiet
-from std_keras.exporting.flatbuffer import count_ops, named_ops
+from std_keras.exporting.flatbuffer import compact, count_ops, named_ops
 
-DYNAMIC, STATIC = "dynamic", "static"
+FLOAT, DYNAMIC, STATIC = "float", "dynamic", "static"
 # A depthwise convolution is left out: XNNPACK has none with dynamic ranges, and it has few weights.
 _WEIGHTED = ("FULLY_CONNECTED", "CONV_2D")
 # Matmuls along the patches, and what only moves their numbers.
@@ -41,7 +42,7 @@ class QuantizedOp:
     Attributes:
         name: of the operator: the names of its outputs, joined by semicolons.
         kind: of the operator, "FULLY_CONNECTED" for example.
-        activations: "dynamic" or "static".
+        activations: "dynamic" or "static"; or "float" for kernels in half precision.
     """
 
     name: str
@@ -55,7 +56,12 @@ def has_mixing_mlps(content: bytes) -> bool:
 
 
 def plan(content: bytes, *, quantization: str) -> tuple[QuantizedOp, ...]:
-    """The operators of a float32 file that "dynamic" or "int8" quantise, in its order."""
+    """The operators of a float32 file that "float16", "dynamic" or "int8" change, in its order."""
+    if quantization == "float16":
+        kinds = (*_WEIGHTED, "DEPTHWISE_CONV_2D")
+        return tuple(
+            QuantizedOp(name, kind, FLOAT) for name, kind in named_ops(content) if kind in kinds
+        )
     ops = [(name, kind) for name, kind in named_ops(content) if kind in _WEIGHTED]
     mixing = has_mixing_mlps(content)
     static = [
@@ -89,7 +95,11 @@ def quantize(content: bytes, ops: Sequence[QuantizedOp], *, ranges: Ranges | Non
     quantizer = _quantizer(content)
     for op in ops:
         pattern = f"^{re.escape(op.name)};$"
-        if op.activations == STATIC:
+        if op.activations == FLOAT:
+            quantizer.update_quantization_recipe(
+                pattern, op.kind, _half_precision(), algorithm_key="float_casting"
+            )
+        elif op.activations == STATIC:
             quantizer.add_static_config(pattern, op.kind, 8, 8)
         else:
             quantizer.add_dynamic_config(pattern, op.kind, 8)
@@ -98,7 +108,7 @@ def quantize(content: bytes, ops: Sequence[QuantizedOp], *, ranges: Ranges | Non
         measured = dict(ranges)
     with _silently():
         result = quantizer.quantize(measured, enable_progress_report=False)
-    return bytes(result.quantized_model)
+    return compact(bytes(result.quantized_model))
 
 
 @contextlib.contextmanager
@@ -107,6 +117,18 @@ def _silently() -> Iterator[None]:
     with quiet.muted_stderr(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+def _half_precision() -> Any:
+    from ai_edge_quantizer import qtyping
+
+    return qtyping.OpQuantizationConfig(
+        weight_tensor_config=qtyping.TensorQuantizationConfig(
+            num_bits=16, dtype=qtyping.TensorDataType.FLOAT
+        ),
+        compute_precision=qtyping.ComputePrecision.FLOAT,
+        explicit_dequantize=True,
+    )
 
 
 def _quantizer(content: bytes) -> Any:

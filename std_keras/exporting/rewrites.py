@@ -84,7 +84,7 @@ def mixer_block(layer: Any, graph: Graph, x: Any) -> tf.Tensor:
 def resmlp_block(layer: Any, graph: Graph, x: Any) -> tf.Tensor:
     """`std_keras.layers.ResMLPBlock`."""
     x = graph.compute(x)
-    kernel, bias = _weights(layer.token_dense)
+    kernel, bias = array(layer.token_dense.kernel), array(layer.token_dense.bias)
     scale = array(layer.token_scale.scale)
     alpha = array(layer.token_affine.alpha)
     beta = array(layer.token_affine.beta)

@@ -48,7 +48,7 @@ def convert(
 
     Args:
         model: as `inference_model` returns it.
-        quantization: "float32"; "float16" (weights stored in half precision); "dynamic" (weights
+        quantization: "float32"; "float16" (kernels stored in half precision); "dynamic" (weights
             int8 per output channel, activations quantised on the fly before each matmul); "int8"
             (as "dynamic", but with ranges that were measured on representative images where that
             is no slower: in matmuls along the patches; a network without GELU is quantised as a
@@ -56,7 +56,7 @@ def convert(
         input_type: "uint8" or "float32".
         representative_images: (n, H, W, C) uint8, for "int8" alone: 100 to 200 training images.
         float32_content: what this function returned for "float32" and otherwise the same arguments,
-            if it is at hand: that saves "dynamic" and "int8" most of their time.
+            if it is at hand: that saves most of the time.
 
     Raises:
         InputError: the model uses an operator that is not a builtin one of TFLite.
@@ -69,8 +69,6 @@ def convert(
     if (quantization == "int8") != (representative_images is not None):
         raise ValueError("representative_images go with quantization='int8' and no other")
 
-    if quantization == "float16":
-        return _converted(model, quantization, input_type, None)
     content = float32_content or _converted(model, "float32", input_type, None)
     if quantization == "float32":
         return content
@@ -117,8 +115,6 @@ def _set_quantization(
     converter.target_spec.supported_ops = [builtins]
     if quantization != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if quantization == "float16":
-        converter.target_spec.supported_types = [tf.float16]
     if representative_images is not None:
         images = representative_images.astype(input_type)
 

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import flatbuffers
+import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from std_keras.errors import InputError
-from std_keras.exporting.flatbuffer import check_builtin_ops, count_ops
+from std_keras.exporting.flatbuffer import check_builtin_ops, compact, count_ops
 
 
 def file_with(codes: list[tuple[int, int, bytes | None]], operators: list[list[int]]) -> bytes:
@@ -50,3 +51,58 @@ def test_foreign_operators_are_refused_by_name():
     assert count_ops(content) == {"ADD": 1, "CUSTOM:FlexErf": 1}
     with pytest.raises(InputError, match=r"model m .*FlexErf"):
         check_builtin_ops(content, model_name="m")
+
+
+def quantised_file() -> tuple[bytes, list[np.ndarray]]:
+    """Two kernels with a scale and a zero point for each of their 40 channels."""
+    model = schema.ModelT()
+    model.version, model.buffers, model.operatorCodes = 3, [schema.BufferT()], []
+    graph = schema.SubGraphT()
+    graph.tensors, graph.operators, graph.inputs, graph.outputs = [], [], [], []
+    kernels = [np.arange(80, dtype=np.uint8), np.arange(80, 160, dtype=np.uint8)]
+    for number, kernel in enumerate(kernels):
+        buffer, tensor = schema.BufferT(), schema.TensorT()
+        buffer.data = kernel
+        model.buffers += [schema.BufferT(), buffer]
+        tensor.name, tensor.shape = f"a/kernel_{number};b".encode(), [40, 2]
+        tensor.type, tensor.buffer = schema.TensorType.INT8, len(model.buffers) - 1
+        tensor.quantization = schema.QuantizationParametersT()
+        tensor.quantization.scale = np.full(40, 0.5 + number, np.float32)
+        tensor.quantization.zeroPoint = np.zeros(40, np.int64)
+        computed = schema.TensorT()
+        computed.name, computed.shape = b"a/sum;b/sum", [1]
+        computed.buffer = len(model.buffers) - 2
+        computed.quantization = schema.QuantizationParametersT()
+        graph.tensors += [tensor, computed]
+    model.subgraphs = [graph]
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output()), kernels
+
+
+def test_a_compact_file_says_the_same():
+    content, kernels = quantised_file()
+    small = compact(content)
+    assert len(small) < len(content) - 40 * 8  # One list of zero points less.
+    model = schema.Model.GetRootAs(small, 0)
+    graph = model.Subgraphs(0)
+    assert model.BuffersLength() == 1 + 2
+    for number, kernel in enumerate(kernels):
+        tensor = graph.Tensors(2 * number)
+        np.testing.assert_array_equal(model.Buffers(tensor.Buffer()).DataAsNumpy(), kernel)
+        quantization = tensor.Quantization()
+        np.testing.assert_array_equal(quantization.ScaleAsNumpy(), np.full(40, 0.5 + number))
+        np.testing.assert_array_equal(quantization.ZeroPointAsNumpy(), np.zeros(40))
+        np.testing.assert_array_equal(tensor.ShapeAsNumpy(), [40, 2])
+    computed = graph.Tensors(1)
+    assert (computed.Name(), computed.Buffer(), computed.Quantization()) == (b"a/sum", 0, None)
+
+
+def test_constants_of_a_compact_file_are_aligned():
+    small = compact(quantised_file()[0])
+    model = schema.Model.GetRootAs(small, 0)
+    for number in (1, 2):
+        buffer = model.Buffers(number)
+        start = buffer._tab.Vector(buffer._tab.Offset(4))
+        assert start % 16 == 0
+        assert bytes(small[start : start + 3]) == bytes(buffer.DataAsNumpy()[:3])
