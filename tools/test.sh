@@ -10,5 +10,6 @@ if git rev-parse --git-dir >/dev/null 2>&1; then
 else # An unpacked archive has no git, which pre-commit needs.
   ruff check . && ruff format --check . && mypy
 fi
-if [ "$#" -eq 0 ]; then set -- -m "not slow"; fi
+# Two processes: much of a test is tracing, which keeps one core busy. A file's tests share fixtures.
+if [ "$#" -eq 0 ]; then set -- -m "not slow" -n 2 --dist loadfile; fi
 exec python -m pytest -q --durations=15 "$@"
