@@ -156,13 +156,22 @@ def _listed(directory: Path) -> list[str]:
     return list(state.all_model_checkpoint_paths) if state else []
 
 
-def restore_weights(directory: Path, *, model: keras.Model, average: tf.Module | None) -> int:
-    """Loads only the weights of the newest checkpoint, to look at a run.
+def checkpoint_steps(directory: Path) -> tuple[int, ...]:
+    """The steps of the checkpoints that are there, in order."""
+    steps = {path.stem.removeprefix("ckpt-") for path in directory.glob("ckpt-*.index")}
+    return tuple(sorted(int(step) for step in steps if step.isdecimal()))
+
+
+def restore_weights(
+    directory: Path, *, model: keras.Model, average: tf.Module | None, at: int | None = None
+) -> int:
+    """Loads only the weights of one checkpoint, to look at a run.
 
     Args:
         directory: the run's checkpoints.
         model: gets the raw weights.
         average: gets their moving average, if the run has one.
+        at: the step of the checkpoint; the newest if None.
 
     Returns:
         The step.
@@ -170,7 +179,7 @@ def restore_weights(directory: Path, *, model: keras.Model, average: tf.Module |
     Raises:
         InputError: if there is no checkpoint, or it cannot be read.
     """
-    path = newest_checkpoint(directory)
+    path = newest_checkpoint(directory) if at is None else str(directory / f"ckpt-{at}")
     if path is None:
         raise InputError(f"{directory} holds no checkpoint; train first")
     step = tf.Variable(0, dtype=tf.int64)
