@@ -8,6 +8,7 @@ later ones locally and in pairs of opposite phase.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
@@ -62,9 +63,9 @@ def as_pictures(filters: np.ndarray) -> np.ndarray:
     return 0.5 + 0.5 * filters / np.where(limits > 0, limits, 1.0)
 
 
-def weight_norms(model: keras.Model) -> list[dict[str, object]]:
+def weight_norms(model: keras.Model) -> list[dict[str, Any]]:
     """Of every trainable weight: name, shape, Frobenius norm, RMS, and largest magnitude."""
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     for weight in model.trainable_weights:
         values = np.asarray(weight.numpy(), np.float64)
         rows.append(
