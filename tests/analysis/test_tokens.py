@@ -92,11 +92,11 @@ def gaussians(correlation, count=3000):
 def test_held_out_bound_of_gaussians():
     """I = -log(1 - ρ²) / 2 in closed form; independent pairs give nothing."""
     known = -0.5 * np.log(1 - 0.8**2)
-    found = held_out_bound(*gaussians(0.8), steps=150, units=32, learning_rate=3e-3, evaluations=8)
+    found = held_out_bound(*gaussians(0.8), steps=120, units=32, learning_rate=4e-3, evaluations=4)
     assert known - 0.15 < found.bound < known + 0.1
     assert found.examples == 750
-    assert len(found.steps) == len(found.training) == len(found.choosing) == 8
-    nothing = held_out_bound(*gaussians(0.0), steps=60, units=32, evaluations=5)
+    assert len(found.steps) == len(found.training) == len(found.choosing) == 4
+    nothing = held_out_bound(*gaussians(0.0), steps=40, units=32, evaluations=2)
     assert abs(nothing.bound) < 0.03
 
 
@@ -104,7 +104,7 @@ def test_what_is_learned_by_heart_does_not_count():
     """Few independent examples with many columns: the critic fits them, the held-out do not."""
     rng = np.random.default_rng(4)
     x, z = (rng.normal(size=(80, 30)).astype(np.float32) for _ in range(2))
-    found = held_out_bound(x, z, steps=150, units=64, learning_rate=5e-3, evaluations=4)
+    found = held_out_bound(x, z, steps=150, units=64, learning_rate=5e-3, evaluations=2)
     assert found.training[-1] > 0.8
     assert found.bound < 0.3
 

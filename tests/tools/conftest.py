@@ -18,11 +18,11 @@ def _config(**changes) -> TrainConfig:
         "model": "mixer_s16",
         "patch_size": 4,
         "width": 16,
-        "depth": 3,
-        "batch_size": 32,
+        "depth": 2,
+        "batch_size": 48,
         "max_train_examples": 96,
         "max_test_examples": 60,
-        "epochs": 2,
+        "epochs": 1,
         "learning_rate": 0.01,
         "log_every_steps": 1,
     }
@@ -52,6 +52,7 @@ def digits_runs(tmp_path_factory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("runs")
     runs = {name: folder / name for name in ("teacher", "baseline", "student")}
     student = _config(
+        epochs=2,
         distillation="hard",
         teacher=(f"{runs['teacher']},site=both",),
         mine_weight=0.01,

@@ -171,9 +171,9 @@ def test_tokens(analyze, digits_runs, tmp_path):
     for summary in found["similarity"].values():
         assert -1 <= summary["spatial"]["mean"] <= summary["spatial"]["mean_of_largest"] <= 1
     # The start, and the checkpoints of both epochs.
-    assert sorted({row["step"] for row in found["history"]}) == [0, 3, 6]
+    assert sorted({row["step"] for row in found["history"]}) == [0, 2, 4]
     start = [r["mean_magnitude"] for r in found["history"] if r["step"] == 0]
-    assert start != [r["mean_magnitude"] for r in found["history"] if r["step"] == 6]
+    assert start != [r["mean_magnitude"] for r in found["history"] if r["step"] == 4]
     assert [row["kind"] for row in found["between_sets"]] == ["spatial", "channel"]
     lines = [json.loads(x) for x in (run / "metrics.jsonl").read_text().splitlines()]
     last = [x["mine/tokens_0_last"] for x in lines if "mine/tokens_0_last" in x][-1]
@@ -196,7 +196,7 @@ def test_cka(analyze, digits_runs, tmp_path):
     found = check_output(tmp_path, "cka", ["layers"])
     assert (found["batches"], found["examples"]) == (2, 58)  # Two of 60 are too few for a batch.
     assert found["against"] == "teacher"
-    assert found["rows"][:4] == ["stem", "block_0", "block_1", "block_2"]
+    assert found["rows"][:4] == ["stem", "block_0", "block_1", "final_norm"]
     assert np.shape(found["cka"]) == (len(found["rows"]), len(found["columns"]))
     code, _, err = analyze(
         "cka",
@@ -218,7 +218,7 @@ def test_weights(analyze, digits_runs, tmp_path):
         "--filters=9",
     )
     assert code == 0, err
-    mixing = [f"mixing_block_{i}" for i in range(3)]
+    mixing = [f"mixing_block_{i}" for i in range(2)]
     found = check_output(tmp_path, "weights", [*mixing, "stem", "norms"])
     assert all(0.25 <= share <= 1 for share in found["locality"].values())  # Of 4 patches.
     assert "stem/kernel" in {row["name"] for row in found["norms"]}
@@ -246,7 +246,7 @@ def test_specialization(analyze, digits_runs, tmp_path):
     )
     assert code == 0, err
     found = check_output(tmp_path, "specialization", ["histogram", "synthetic", "outgoing"])
-    moments = ["step 0", "step 3", "step 6", "model.keras"]
+    moments = ["step 0", "step 2", "step 4", "model.keras"]
     assert list(found["mean_best_correlation"]) == moments
     assert np.shape(found["best_correlation"]["step 0"]) == (16,)
     assert found["student_nodes"] == 16

@@ -54,7 +54,7 @@ def test_compares_finished_and_unfinished_runs(report, digits_runs, export, tmp_
     found = json.loads((output / "runs.json").read_text())
     assert [run["result"] is None for run in found["runs"]] == [True, False, False]
     assert found["differing_flags"]["width"] == [8, 16, 16]
-    assert "epochs" not in found["differing_flags"]
+    assert "batch_size" not in found["differing_flags"]
     for index, name in ((1, "student: average"), (2, "teacher")):
         top1 = found["runs"][index]["result"]["top1"]
         assert found["predictions"]["top1"][name] == pytest.approx(top1)
