@@ -138,6 +138,7 @@ def _keras_teacher(
         probabilities=False,
         compilable=True,
         label_names=labels,
+        model=model,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import keras
 import tensorflow as tf
 
 from std_keras.errors import InputError
@@ -35,6 +36,7 @@ class Teacher:
         probabilities: whether the network returns probabilities instead of logits.
         compilable: whether XLA can compile the network.
         label_names: class names in the order of the outputs, if known.
+        model: the Keras model that the network calls, if it is one.
     """
 
     name: str
@@ -45,6 +47,19 @@ class Teacher:
     probabilities: bool
     compilable: bool
     label_names: tuple[str, ...] | None
+    model: keras.Model | None = None
+
+    def inputs(self, images: tf.Tensor) -> tf.Tensor:
+        """What the network takes, from images (B, H, W, C) of 0..255 in the student's size."""
+        pixels = tf.cast(images, tf.float32)
+        height, width, channels = self.image_shape
+        if tuple(pixels.shape[1:3]) != (height, width):
+            # Cubic interpolation overshoots; the network was trained on pixels.
+            pixels = tf.image.resize(pixels, (height, width), "bicubic", antialias=True)
+            pixels = tf.clip_by_value(pixels, 0.0, 255.0)
+        if pixels.shape[-1] == 1 and channels == 3:
+            pixels = tf.repeat(pixels, 3, axis=-1)
+        return self.scale(pixels)
 
     def logits(self, images: tf.Tensor) -> tf.Tensor:
         """Classifies augmented images.
@@ -55,15 +70,11 @@ class Teacher:
         Returns:
             (B, K) float32 logits. No gradient flows into the teacher.
         """
-        pixels = tf.cast(images, tf.float32)
-        height, width, channels = self.image_shape
-        if tuple(pixels.shape[1:3]) != (height, width):
-            # Cubic interpolation overshoots; the network was trained on pixels.
-            pixels = tf.image.resize(pixels, (height, width), "bicubic", antialias=True)
-            pixels = tf.clip_by_value(pixels, 0.0, 255.0)
-        if pixels.shape[-1] == 1 and channels == 3:
-            pixels = tf.repeat(pixels, 3, axis=-1)
-        outputs = tf.cast(self.network(self.scale(pixels)), tf.float32)
+        return self.classify(self.inputs(images))
+
+    def classify(self, inputs: tf.Tensor) -> tf.Tensor:
+        """(B, K) float32 logits from what `inputs` gives, without a gradient."""
+        outputs = tf.cast(self.network(inputs), tf.float32)
         if self.probabilities:
             outputs = tf.math.log(tf.clip_by_value(outputs, 1e-30, 1.0))
         return tf.stop_gradient(outputs)

@@ -173,13 +173,22 @@ def _listed(directory: Path) -> list[str]:
     return list(state.all_model_checkpoint_paths) if state else []
 
 
-def restore_weights(directory: Path, *, model: keras.Model, average: tf.Module | None) -> int:
-    """Loads only the weights of the newest checkpoint that is whole, to look at a run.
+def checkpoint_steps(directory: Path) -> tuple[int, ...]:
+    """The steps of the checkpoints that are there, in order."""
+    steps = {path.stem.removeprefix("ckpt-") for path in directory.glob("ckpt-*.index")}
+    return tuple(sorted(int(step) for step in steps if step.isdecimal()))
+
+
+def restore_weights(
+    directory: Path, *, model: keras.Model, average: tf.Module | None, at: int | None = None
+) -> int:
+    """Loads only the weights of one checkpoint, to look at a run.
 
     Args:
         directory: the run's checkpoints.
         model: gets the raw weights.
         average: gets their moving average, if the run has one.
+        at: the step of the checkpoint; the newest if None.
 
     Returns:
         The step.
@@ -187,7 +196,7 @@ def restore_weights(directory: Path, *, model: keras.Model, average: tf.Module |
     Raises:
         InputError: if there is no checkpoint, or it cannot be read.
     """
-    known = known_checkpoints(directory)
+    known = known_checkpoints(directory) if at is None else [str(directory / f"ckpt-{at}")]
     if not known:
         raise InputError(f"{directory} holds no checkpoint; train first")
     step = tf.Variable(0, dtype=tf.int64)
