@@ -69,6 +69,8 @@ LIMITS: dict[str, tuple[list[Any], list[Any]]] = {
     "evaluate_every_epochs": ([0], [1]),
     "checkpoint_every_steps": ([-1], [0]),
     "keep_checkpoints": ([0], [1]),
+    "save_failures_allowed": ([-1], [0, 3]),
+    "data_stall_seconds": ([-1.0], [0.0, 0.5]),
     "log_every_steps": ([0], [1]),
     "profile_steps": ([-1], [0]),
     "logical_cpus": ([-1], [0]),
@@ -287,6 +289,8 @@ MAY_CHANGE = {
     "evaluate_every_epochs",
     "checkpoint_every_steps",
     "keep_checkpoints",
+    "save_failures_allowed",
+    "data_stall_seconds",
     "log_every_steps",
     "profile_steps",
     "strategy",
@@ -295,6 +299,8 @@ MAY_CHANGE = {
     "jit_compile",
     "steps_per_call",
     "evaluation_batch_size",
+    "teacher_cache",
+    "teacher_cache_mode",
 }
 
 
@@ -319,6 +325,8 @@ def test_which_flags_may_change_when_a_run_continues(name):
     base = dataclasses.replace(base, epochs=30, tokens="both")
     if name == "tokens":
         base = dataclasses.replace(base, mine_weight=0.0)
+    if name in ("teacher_cache_mode", "teacher_cache_top_k"):
+        base = dataclasses.replace(base, teacher_cache="labels", distillation="soft")
     other = dataclasses.replace(base, **{name: changed(name)})
     assert other != base
     found = differing_flags(base, other)

@@ -3,6 +3,7 @@
 Usage: python tools/benchmark.py WHAT --name=value ...   (WHAT --help lists its flags)
 
     input   images per second and core of the data pipeline, for each augmentation preset
+    train   one training step with teachers, with cached labels or without, beside PyTorch
     export  latency of exported students, beside their matmuls alone, PyTorch and ONNX Runtime
 
 Figures of a busy machine are worth little; ratios to what ran beside them are worth more. Results
@@ -13,23 +14,26 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-# One thread, so that a second of the processor is a second of one core. Read when TensorFlow loads.
-os.environ.update({"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"})
-os.environ.update({"OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"})
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 sys.path[0:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
 
-from benchmarks import exported, input_pipeline  # noqa: E402
+from benchmarks import exported, input_pipeline, train_step  # noqa: E402
 
 from std_keras.cli import flags  # noqa: E402
 from std_keras.cli.program import StopRequest, console  # noqa: E402
 from std_keras.errors import InputError  # noqa: E402
 from std_keras.quiet import muted_stderr  # noqa: E402
 
-BENCHMARKS = {"input": input_pipeline, "export": exported}
+BENCHMARKS = {"input": input_pipeline, "train": train_step, "export": exported}
+# In these a second of the processor is a second of one core.
+ONE_THREAD = ("input", "export")
+# Read when TensorFlow and OpenMP load.
+THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
 
 
 def main(arguments: Sequence[str], stop: StopRequest) -> None:
@@ -46,6 +50,10 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
         options=benchmark.OPTIONS,
         defaults=benchmark.DEFAULTS,
     )
+    if what in ONE_THREAD:
+        os.environ.update(dict.fromkeys(THREADS, "1"))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)  # There is nothing to save.
     with muted_stderr():
         import tensorflow  # noqa: F401
     print(json.dumps(benchmark.run(**options), indent=2))

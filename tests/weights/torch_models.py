@@ -224,6 +224,11 @@ class StdMixer(nn.Module):
             )
 
     def forward(self, x: Any) -> Any:
+        logits, distilled = self.heads(x)
+        return logits if distilled is None else (logits + distilled) / 2
+
+    def heads(self, x: Any) -> tuple[Any, Any]:
+        """Logits of the class head, and the mean of the distillation heads, if there are any."""
         batch, channels, side, _ = x.shape
         grid, p = side // self.patch, self.patch
         x = x.reshape(batch, channels, grid, p, grid, p).permute(0, 2, 4, 3, 5, 1)
@@ -240,10 +245,10 @@ class StdMixer(nn.Module):
                 tokens = block.tokens(z, *tokens)
         logits = self.classifier(self.ln(z).mean(1))
         if tokens is None:
-            return logits
+            return logits, None
         rows = torch.cat((tokens[0], tokens[1].permute(0, 2, 1)), 2)
         heads = [head(rows[:, m]) for m, head in enumerate(self.classifier_dist)]
-        return (logits + torch.stack(heads).mean(0)) / 2
+        return logits, torch.stack(heads).mean(0)
 
 
 def randomize(module: nn.Module) -> nn.Module:
