@@ -35,8 +35,6 @@ OPTIONS = {
         topic=RUN,
         help="How many processes; --batch_size must be divisible by it.",
         kind=int,
-        check=lambda v: 1 <= v <= 64,
-        wanted="between 1 and 64",
     )
 }
 
@@ -61,6 +59,8 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
         defaults={"workers": None},
         required=("workers",),
     )
+    if not 1 <= parsed["workers"] <= 64:
+        raise InputError(f"--workers={parsed['workers']} must be between 1 and 64")
     if not any(a.lstrip("-").startswith("model_dir=") for a in rest):
         raise InputError("--model_dir=DIR is missing; all workers share one run directory")
     count = int(parsed["workers"])

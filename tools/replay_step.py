@@ -25,8 +25,6 @@ OPTIONS = {
         topic=RUN,
         help="The step to stop at, counted from 1; 0 for the one whose batch the run kept.",
         kind=int,
-        check=lambda v: v >= 0,
-        wanted="0 or more",
     ),
     "data_dir": Option(
         topic=RUN, help="Where TFDS keeps its data sets; the run's own if not given.", kind=str

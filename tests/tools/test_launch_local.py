@@ -1,0 +1,69 @@
+"""One command starts a cluster on this machine."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+FLAGS = (
+    *("--dataset=digits", "--model=mixer_s16", "--patch_size=4", "--width=8", "--depth=2"),
+    *("--batch_size=64", "--max_train_examples=640", "--max_test_examples=64"),
+)
+
+
+def start(root, *arguments):
+    return subprocess.Popen(
+        [sys.executable, root / "tools" / "launch_local.py", *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process):
+    said = process.communicate(timeout=300)[1]
+    return process.returncode, said
+
+
+def test_two_workers_train_one_model(root, tmp_path):
+    run = tmp_path / "run"
+    code, said = finish(start(root, "--workers=2", *FLAGS, "--epochs=1", f"--model_dir={run}"))
+    assert code == 0, said
+    assert "2 replica(s)" in said
+    assert "[worker 1] " in said
+    assert json.loads((run / "result.json").read_text())["steps"] == 10
+
+
+def test_sigterm_stops_all_after_a_checkpoint(root, tmp_path):
+    run = tmp_path / "run"
+    launcher = start(root, "--workers=2", *FLAGS, "--epochs=3000", f"--model_dir={run}")
+    deadline = time.monotonic() + 200
+    while not list(run.glob("checkpoints/ckpt-*.index")):
+        assert launcher.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    launcher.send_signal(signal.SIGTERM)
+    code, said = finish(launcher)
+    assert code == 75, said
+    assert "run the same command to continue" in said.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--model_dir=x",), "--workers is missing"),
+        (("--workers=0", "--model_dir=x"), "--workers=0"),
+        (("--workers=2",), "--model_dir=DIR is missing"),
+        (("--workers=1", "--model_dir=x", "--epochs=no"), "worker 0 ended with exit code 2"),
+    ],
+)
+def test_bad_input(root, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    code, said = finish(start(root, *arguments))
+    assert code == 2, said
+    assert words in said.splitlines()[-1]
+    assert "Traceback" not in said
