@@ -266,7 +266,7 @@ def _markdown(rows: Sequence[Row], source: str, machine: str) -> str:
         f"{_TIMINGS} medians of 50 inferences. Students "
         "without a run have random weights and one token set at the last site; their column "
         f"`same_predictions` is the fraction of {_RANDOM_IMAGES} photographs whose class is that "
-        "of the Keras model.",
+        "of the Keras model. Empty cells were not measured.",
         "",
         "| " + " | ".join(name.replace("_", " ") for name in names) + " |",
         "|"
