@@ -150,6 +150,8 @@ def test_the_reported_figures_can_be_found_again(exported, student_run, quantiza
     assert found["max_logit_difference"] == pytest.approx(difference, abs=1e-5)
     assert found["ops"] == exporting.count_ops(file.read_bytes())
     assert 0 < found["latency_ms"] < 1000
+    assert 0 < found["latency_ms_2_threads"] < 1000
+    assert found["xnnpack_partitions"] == 1
     assert found["refused"] is None
 
 
@@ -193,7 +195,14 @@ def test_an_accuracy_drop_beyond_the_limit(fragile_run, tmp_path, capsys):
     assert report["examples"] == 360
     assert report["tflite"]["dynamic"]["file"] == "student_dynamic.rejected.tflite"
     assert report["tflite"]["float16"]["refused"] is None
-    assert "student_dynamic.rejected.tflite" in capsys.readouterr().out
+    # The layer that reads the activations with the outlier.
+    errors = report["tflite"]["dynamic"]["layer_errors"]
+    assert [error["layer"] for error in errors] == ["head", "hidden"]
+    assert errors[0]["accuracy_drop"] > 0.5 > errors[1]["accuracy_drop"] + 0.4
+    assert report["tflite"]["float16"]["layer_errors"] is None
+    assert "head costs most" in str(e.value)
+    printed = capsys.readouterr().out
+    assert "student_dynamic.rejected.tflite, each layer quantised alone" in printed
     # A looser limit takes the file, and the rejected one goes.
     export(fragile_run, tmp_path, "--quantization=dynamic", "--max_accuracy_drop=1")
     names = [path.name for path in tmp_path.glob("student_dynamic*")]

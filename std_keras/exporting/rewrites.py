@@ -84,15 +84,11 @@ def mixer_block(layer: Any, graph: Graph, x: Any) -> tf.Tensor:
 def resmlp_block(layer: Any, graph: Graph, x: Any) -> tf.Tensor:
     """`std_keras.layers.ResMLPBlock`."""
     x = graph.compute(x)
-    kernel, bias = array(layer.token_dense.kernel), array(layer.token_dense.bias)
-    scale = array(layer.token_scale.scale)
-    alpha = array(layer.token_affine.alpha)
-    beta = array(layer.token_affine.beta)
-    # Linear along the patches, and per channel: the two can change places.
-    name = layer.token_dense.name
-    mixed = _transposed(graph.compute(linear(_transposed(x), kernel, None, graph, name=name)))
-    shift = np.outer(kernel.sum(0), beta * scale) + np.outer(bias, scale)
-    mixed = x + (mixed * constant(scale * alpha) + constant(shift))
+    # The matmul could change places with the affine, whose shift and the bias would be one constant:
+    # one operator less, but P N numbers more in each block, which a file feels.
+    rows = _transposed(graph.compute(_affine_layer(layer.token_affine, graph, x)))
+    mixed = _transposed(graph.compute(_dense(layer.token_dense, graph, rows)))
+    mixed = x + graph.compute(affine(mixed, scale=layer.token_scale.scale))
     branch = mlp(layer.channel_mlp, graph, _affine_layer(layer.channel_affine, graph, mixed))
     return mixed + graph.compute(affine(branch, scale=layer.channel_scale.scale))
 

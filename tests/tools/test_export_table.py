@@ -1,0 +1,80 @@
+"""The table of exported students and the benchmark beside it, on small networks."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from std_keras.cli.program import StopRequest
+from std_keras.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def export_table(root):
+    sys.path.insert(0, str(root / "tools"))
+    yield importlib.import_module("export_table")
+    sys.path.remove(str(root / "tools"))
+
+
+def test_the_table_says_what_the_files_are(export_table, tmp_path, monkeypatch):
+    small = {"tiny": ("mixer_s16", 32, {"patch_size": 8, "width": 32, "depth": 2})}
+    monkeypatch.setattr(export_table, "_STUDENTS", small)
+    output, files = tmp_path / "table.csv", tmp_path / "files"
+    export_table.main([f"--output={output}", f"--files_dir={files}"], StopRequest())
+    with output.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["quantization"] for row in rows] == ["float32", "float16", "dynamic", "int8"]
+    for row in rows:
+        assert int(row["bytes"]) == (files / f"tiny_{row['quantization']}.tflite").stat().st_size
+        assert row["xnnpack_partitions"] == "1"
+        assert row["top1"] == ""
+        assert float(row["latency_ms_2_threads"]) > 0
+    assert rows[0]["same_predictions"] == "1.0000"
+    assert float(rows[0]["max_logit_difference"]) < 1e-4 < float(rows[2]["max_logit_difference"])
+    # Without students of its own a call keeps the rows that are there.
+    before = output.read_text()
+    export_table.main([f"--output={output}", f"--files_dir={files}", "--only=none"], StopRequest())
+    assert output.read_text() == before
+    export_table.main([f"--output={output}", f"--files_dir={files}"], StopRequest())
+    with output.open() as file:
+        again = list(csv.DictReader(file))
+    assert [row["bytes"] for row in again] == [row["bytes"] for row in rows]
+    text = output.with_suffix(".md").read_text()
+    assert "python tools/export_table.py --output=" in text
+    assert all(row["bytes"] in text for row in rows)
+
+
+def test_bad_flags(export_table, tmp_path):
+    with pytest.raises(InputError, match=r"--output=.*\.txt must end in \.csv"):
+        export_table.main([f"--output={tmp_path}/a.txt", f"--files_dir={tmp_path}"], StopRequest())
+    flags = [f"--output={tmp_path}/a.csv", f"--files_dir={tmp_path}", "--only=nobody"]
+    with pytest.raises(InputError, match="--only=nobody is not one of mixer_s4_32px"):
+        export_table.main(flags, StopRequest())
+
+
+def test_the_benchmark_measures_the_matmuls_of_the_file(root: Path):
+    done = subprocess.run(
+        [
+            sys.executable,
+            *(root / "tools" / "benchmark.py", "export"),
+            *("--image_size=8", "--patch_size=4", "--width=32", "--depth=1", "--runs=3"),
+            "--against=pytorch",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert set(found["ms"]) == {"float32", "float16", "dynamic", "int8", "pytorch float32"}
+    assert found["best_file"] in ("float32", "float16", "dynamic", "int8")
+    ideal = found["ms"][found["best_file"]] / found["matmul_ms"]["fastest int8"]
+    assert found["best_to_matmul"] == pytest.approx(ideal)
+    assert found["matmul_ms"]["fastest int8"] <= found["matmul_ms"]["dynamic"]
+    assert found["bytes"]["dynamic"] < found["bytes"]["float32"]
