@@ -84,7 +84,7 @@ def mixer_block(layer: Any, graph: Graph, x: Any) -> tf.Tensor:
 def resmlp_block(layer: Any, graph: Graph, x: Any) -> tf.Tensor:
     """`std_keras.layers.ResMLPBlock`."""
     x = graph.compute(x)
-    # The matmul could change places with the affine, whose shift and the bias would be one constant:
+    # The matmul could change places with the affine, whose shift and the bias were one constant:
     # one operator less, but P N numbers more in each block, which a file feels.
     rows = _transposed(graph.compute(_affine_layer(layer.token_affine, graph, x)))
     mixed = _transposed(graph.compute(_dense(layer.token_dense, graph, rows)))
