@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -29,14 +30,18 @@ FLAGS = (
 
 
 def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("localhost", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    """Below those that outgoing connections take: one of these could take a worker's away."""
+    found = []
+    for port in random.sample(range(15_000, 32_000), 200):
+        with socket.socket() as one:
+            try:
+                one.bind(("localhost", port))
+            except OSError:
+                continue
+        found.append(port)
+        if len(found) == count:
+            break
+    return found
 
 
 def start_workers(root, run, *arguments, count=2):

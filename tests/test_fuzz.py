@@ -80,7 +80,7 @@ def mutated_flags(rng, run):
     return name, [*base, place, *flags]
 
 
-@pytest.mark.parametrize("seed", range(COUNT or 40))
+@pytest.mark.parametrize("seed", range(COUNT or 24))
 def test_flags(trained, capsys, monkeypatch, tmp_path, seed):
     monkeypatch.chdir(tmp_path)
     name, arguments = mutated_flags(random.Random(seed), trained)
@@ -123,7 +123,7 @@ def mutate_json(rng, text):
 FILES = ("config.json", "labels.txt", "model.keras", "architecture.json", "checkpoints")
 
 
-@pytest.mark.parametrize("seed", range(COUNT or 30))
+@pytest.mark.parametrize("seed", range(COUNT or 15))
 def test_run_directories(trained, capsys, tmp_path, seed):
     rng = random.Random(seed)
     run = tmp_path / "run"
@@ -149,7 +149,7 @@ def test_run_directories(trained, capsys, tmp_path, seed):
         check(code, error, f"train with another {file.relative_to(run)}")
 
 
-@pytest.mark.parametrize("seed", range(COUNT or 12))
+@pytest.mark.parametrize("seed", range(COUNT or 8))
 def test_images(capsys, tmp_path, seed):
     """A folder with one altered picture, skipped or refused."""
     rng = random.Random(seed)

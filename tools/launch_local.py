@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -79,15 +80,22 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
 
 
 def _free_addresses(count: int) -> list[str]:
-    """Addresses on this machine; all sockets are open at once, so that they differ."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("localhost", 0))
-        return [f"localhost:{one.getsockname()[1]}" for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    """Addresses on this machine.
+
+    Their ports lie below those that outgoing connections take: one of these could take a port away
+    before its worker listens on it.
+    """
+    found: list[str] = []
+    for port in random.sample(range(15_000, 32_000), 1_000):
+        with socket.socket() as one:
+            try:
+                one.bind(("localhost", port))
+            except OSError:
+                continue
+        found.append(f"localhost:{port}")
+        if len(found) == count:
+            return found
+    raise MachineError(f"there are no {count} free ports between 15000 and 32000 on this machine")
 
 
 def _start(index: int, addresses: list[str], arguments: Sequence[str]) -> subprocess.Popen[str]:

@@ -114,6 +114,7 @@ def test_every_weight_gets_a_gradient(small_student, images, options):
     ],
 )
 def test_weights_without_a_gradient_at_the_start(small_options, images, options, silent):
+    keras.utils.set_random_seed(0)
     student = models.create_student("mixer_s16", **small_options, **options)
     found = gradients(student, images, list(models.head_names(student)))
     without = {path.split("/")[0] for path, value in found.items() if not np.any(value)}

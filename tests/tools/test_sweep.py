@@ -324,6 +324,7 @@ def test_two_sweeps_do_not_share_a_folder(sweep, tool, tmp_path, capsys):
     assert "is in use by another sweep" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_real_sweep_on_the_digits(root, tmp_path):
     """With the real training program: a teacher, a baseline and a student."""
     tiny = "--dataset=digits --epochs=1 --warmup_epochs=0 --batch_size=32"
