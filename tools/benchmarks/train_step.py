@@ -9,7 +9,7 @@ no distillation at all (off).
 reproduction builds it, and a CIFAR ResNet as teacher. Then what PyTorch's version does not have is
 left out on both sides: mutual information, moving average, stochastic depth, clipping.
 
-All variants take turns in one process. Beware: on 2 cores PyTorch's step took 14.4 s there and 7.9 s
+All variants take turns in one process. On 2 cores PyTorch's step took 14.4 s there and 7.9 s
 in a process without TensorFlow (ours 8.7 s), so "torch_to_ours" flatters us until the two run in
 processes of their own. "share" is the step's arithmetic (three times the forward
 pass of the student, once the teachers') at the rate of this machine's matmuls, measured in between
