@@ -69,12 +69,12 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     from std_keras import quiet
 
     quiet.load_tensorflow()
+    import tensorflow as tf
+
     chosen = presets.NAMES if parsed["augmentation"] == "all" else (parsed["augmentation"],)
     try:
         rows = _rows(paths, chosen, parsed)
-    except Exception as error:
-        if type(error).__name__ != "InvalidArgumentError":
-            raise
+    except tf.errors.InvalidArgumentError as error:
         raise InputError(
             f"--images={parsed['images']}: one of {', '.join(paths)} cannot be decoded"
         ) from error

@@ -175,8 +175,7 @@ def _listed(directory: Path) -> list[str]:
 
 def checkpoint_steps(directory: Path) -> tuple[int, ...]:
     """The steps of the checkpoints that are there, in order."""
-    steps = {path.stem.removeprefix("ckpt-") for path in directory.glob("ckpt-*.index")}
-    return tuple(sorted(int(step) for step in steps if step.isdecimal()))
+    return tuple(int(path.rpartition("-")[2]) for path in known_checkpoints(directory))
 
 
 def restore_weights(
