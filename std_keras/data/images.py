@@ -36,10 +36,10 @@ def decode_rgb(contents: tf.Tensor) -> tf.Tensor:
 
 def _check_size(size: tf.Tensor) -> tf.Operation:
     """Refuses a height and width (2,) int64 of too many pixels."""
-    return tf.debugging.assert_less_equal(
-        tf.reduce_prod(tf.minimum(tf.abs(size), _MOST_PIXELS)),
-        tf.constant(_MOST_PIXELS, tf.int64),
-        "the image has too many pixels",
+    pixels = tf.reduce_prod(tf.minimum(tf.abs(size), _MOST_PIXELS))
+    # One operation: what tf.debugging makes of it takes a tenth of a decoder's time.
+    return tf.raw_ops.Assert(
+        condition=pixels <= _MOST_PIXELS, data=["the image has too many pixels", pixels]
     )
 
 
