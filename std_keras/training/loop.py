@@ -369,6 +369,10 @@ class Loop:
             "images_per_second": self.step * self.config.batch_size / self.train_seconds,
             "train_seconds": self.train_seconds,
         }
+        with contextlib.suppress(
+            ValueError
+        ):  # A backbone of the user's may hold what is not counted.
+            result["macs"] = models.multiply_accumulates(self.heads)
         if weights == "ema":
             result["raw_heads"] = {h: accuracy.as_dict() for h, accuracy in figures["raw"].items()}
         if self.dataset.validation is not None:

@@ -62,6 +62,7 @@ def main() -> int:
             "weights": "raw",
             "heads": heads,
             "parameters": 1000,
+            "macs": 2000,
             "steps": 9,
             "epochs": config.epochs,
             "images_per_second": 100.0,

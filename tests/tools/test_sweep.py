@@ -355,7 +355,12 @@ def test_a_real_sweep_on_the_digits(root, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "arms", "runs"), [("cifar100_cpu_study", 16, 50), ("cifar100_reproduction", 6, 8)]
+    ("name", "arms", "runs"),
+    [
+        ("cifar100_cpu_recipe", 18, 19),
+        ("cifar100_cpu_study", 16, 50),
+        ("cifar100_reproduction", 6, 8),
+    ],
 )
 def test_the_shipped_sweeps(tool, root, tmp_path, name, arms, runs):
     from std_keras.config import options

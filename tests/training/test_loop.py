@@ -67,6 +67,7 @@ def test_result_json_is_what_model_keras_does(student_run):
     result = json.loads((student_run / "result.json").read_text())
     model = keras.models.load_model(student_run / "model.keras")
     assert result["parameters"] == sum(np.prod(w.shape) for w in model.trainable_weights)
+    assert result["macs"] == models.multiply_accumulates(model)
     assert (result["steps"], result["epochs"]) == (6, 2)
     assert (result["head"], result["weights"]) == ("average", "ema")
     assert result["images_per_second"] == pytest.approx(6 * 32 / result["train_seconds"])

@@ -47,6 +47,7 @@ class Run:
         config: every flag.
         model_dir: its run directory.
         files: path of its log and record, without their suffixes.
+        teachers: the sweep's names of the teachers that it learns from.
     """
 
     arm: str
@@ -54,6 +55,7 @@ class Run:
     config: TrainConfig
     model_dir: Path
     files: Path
+    teachers: tuple[str, ...] = ()
 
     @property
     def is_teacher(self) -> bool:
@@ -163,7 +165,9 @@ def _arm(spec: Spec, arm: str, seed: int, sources: dict[str, str], choices: Choi
         given.append(f"--teacher_cache={choices.runs_dir / 'teacher_cache'}")
         config = _config(given, where=where)
     path = choices.runs_dir / f"{arm}-seed{seed}"
-    return Run(arm=arm, seed=seed, config=config, model_dir=path, files=path)
+    named = {t.partition(",")[0] for t in _teachers(config)}
+    teachers = tuple(name for name, source in sources.items() if source in named)
+    return Run(arm=arm, seed=seed, config=config, model_dir=path, files=path, teachers=teachers)
 
 
 def _trial(choices: Choices) -> list[str]:

@@ -17,7 +17,8 @@ from sweeping.plan import Run, arguments_of
 Row = dict[str, str]
 _FIRST = ("arm", "seed", "state", "split", "top1", "top5")
 _HEADS = ("classification", "distillation", "average", "confidence")
-_COST = ("parameters", "steps", "epochs", "train_seconds", "seconds", "images_per_second")
+_COST = ("teachers", "parameters", "macs", "steps", "epochs")
+_TIME = ("train_seconds", "seconds", "images_per_second")
 _MACHINE = ("git_revision", "processor", "cores", "accelerator", "tensorflow", "keras", "python")
 _LAST = ("flags", "error")
 
@@ -48,6 +49,7 @@ def row_of(run: Run) -> Row | None:
     """
     known = record.read(run)
     row = {"arm": run.arm, "seed": str(run.seed), "flags": run.flags, "error": ""}
+    row["teachers"] = " ".join(run.teachers)
     if known is not None:
         row |= known.machine
         row["seconds"] = f"{known.seconds:.0f}"
@@ -68,6 +70,7 @@ def row_of(run: Run) -> Row | None:
         "images_per_second": f"{result['images_per_second']:.1f}",
     }
     row |= {name: str(result[name]) for name in ("parameters", "steps", "epochs")}
+    row["macs"] = str(result.get("macs", ""))
     for head, figures in result["heads"].items():
         row[f"{head}_top1"] = f"{figures['top1']:.4f}"
     return row
@@ -75,7 +78,7 @@ def row_of(run: Run) -> Row | None:
 
 def with_differing_flags(rows: Sequence[Row]) -> list[Row]:
     """Adds a column `--NAME` for every flag that is not the same in all arms."""
-    flags = [_by_name(row["flags"]) for row in rows]
+    flags = [flags_by_name(row["flags"]) for row in rows]
     arms = [f for f, row in zip(flags, rows, strict=True) if not row["arm"].startswith("teacher-")]
     names = sorted({n for f in arms for n in f} - {"seed"})
     differing = [n for n in names if len({f.get(n, "") for f in arms}) > 1]
@@ -103,11 +106,11 @@ def _columns(rows: Sequence[Row]) -> list[str]:
     heads = [f"{head}_top1" for head in _HEADS]
     heads += sorted(n for n in present if n.endswith("_top1") and n not in heads)
     flags = sorted(n for n in present if n.startswith("--"))
-    order = (*_FIRST, *heads, *_COST, *flags, *_MACHINE, *_LAST)
+    order = (*_FIRST, *heads, *_COST, *_TIME, *flags, *_MACHINE, *_LAST)
     return [n for n in order if n in present or n in (*_FIRST, *_LAST)]
 
 
-def _by_name(flags: str) -> Mapping[str, str]:
+def flags_by_name(flags: str) -> Mapping[str, str]:
     """The flags of a row; repeated ones joined."""
     found: dict[str, str] = {}
     for flag in shlex.split(flags):

@@ -1,0 +1,215 @@
+"""Draws accuracy against training cost, a point for each arm of a sweep.
+
+Usage: python tools/cost_plot.py results/NAME.csv [--output=FILE.svg]   (--help lists the flags)
+
+The cost is counted, not timed: three times the multiply-accumulates of a forward pass for every
+image that is trained on (forward, and backward to inputs and to weights), and one forward pass of
+each teacher, which is what labels cost that no cache has yet. Needs matplotlib.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+# The checkout, whether the package is installed or not.
+sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
+
+from sweeping import plan, rows  # noqa: E402
+
+from std_keras.cli import flags, program  # noqa: E402
+from std_keras.cli.program import StopRequest  # noqa: E402
+from std_keras.config import RUN, Option  # noqa: E402
+from std_keras.errors import InputError  # noqa: E402
+from std_keras.rundir import replace_atomically  # noqa: E402
+
+_OPTIONS = {
+    "output": Option(
+        topic=RUN, help="The picture, .svg or .png; beside the table if not given.", kind=str
+    ),
+    "batch_size": Option(
+        topic=RUN, help="Images in a step, for rows whose flags do not say.", kind=int
+    ),
+}
+_PASSES = 3  # Forward, backward to the inputs, backward to the weights.
+_GROUPS = {  # Okabe and Ito's colours, which colour-blind readers can tell apart.
+    "without a teacher": "#0072b2",
+    "distilled without tokens": "#e69f00",
+    "distilled with tokens": "#009e73",
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One arm.
+
+    Attributes:
+        arm: its name.
+        group: a key of `_GROUPS`.
+        cost: multiply-accumulates of one run.
+        top1: percent, mean over seeds.
+        deviation: percent, sample standard deviation over seeds; 0 for one seed.
+        runs: how many seeds.
+    """
+
+    arm: str
+    group: str
+    cost: float
+    top1: float
+    deviation: float
+    runs: int
+
+
+def main(arguments: Sequence[str], stop: StopRequest) -> None:
+    """Parses the flags and draws."""
+    paths = [a for a in arguments if not a.startswith("-")]
+    parsed = flags.parse(
+        [a for a in arguments if a.startswith("-")],
+        program="python tools/cost_plot.py TABLE",
+        about="Draws accuracy against training cost, a point for each arm of a sweep.",
+        options=_OPTIONS,
+        defaults={"batch_size": 128},
+    )
+    if len(paths) != 1:
+        raise InputError(f"{paths} must be one table of a sweep, such as results/NAME.csv")
+    table = Path(paths[0])
+    if not table.is_file():
+        raise InputError(f"{table} is not there; tools/sweep.py writes it")
+    output = Path(parsed["output"] or table.with_suffix(".svg"))
+    if output.suffix not in (".svg", ".png"):
+        raise InputError(f"--output={output} must end in .svg or .png")
+    found = points(rows.read(table), batch_size=parsed["batch_size"])
+    if not found:
+        raise InputError(f"{table} has no finished run on the test split with its cost")
+    try:
+        figure = draw(found)
+    except ImportError as error:
+        raise InputError("matplotlib is missing; pip install 'std_keras[analysis]'") from error
+    output.parent.mkdir(parents=True, exist_ok=True)
+    replace_atomically(
+        output,
+        # No date inside, so that the same table gives the same file.
+        lambda path: (
+            figure.savefig(path, format=output.suffix[1:], metadata={"Date": None})
+            if output.suffix == ".svg"
+            else figure.savefig(path, format="png", dpi=200)
+        ),
+    )
+
+
+def points(table: Sequence[rows.Row], *, batch_size: int) -> list[Point]:
+    """The arms with finished runs on the test split, whose cost is known.
+
+    Args:
+        table: the rows of a sweep.
+        batch_size: of rows whose flags do not name one.
+    """
+    teachers = {row["arm"].removeprefix(plan.TEACHER): row.get("macs") for row in table}
+    by_arm: dict[str, list[rows.Row]] = {}
+    for row in table:
+        counted = row.get("macs") and all(teachers.get(t) for t in row.get("teachers", "").split())
+        is_arm = not row["arm"].startswith(plan.TEACHER)
+        if row["state"] == "done" and row["split"] == "test" and is_arm and counted:
+            by_arm.setdefault(row["arm"], []).append(row)
+    found = []
+    for arm, runs in by_arm.items():
+        flag = rows.flags_by_name(runs[0]["flags"])
+        images = int(runs[0]["steps"]) * int(flag.get("batch_size", batch_size))
+        per_image = _PASSES * int(runs[0]["macs"])
+        per_image += sum(int(teachers[t] or 0) for t in runs[0].get("teachers", "").split())
+        top1 = [100 * float(run["top1"]) for run in runs]
+        found.append(
+            Point(
+                arm=arm,
+                group=_group(flag),
+                cost=float(images * per_image),
+                top1=statistics.fmean(top1),
+                deviation=statistics.stdev(top1) if len(top1) > 1 else 0.0,
+                runs=len(top1),
+            )
+        )
+    return found
+
+
+def _group(flag: Any) -> str:
+    if flag.get("distillation", "none") == "none":
+        return "without a teacher"
+    tokens = flag.get("tokens", "both")
+    return "distilled without tokens" if tokens in ("none", "deit") else "distilled with tokens"
+
+
+def draw(found: Sequence[Point]) -> Any:
+    """The picture as a matplotlib figure: names in a column at the right, so that none overlap."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    for group, color in _GROUPS.items():
+        members = [p for p in found if p.group == group]
+        if members:
+            axes.errorbar(
+                [p.cost / 1e15 for p in members],
+                [p.top1 for p in members],
+                yerr=[p.deviation for p in members],
+                fmt="o",
+                color=color,
+                capsize=3,
+                label=group,
+            )
+    low, high = axes.get_ylim()
+    heights = spread([p.top1 for p in found], gap=(high - low) / 24)
+    right = max(p.cost for p in found) / 1e15
+    left = min(p.cost for p in found) / 1e15
+    column = right + 0.12 * ((right - left) or right)
+    for point, height in zip(found, heights, strict=True):
+        axes.annotate(
+            point.arm,
+            xy=(point.cost / 1e15, point.top1),
+            xytext=(column, height),
+            fontsize=8,
+            va="center",
+            color=_GROUPS[point.group],
+            arrowprops={
+                "arrowstyle": "-",
+                "color": "#c4c9cf",
+                "linewidth": 0.6,
+                "relpos": (0, 0.5),
+            },
+            annotation_clip=False,
+        )
+    axes.set_xlabel(
+        "multiply-accumulates of one training run, 10$^{15}$, teachers' labels included"
+    )
+    runs = sorted({p.runs for p in found})
+    seeds = "–".join(str(n) for n in dict.fromkeys((runs[0], runs[-1])))  # noqa: RUF001
+    axes.set_ylabel(f"top-1 on the test split, percent ({seeds} seed(s))")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right", fontsize=8)
+    return figure
+
+
+def spread(heights: Sequence[float], *, gap: float) -> list[float]:
+    """Heights in the same order of size, at least `gap` apart, moved as little as that needs.
+
+    Groups that touch are put around the mean of what they wanted (isotonic regression by pooling).
+    """
+    order = sorted(range(len(heights)), key=lambda i: heights[i])
+    groups: list[list[float]] = []  # Wanted heights, each less its place in the group times gap.
+    for place, index in enumerate(order):
+        groups.append([heights[index] - place * gap])
+        while len(groups) > 1 and statistics.fmean(groups[-2]) > statistics.fmean(groups[-1]):
+            groups[-2:] = [groups[-2] + groups[-1]]
+    flat = [statistics.fmean(group) for group in groups for _ in group]
+    placed = [0.0] * len(heights)
+    for place, index in enumerate(order):
+        placed[index] = flat[place] + place * gap
+    return placed
+
+
+if __name__ == "__main__":
+    sys.exit(program.run(main))
