@@ -76,8 +76,12 @@ def weights_of(run):
 def test_workers_end_with_the_weights_of_one_process(root, run_program, tmp_path, count):
     arguments = ("--epochs=1", "--max_train_examples=640", "--max_test_examples=100")
     arguments += ("--batch_size=96",)  # Divisible by both; the last flag counts.
-    workers = start_workers(root, tmp_path / "cluster", *arguments, count=count)
-    said = [worker.communicate(timeout=300)[1] for worker in workers]
+    # On a machine so busy that heartbeats stop, a worker counts as lost: again, as the error says.
+    for _ in range(2):
+        workers = start_workers(root, tmp_path / "cluster", *arguments, count=count)
+        said = [worker.communicate(timeout=300)[1] for worker in workers]
+        if {worker.returncode for worker in workers} != {5}:
+            break
     assert [worker.returncode for worker in workers] == [0] * count, said
     assert f"{count} replica(s)" in said[0]
     alone = run_program("train", *FLAGS, *arguments, f"--model_dir={tmp_path / 'alone'}")

@@ -10,14 +10,16 @@ from typing import Any
 
 import keras
 
-from std_keras import data, models, teachers
+from std_keras import data, models, progress, teachers
 from std_keras.config import TrainConfig
 from std_keras.data import DataSet
 from std_keras.data.limit import limited
 from std_keras.data.source import Progress
 from std_keras.errors import InputError
 from std_keras.rundir import RunDirectory
+from std_keras.teachers import Teacher
 from std_keras.training.augmentation import picture_options
+from std_keras.training.objective import Objective
 
 
 def load_data(config: TrainConfig, *, progress: Progress | None = None) -> DataSet:
@@ -124,6 +126,43 @@ def build_model(
             propagate_tokens=config.propagate_tokens,
             **common,
         )
+
+
+def load_teachers(config: TrainConfig, dataset: DataSet) -> list[Teacher]:
+    """The teachers that a configuration names and follows."""
+    if config.distillation == "none":
+        if config.teacher:
+            progress.say(
+                f"--distillation=none: the {len(config.teacher)} teacher(s) named are ignored"
+            )
+        return []
+    loaded = []
+    for text in config.teacher:
+        spec = teachers.parse(text)
+        teacher = teachers.load(
+            spec, image_shape=dataset.image_shape, label_names=dataset.label_names
+        )
+        if config.jit_compile and not teacher.compilable:
+            progress.say(f"teacher {spec.source} is a SavedModel; it runs outside the XLA step")
+        loaded.append(teacher)
+    return loaded
+
+
+def build_objective(config: TrainConfig, model: keras.Model) -> Objective:
+    """The objective of a configuration; `model` tells which of its heads follow which teacher."""
+    names = models.head_names(model)[1:]
+    count = len(config.teacher) if config.distillation != "none" else 0
+    heads = tuple(
+        tuple(n for n in names if n.startswith(f"distillation_{index}_")) for index in range(count)
+    )
+    return Objective(
+        teacher_heads=heads,
+        kind="hard" if config.distillation == "none" else config.distillation,
+        alpha=config.alpha,
+        temperature=config.temperature,
+        confidence=config.confidence,
+        confidence_scope=config.confidence_scope,
+    )
 
 
 def default_head(model: keras.Model) -> str:

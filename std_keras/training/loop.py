@@ -13,25 +13,22 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from std_keras import mine, models, progress, teachers
-from std_keras.config import TrainConfig, differing_flags, resolve
+from std_keras import models, progress
+from std_keras.config import TrainConfig, resolve
 from std_keras.data import DataSet, Shard
-from std_keras.data.files import FileSource
 from std_keras.errors import InputError, Interrupted, MachineError, NonFiniteError
 from std_keras.rundir import RunDirectory, replace_atomically
-from std_keras.teachers import Teacher
 from std_keras.training import build, optimizers, start, stream
 from std_keras.training.cached_labels import CachedLabels, Segment, label_format, open_cache
 from std_keras.training.cadence import Cadence
 from std_keras.training.checkpoints import Checkpoints
-from std_keras.training.ema import WeightAverage
+from std_keras.training.checks import check_devices, check_same_run, refuse_damaged_data
 from std_keras.training.evaluation import Accuracy, Evaluator
+from std_keras.training.figures import StepMeans, by_path
 from std_keras.training.mine_epoch import create_epoch_step
-from std_keras.training.objective import Objective
 from std_keras.training.stall import StallWarning
 from std_keras.training.state import TrainState
 from std_keras.training.step import CallResult, StepOptions, Trainer
@@ -41,6 +38,7 @@ from std_keras.training.strategy import (
     is_chief,
     own_shard,
     own_signal_handlers,
+    reason,
 )
 from std_keras.training.watch import Watch
 
@@ -86,7 +84,7 @@ def train(
         if not in_cluster(strategy):
             raise
         raise MachineError(
-            f"a worker of the cluster was lost or cannot be reached ({str(error).splitlines()[0]})"
+            f"a worker of the cluster was lost or cannot be reached ({reason(error)})"
             "; start all workers again with the same command to continue from the last checkpoint"
         ) from error
     finally:
@@ -109,7 +107,7 @@ def _train(
     )
     check_devices(config, strategy)
     if run.exists():
-        _check_same_run(run, config, dataset)
+        check_same_run(run, config, dataset)
         if run.result_file.is_file() and run.model_file.is_file():
             progress.say(f"{run.path} is a finished run; nothing to do")
             return run.read_result()
@@ -169,7 +167,7 @@ class Loop:
             total_steps=self.cadence.total_steps,
         )
         cache = open_cache(config, dataset)
-        self.state = _create_state(config, dataset, self.schedule, run)
+        self.state = start.create_state(config, dataset, self.schedule, run)
         replicas = strategy.num_replicas_in_sync
         self.shard = own_shard(strategy)
         self.mine_step = None
@@ -204,8 +202,8 @@ class Loop:
             teachers_needed = not self.labels.prepare(self.step, read_only=read_only)
         self.trainer = Trainer(
             state=self.state,
-            objective=_objective(config, self.state),
-            teachers=load_teachers(config, dataset) if teachers_needed else [],
+            objective=build.build_objective(config, self.state.model),
+            teachers=build.load_teachers(config, dataset) if teachers_needed else [],
             strategy=strategy,
             options=StepOptions(
                 batch_size=config.batch_size,
@@ -251,7 +249,7 @@ class Loop:
             what="train",
             unit_scale=self.config.batch_size,
         )
-        gathered = _Gathered()
+        gathered = StepMeans()
         first = self.step
         stall = StallWarning(self.trainer.waiting, after=self.config.data_stall_seconds)
         with contextlib.closing(bar), stall:
@@ -284,10 +282,10 @@ class Loop:
         except tf.errors.OpError as error:
             if self.labels is not None:
                 self.labels.find_damage(self.step, segment)
-            _refuse_damaged_data(self.dataset, error)
+            refuse_damaged_data(self.dataset, error)
             raise
 
-    def _events(self, gathered: _Gathered, mine_batches: Iterator[Any] | None) -> None:
+    def _events(self, gathered: StepMeans, mine_batches: Iterator[Any] | None) -> None:
         """What the calendar asks for after `self.step` steps."""
         cadence, epoch = self.cadence, self.step / self.cadence.steps_per_epoch
         if cadence.logs(self.step):
@@ -309,7 +307,7 @@ class Loop:
         """Evaluates on the held-out part if there is one, else on the test split, to watch it."""
         part = "validation" if self.dataset.validation is not None else "test"
         figures = self._evaluate(part)
-        self.watch.scalars("eval", step=self.step, epoch=epoch, values=_flat(figures))
+        self.watch.scalars("eval", step=self.step, epoch=epoch, values=by_path(figures))
         self.watch.tokens(self.state.model, step=self.step)
         shown = ", ".join(f"{w} {h[self.head].top1:.4f}" for w, h in figures.items())
         progress.say(
@@ -352,7 +350,7 @@ class Loop:
         """Evaluates on the test split and writes the model and the result."""
         epoch = float(self.config.epochs)
         figures = self._evaluate("test")
-        values = {f"test/{name}": value for name, value in _flat(figures).items()}
+        values = {f"test/{name}": value for name, value in by_path(figures).items()}
         self.watch.scalars("eval", step=self.step, epoch=epoch, values=values)
         self.watch.tokens(self.state.model, step=self.step)
         weights = _kept_weights(self.state)
@@ -484,7 +482,7 @@ class Loop:
         try:
             batch = next(iter(batches))
         except tf.errors.OpError as error:
-            _refuse_damaged_data(self.dataset, error)
+            refuse_damaged_data(self.dataset, error)
             raise
         self.watch.images(batch["images"].numpy(), step=self.step)
 
@@ -508,183 +506,11 @@ class Loop:
         return bool(self.strategy.reduce("SUM", everybody, axis=None) > 0)
 
 
-class _Gathered:
-    """Sums of the figures since they were last logged."""
-
-    def __init__(self) -> None:
-        self._clear()
-
-    def _clear(self) -> None:
-        self._totals: dict[str, float] = {}
-        self._steps, self._seconds, self._waited = 0, 0.0, 0.0
-
-    def add(self, result: CallResult, seconds: float) -> None:
-        for name, value in result.totals.items():
-            self._totals[name] = self._totals.get(name, 0.0) + value
-        self._steps += result.steps
-        self._seconds += seconds
-        self._waited += result.wait_seconds
-
-    def means(self, batch_size: int) -> dict[str, float]:
-        """Means per step, images per second, and the share of time spent waiting for data."""
-        values = {name: total / self._steps for name, total in self._totals.items()}
-        values["images_per_second"] = self._steps * batch_size / self._seconds
-        values["data_wait"] = self._waited / self._seconds
-        self._clear()
-        return values
-
-
 @tf.function(reduce_retracing=True)
 def _global_norm(tensors: list[tf.Tensor]) -> tf.Tensor:
     return tf.linalg.global_norm(tensors)
 
 
-def _flat(figures: dict[str, dict[str, Accuracy]]) -> dict[str, float]:
-    """Figures by `weights/head/figure`, as TensorBoard groups them."""
-    return {
-        f"{weights}/{head}/{name}": value
-        for weights, heads in figures.items()
-        for head, accuracy in heads.items()
-        for name, value in accuracy.as_dict().items()
-    }
-
-
 def _kept_weights(state: TrainState) -> str:
     """The weights that `model.keras` gets."""
     return "raw" if state.average is None else "ema"
-
-
-def load_teachers(config: TrainConfig, dataset: DataSet) -> list[Teacher]:
-    """The teachers that a configuration names and follows."""
-    if config.distillation == "none":
-        if config.teacher:
-            progress.say(
-                f"--distillation=none: the {len(config.teacher)} teacher(s) named are ignored"
-            )
-        return []
-    loaded = []
-    for text in config.teacher:
-        spec = teachers.parse(text)
-        teacher = teachers.load(
-            spec, image_shape=dataset.image_shape, label_names=dataset.label_names
-        )
-        if config.jit_compile and not teacher.compilable:
-            progress.say(f"teacher {spec.source} is a SavedModel; it runs outside the XLA step")
-        loaded.append(teacher)
-    return loaded
-
-
-def _create_state(
-    config: TrainConfig, dataset: DataSet, schedule: Any, run: RunDirectory
-) -> TrainState:
-    model = start.create_model(config, dataset, run)
-    outputs = models.training_model(model, with_teachers=config.distillation != "none")
-    state = TrainState(
-        model=model,
-        outputs=outputs,
-        optimizer=optimizers.create_optimizer(
-            config.optimizer,
-            learning_rate=schedule,
-            weight_decay=config.weight_decay,
-            momentum=config.momentum,
-            variables=model.trainable_variables,
-        ),
-    )
-    if config.mine_weight:
-        _add_critics(state, config)
-    if config.ema_decay:
-        state.average = WeightAverage(model, decay=config.ema_decay)
-    return state
-
-
-def _add_critics(state: TrainState, config: TrainConfig) -> None:
-    shapes = {n: o for n, o in state.outputs.output.items() if n.startswith("tokens_")}
-    state.token_sets = tuple(shapes)
-    critics = []
-    for pair in shapes.values():
-        critic = mine.Critic()
-        critic.build(tuple(pair["spatial"].shape), tuple(pair["channel"].shape))
-        critics.append(critic)
-    state.critics = critics
-    state.log_averages = tf.Variable(
-        [mine.NOT_STARTED] * len(critics),
-        trainable=False,
-        dtype=tf.float32,
-        # Every replica assigns the same value.
-        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-        name="log_averages",
-    )
-    if config.mine_schedule == "step":
-        assert config.mine_learning_rate is not None
-        state.critic_optimizer = keras.optimizers.Adam(config.mine_learning_rate)
-        state.critic_optimizer.build(state.critic_variables)
-
-
-def _refuse_damaged_data(dataset: DataSet, error: tf.errors.OpError) -> None:
-    """Raises InputError if a streamed image or record turned out to be unreadable."""
-    if isinstance(dataset.train, FileSource):
-        bad = dataset.train.find_corrupt(thorough=True)
-        if bad:
-            raise InputError(
-                f"--dataset={dataset.name}: {len(bad)} image(s) cannot be decoded, {bad[0]} among "
-                "them; remove them, or use --corrupt_images=skip with a larger --cache_gb"
-            ) from error
-    if isinstance(error, tf.errors.DataLossError):
-        raise InputError(
-            f"--dataset={dataset.name}: its prepared files are damaged: "
-            f"{str(error).splitlines()[0]}; prepare the data set again"
-        ) from error
-
-
-def _objective(config: TrainConfig, state: TrainState) -> Objective:
-    names = models.head_names(state.model)[1:]
-    count = len(config.teacher) if config.distillation != "none" else 0
-    heads = tuple(
-        tuple(n for n in names if n.startswith(f"distillation_{index}_")) for index in range(count)
-    )
-    return Objective(
-        teacher_heads=heads,
-        kind="hard" if config.distillation == "none" else config.distillation,
-        alpha=config.alpha,
-        temperature=config.temperature,
-        confidence=config.confidence,
-        confidence_scope=config.confidence_scope,
-    )
-
-
-def check_devices(config: TrainConfig, strategy: tf.distribute.Strategy) -> None:
-    replicas = strategy.num_replicas_in_sync
-    parts = replicas * config.accumulation_steps
-    if config.batch_size % parts:
-        raise InputError(
-            f"--batch_size={config.batch_size} is not divisible by {replicas} replica(s) x "
-            f"--accumulation_steps={config.accumulation_steps}; use a multiple of {parts}"
-        )
-    if config.jit_compile and replicas > 1 and not tf.config.list_physical_devices("GPU"):
-        if not isinstance(strategy, tf.distribute.TPUStrategy):
-            raise InputError(
-                "--jit_compile cannot run on several CPU devices (XLA does not find variables of "
-                "another device); use --nojit_compile or --strategy=one_device"
-            )
-    if config.mine_weight and config.mine_schedule == "step":
-        mine.derangement(config.batch_size // parts)
-    if config.mine_weight and config.mine_schedule == "epoch":
-        if config.mine_samples % replicas or config.mine_samples // replicas < 2:
-            raise InputError(
-                f"--mine_samples={config.mine_samples} must give each of {replicas} replica(s) the "
-                "same number of examples, and at least 2"
-            )
-
-
-def _check_same_run(run: RunDirectory, config: TrainConfig, dataset: DataSet) -> None:
-    differing = differing_flags(run.read_config(), config)
-    if differing:
-        raise InputError(
-            f"--model_dir={run.path} belongs to a run with other flags ({'; '.join(differing)}); "
-            "give the same flags to continue it, or another --model_dir"
-        )
-    if run.read_labels() != dataset.label_names:
-        raise InputError(
-            f"--dataset={dataset.name}: its classes are no longer those of {run.labels_file}, with "
-            "which the run began; restore them, or train in another --model_dir"
-        )

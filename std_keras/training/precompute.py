@@ -17,7 +17,7 @@ from std_keras.teachers.cache import LabelCache
 from std_keras.teachers.labels import CONFIDENCE
 from std_keras.training import build, stream
 from std_keras.training.cached_labels import Recorder, open_cache
-from std_keras.training.loop import check_devices, load_teachers
+from std_keras.training.checks import check_devices
 from std_keras.training.strategy import create_strategy, own_shard
 
 
@@ -92,7 +92,7 @@ def _fill(
     )
     if not todo:
         return result
-    loaded = load_teachers(config, dataset)
+    loaded = build.load_teachers(config, dataset)
     label = _labeller(loaded, cache, config, strategy)
     cache.begin()
     recorder = Recorder(cache)

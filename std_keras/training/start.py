@@ -1,16 +1,21 @@
-"""The model with which a run begins: new, or with the weights of another run."""
+"""What a run begins with: a model, new or with another run's weights, and all that goes with it."""
 
 from __future__ import annotations
 
-import keras
+from typing import Any
 
-from std_keras import progress
+import keras
+import tensorflow as tf
+
+from std_keras import mine, models, progress
 from std_keras.config import TrainConfig
 from std_keras.data import DataSet
 from std_keras.errors import InputError
 from std_keras.rundir import RunDirectory
-from std_keras.training import build
+from std_keras.training import build, optimizers
 from std_keras.training.checkpoints import newest_checkpoint
+from std_keras.training.ema import WeightAverage
+from std_keras.training.state import TrainState
 from std_keras.weights.initialize import copy_weights, input_normalization, load_start
 
 
@@ -39,3 +44,62 @@ def create_model(config: TrainConfig, dataset: DataSet, run: RunDirectory) -> ke
     model = build.build_model(config, dataset, normalization=normalization)
     progress.say(f"starting from {path}: {copy_weights(model, source, path=path)}")
     return model
+
+
+def create_state(
+    config: TrainConfig, dataset: DataSet, schedule: Any, run: RunDirectory
+) -> TrainState:
+    """Creates what training changes: the model, its optimizer, critics and average.
+
+    Call it inside the strategy's scope.
+
+    Args:
+        config: what to train.
+        dataset: gives the shape of the images and the classes.
+        schedule: the learning rate, called with the step.
+        run: the run directory, whose architecture a continued run keeps.
+
+    Raises:
+        InputError: see `create_model`.
+    """
+    model = create_model(config, dataset, run)
+    outputs = models.training_model(model, with_teachers=config.distillation != "none")
+    state = TrainState(
+        model=model,
+        outputs=outputs,
+        optimizer=optimizers.create_optimizer(
+            config.optimizer,
+            learning_rate=schedule,
+            weight_decay=config.weight_decay,
+            momentum=config.momentum,
+            variables=model.trainable_variables,
+        ),
+    )
+    if config.mine_weight:
+        _add_critics(state, config)
+    if config.ema_decay:
+        state.average = WeightAverage(model, decay=config.ema_decay)
+    return state
+
+
+def _add_critics(state: TrainState, config: TrainConfig) -> None:
+    shapes = {n: o for n, o in state.outputs.output.items() if n.startswith("tokens_")}
+    state.token_sets = tuple(shapes)
+    critics = []
+    for pair in shapes.values():
+        critic = mine.Critic()
+        critic.build(tuple(pair["spatial"].shape), tuple(pair["channel"].shape))
+        critics.append(critic)
+    state.critics = critics
+    state.log_averages = tf.Variable(
+        [mine.NOT_STARTED] * len(critics),
+        trainable=False,
+        dtype=tf.float32,
+        # Every replica assigns the same value.
+        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        name="log_averages",
+    )
+    if config.mine_schedule == "step":
+        assert config.mine_learning_rate is not None
+        state.critic_optimizer = keras.optimizers.Adam(config.mine_learning_rate)
+        state.critic_optimizer.build(state.critic_variables)

@@ -14,6 +14,9 @@ from std_keras import progress
 from std_keras.data import Shard
 from std_keras.errors import InputError
 
+# How the lines begin that say where an operation was defined.
+_WHERE = ("Graph execution error", "Detected at node", "<stack traces", "File ", "[[{{node")
+
 
 def create_strategy(name: str, *, logical_cpus: int = 0) -> tf.distribute.Strategy:
     """Makes the distribution strategy.
@@ -142,3 +145,13 @@ def _worker_index(strategy: tf.distribute.Strategy) -> int:
     if resolver.task_type == "chief":
         return 0
     return int(resolver.task_id) + (1 if "chief" in resolver.cluster_spec().jobs else 0)
+
+
+def reason(error: tf.errors.OpError) -> str:
+    """What went wrong in an operation, in one line.
+
+    TensorFlow puts where the operation was defined, over many lines, in front of what it says.
+    """
+    lines = [line.strip() for line in error.message.splitlines()]
+    said = [x for x in lines if x and not x.startswith(_WHERE) and "root error(s)" not in x]
+    return said[0] if said else type(error).__name__

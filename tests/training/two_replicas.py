@@ -30,7 +30,7 @@ from tiny import (
 from std_keras import models
 from std_keras.data.arrays import ArraySource
 from std_keras.errors import InputError
-from std_keras.training import loop, strategy
+from std_keras.training import checks, strategy
 from std_keras.training.evaluation import Evaluator
 from std_keras.training.mine_epoch import create_epoch_step
 
@@ -188,7 +188,7 @@ def refused_batch(mirrored: tf.distribute.Strategy) -> list[str]:
     ):
         config = resolve(TrainConfig(**options), image_size=8, horizontal_flip=False)
         try:
-            loop.check_devices(config, mirrored)
+            checks.check_devices(config, mirrored)
             messages.append("accepted")
         except InputError as error:
             messages.append(str(error))

@@ -1,0 +1,68 @@
+"""What a run refuses: devices that do not fit it, another run's directory, damaged data."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from std_keras import mine
+from std_keras.config import TrainConfig, differing_flags
+from std_keras.data import DataSet
+from std_keras.data.files import FileSource
+from std_keras.errors import InputError
+from std_keras.rundir import RunDirectory
+
+
+def check_devices(config: TrainConfig, strategy: tf.distribute.Strategy) -> None:
+    """Raises InputError if the batch cannot be divided among the devices, or they cannot run it."""
+    replicas = strategy.num_replicas_in_sync
+    parts = replicas * config.accumulation_steps
+    if config.batch_size % parts:
+        raise InputError(
+            f"--batch_size={config.batch_size} is not divisible by {replicas} replica(s) x "
+            f"--accumulation_steps={config.accumulation_steps}; use a multiple of {parts}"
+        )
+    if config.jit_compile and replicas > 1 and not tf.config.list_physical_devices("GPU"):
+        if not isinstance(strategy, tf.distribute.TPUStrategy):
+            raise InputError(
+                "--jit_compile cannot run on several CPU devices (XLA does not find variables of "
+                "another device); use --nojit_compile or --strategy=one_device"
+            )
+    if config.mine_weight and config.mine_schedule == "step":
+        mine.derangement(config.batch_size // parts)
+    if config.mine_weight and config.mine_schedule == "epoch":
+        if config.mine_samples % replicas or config.mine_samples // replicas < 2:
+            raise InputError(
+                f"--mine_samples={config.mine_samples} must give each of {replicas} replica(s) the "
+                "same number of examples, and at least 2"
+            )
+
+
+def check_same_run(run: RunDirectory, config: TrainConfig, dataset: DataSet) -> None:
+    """Raises InputError if a run directory was begun with other flags or other classes."""
+    differing = differing_flags(run.read_config(), config)
+    if differing:
+        raise InputError(
+            f"--model_dir={run.path} belongs to a run with other flags ({'; '.join(differing)}); "
+            "give the same flags to continue it, or another --model_dir"
+        )
+    if run.read_labels() != dataset.label_names:
+        raise InputError(
+            f"--dataset={dataset.name}: its classes are no longer those of {run.labels_file}, with "
+            "which the run began; restore them, or train in another --model_dir"
+        )
+
+
+def refuse_damaged_data(dataset: DataSet, error: tf.errors.OpError) -> None:
+    """Raises InputError if a streamed image or record turned out to be unreadable."""
+    if isinstance(dataset.train, FileSource):
+        bad = dataset.train.find_corrupt(thorough=True)
+        if bad:
+            raise InputError(
+                f"--dataset={dataset.name}: {len(bad)} image(s) cannot be decoded, {bad[0]} among "
+                "them; remove them, or use --corrupt_images=skip with a larger --cache_gb"
+            ) from error
+    if isinstance(error, tf.errors.DataLossError):
+        raise InputError(
+            f"--dataset={dataset.name}: its prepared files are damaged: "
+            f"{str(error).splitlines()[0]}; prepare the data set again"
+        ) from error
