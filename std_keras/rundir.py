@@ -2,6 +2,7 @@
 
 config.json        every resolved flag
 labels.txt         class names, one a line, in the order of the logits
+examples.json      how many examples each part of the data set had
 architecture.json  the model without weights, as Keras writes it
 checkpoints/       everything needed to continue
 tensorboard/       train/ and eval/
@@ -36,6 +37,7 @@ class RunDirectory:
         self.path = Path(path).expanduser()
         self.config_file = self.path / "config.json"
         self.labels_file = self.path / "labels.txt"
+        self.examples_file = self.path / "examples.json"
         self.architecture_file = self.path / "architecture.json"
         self.metrics_file = self.path / "metrics.jsonl"
         self.model_file = self.path / "model.keras"
@@ -116,12 +118,27 @@ class RunDirectory:
         return self._json(self.result_file)
 
     def write_start(
-        self, config: TrainConfig, *, label_names: Sequence[str], architecture: str
+        self,
+        config: TrainConfig,
+        *,
+        label_names: Sequence[str],
+        architecture: str,
+        examples: Mapping[str, int] | None = None,
     ) -> None:
         """Writes what is known when a run begins; the configuration last, for it marks a run."""
+        if examples is not None:
+            write_atomically(self.examples_file, json.dumps(dict(examples)) + "\n")
         write_atomically(self.architecture_file, architecture)
         write_atomically(self.labels_file, "".join(f"{name}\n" for name in label_names))
         write_atomically(self.config_file, config.to_json())
+
+    def read_examples(self) -> dict[str, Any] | None:
+        """How many examples each part of the data set had; None for an older run.
+
+        Raises:
+            InputError: if the file is damaged.
+        """
+        return self._json(self.examples_file) if self.examples_file.exists() else None
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Writes the final figures."""

@@ -30,8 +30,9 @@ def run(tmp_path):
 def test_what_is_written_is_read(run):
     config = TrainConfig(epochs=3, teacher=("runs/a",))
     assert not run.exists()
-    run.write_start(config, label_names=LABELS, architecture="{}")
+    run.write_start(config, label_names=LABELS, architecture="{}", examples={"train": 7})
     assert run.exists()
+    assert run.read_examples() == {"train": 7}
     assert run.read_config() == config
     assert run.read_labels() == LABELS
     assert run.architecture_file.read_text() == "{}"
@@ -42,8 +43,13 @@ def test_what_is_written_is_read(run):
 def test_config_json_comes_last_because_it_marks_a_run(run, monkeypatch):
     written = []
     monkeypatch.setattr(rundir, "write_atomically", lambda path, text: written.append(path.name))
+    run.write_start(TrainConfig(), label_names=LABELS, architecture="{}", examples={"train": 7})
+    assert written[-1] == "config.json" and len(written) == 4
+
+
+def test_an_older_run_does_not_say_how_many_examples_it_had(run):
     run.write_start(TrainConfig(), label_names=LABELS, architecture="{}")
-    assert written == ["architecture.json", "labels.txt", "config.json"]
+    assert run.read_examples() is None
 
 
 def test_the_home_directory_is_understood(monkeypatch, tmp_path):

@@ -66,6 +66,12 @@ class DataSet:
     def num_classes(self) -> int:
         return len(self.label_names)
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many examples each part has."""
+        held_out = 0 if self.validation is None else self.validation.size
+        return {"train": self.train.size, "validation": held_out, "test": self.test.size}
+
 
 def load(
     name: str,

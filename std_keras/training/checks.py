@@ -38,7 +38,7 @@ def check_devices(config: TrainConfig, strategy: tf.distribute.Strategy) -> None
 
 
 def check_same_run(run: RunDirectory, config: TrainConfig, dataset: DataSet) -> None:
-    """Raises InputError if a run directory was begun with other flags or other classes."""
+    """Raises InputError if a run directory was begun with other flags, classes or examples."""
     differing = differing_flags(run.read_config(), config)
     if differing:
         raise InputError(
@@ -50,6 +50,14 @@ def check_same_run(run: RunDirectory, config: TrainConfig, dataset: DataSet) -> 
             f"--dataset={dataset.name}: its classes are no longer those of {run.labels_file}, with "
             "which the run began; restore them, or train in another --model_dir"
         )
+    before, now = run.read_examples(), dataset.sizes
+    for part in ("train", "validation"):  # The order of the images and the calendar go by them.
+        if before is not None and before.get(part) != now[part]:
+            raise InputError(
+                f"--dataset={dataset.name}: its {part} part has {now[part]} examples, but had "
+                f"{before.get(part)} when {run.path} was begun; restore the data, or train in "
+                "another --model_dir"
+            )
 
 
 def refuse_damaged_data(dataset: DataSet, error: tf.errors.OpError) -> None:

@@ -119,6 +119,7 @@ def _train(
                 config,
                 label_names=dataset.label_names,
                 architecture=loop.state.model.to_json(),
+                examples=dataset.sizes,
             )
         try:
             return loop.run(stop)

@@ -40,6 +40,7 @@ def test_the_run_directory_holds_what_is_promised(student_run):
         "architecture.json",
         "checkpoints",
         "config.json",
+        "examples.json",
         "labels.txt",
         "metrics.jsonl",
         "model.keras",
