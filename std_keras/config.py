@@ -436,6 +436,15 @@ class TrainConfig:
     learning_rate: float = _option(
         1e-3, OPTIMIZATION, float, "Learning rate after the warm-up.", **_POSITIVE
     )
+    learning_rate_batch_size: int = _option(
+        0,
+        OPTIMIZATION,
+        int,
+        "The batch size that --learning_rate and --minimum_learning_rate are meant for: with "
+        "another --batch_size both are multiplied by --batch_size over this (the linear scaling "
+        "rule; not the rates of MINE). 0 takes them as they are.",
+        **_NATURAL,
+    )
     minimum_learning_rate: float = _option(
         1e-5, OPTIMIZATION, float, "Where the cosine ends.", **_NATURAL
     )
@@ -547,6 +556,14 @@ class TrainConfig:
     jit_compile: bool = _option(
         False, PERFORMANCE, bool, "Compile the training step with XLA.", shapes_result=False
     )
+    rematerialize: bool = _option(
+        False,
+        PERFORMANCE,
+        bool,
+        "Keep only what enters each block and token set, and compute what is inside again for the "
+        "gradient: less memory, about a third more arithmetic.",
+        shapes_result=False,
+    )
     steps_per_call: int = _option(
         10,
         PERFORMANCE,
@@ -599,6 +616,16 @@ class TrainConfig:
             return cls(**clean)
         except InputError as error:
             raise InputError(f"{source}: {error}") from error
+
+    def applied_learning_rates(self) -> tuple[float, float]:
+        """The peak and the end of the learning rate, scaled to the batch if that is asked for.
+
+        The linear scaling rule: Goyal et al. 2017, "Accurate, Large Minibatch SGD: Training
+        ImageNet in 1 Hour", arXiv 1706.02677, section 2.1.
+        """
+        reference = self.learning_rate_batch_size
+        factor = self.batch_size / reference if reference else 1.0
+        return self.learning_rate * factor, self.minimum_learning_rate * factor
 
     def augmentation_flags(self) -> dict[str, Any]:
         """The flags of the augmentation by name, but for the preset."""

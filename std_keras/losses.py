@@ -1,8 +1,9 @@
 """The losses of distillation, as pure functions of tensors.
 
-Everything is computed in float32 whatever comes in, and is per example unless said otherwise, so
-that the caller divides by the global batch size and the result does not depend on the number of
-replicas. B: batch, K: classes, M: teachers. Teachers are constants: no gradient flows to them.
+Everything is computed in float32 whatever comes in (in float64 if the student's logits are that),
+and is per example unless said otherwise, so that the caller divides by the global batch size and
+the result does not depend on the number of replicas. B: batch, K: classes, M: teachers. Teachers
+are constants: no gradient flows to them.
 
 Sources: Li et al. 2022, "Spatial-Channel Token Distillation for Vision MLPs", ICML (called "the
 paper" below); Hinton et al. 2015, arXiv 1503.02531; Touvron et al. 2021, arXiv 2012.12877 (hard
@@ -33,7 +34,8 @@ def cross_entropy(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
     Returns:
         (B,).
     """
-    logits, targets = _float32(logits), _float32(targets)
+    logits = _precise(logits)
+    targets = tf.cast(targets, logits.dtype)
     _check_same_classes(logits, targets)
     # Written out: the fused TensorFlow op has a wrong gradient for targets that do not sum to 1.
     return -tf.reduce_sum(targets * tf.nn.log_softmax(logits), axis=-1)
@@ -51,7 +53,7 @@ def hard_distillation(student_logits: tf.Tensor, teacher_logits: tf.Tensor) -> t
     Returns:
         (B,), in nats.
     """
-    student, teacher = _float32(student_logits), tf.convert_to_tensor(teacher_logits)
+    student, teacher = _precise(student_logits), tf.convert_to_tensor(teacher_logits)
     if not teacher.dtype.is_integer:
         _check_same_classes(student, teacher)
     return tf.nn.sparse_softmax_cross_entropy_with_logits(
@@ -83,13 +85,14 @@ def soft_distillation(
         raise InputError(
             f"--temperature={temperature}: it must be a number above 0, such as 1 or 4"
         )
-    student, teacher = _float32(student_logits), _constant(teacher_logits)
+    student = _precise(student_logits)
+    teacher = tf.stop_gradient(tf.cast(teacher_logits, student.dtype))
     _check_same_classes(student, teacher)
     log_q = tf.nn.log_softmax(student / temperature)
     log_p = tf.nn.log_softmax(teacher / temperature)
     p = tf.exp(log_p)
     # 0 · log 0 = 0: without the switch a teacher's -inf would make NaN of it.
-    divergence = tf.reduce_sum(p * (tf.where(p > 0, log_p, 0.0) - log_q), axis=-1)
+    divergence = tf.reduce_sum(p * (tf.where(p > 0, log_p, tf.zeros_like(p)) - log_q), axis=-1)
     return temperature**2 * divergence
 
 
@@ -102,9 +105,9 @@ def negative_entropy(logits: tf.Tensor) -> tf.Tensor:
     Returns:
         (...), in nats, from −log K (uniform) to 0 (certain).
     """
-    log_p = tf.nn.log_softmax(_float32(logits))
+    log_p = tf.nn.log_softmax(_precise(logits))
     p = tf.exp(log_p)
-    return tf.reduce_sum(p * tf.where(p > 0, log_p, 0.0), axis=-1)
+    return tf.reduce_sum(p * tf.where(p > 0, log_p, tf.zeros_like(p)), axis=-1)
 
 
 def confidence_weights(
@@ -213,7 +216,7 @@ def distillation(
             of_heads = [soft_distillation(head, teacher, temperature=temperature) for head in heads]
         losses.append(tf.add_n(of_heads) / len(of_heads))
     per_teacher = tf.stack(losses)
-    weights = _float32(weights)
+    weights = tf.cast(weights, per_teacher.dtype)
     # Without this a (M, 1) or (B,) would broadcast and go unnoticed.
     if not weights.shape.is_compatible_with(per_teacher.shape):
         raise ValueError(f"weights have shape {weights.shape}, the losses {per_teacher.shape}")
@@ -236,7 +239,7 @@ def total(class_loss: tf.Tensor, distillation_loss: tf.Tensor, *, alpha: float) 
     """
     if not 0 <= alpha <= 1:
         raise InputError(f"--alpha={alpha}: it must be from 0 (labels only) to 1 (teachers only)")
-    return (1.0 - alpha) * _float32(class_loss) + alpha * _float32(distillation_loss)
+    return (1.0 - alpha) * _precise(class_loss) + alpha * _precise(distillation_loss)
 
 
 def agreement(student_logits: tf.Tensor, teacher_logits: tf.Tensor) -> tf.Tensor:
@@ -261,12 +264,14 @@ def _top_class(logits_or_classes: tf.Tensor) -> tf.Tensor:
     return tf.argmax(values, axis=-1)
 
 
-def _float32(value: tf.Tensor) -> tf.Tensor:
-    return tf.cast(value, tf.float32)
+def _precise(value: tf.Tensor) -> tf.Tensor:
+    """In float64 if it is that, else in float32."""
+    value = tf.convert_to_tensor(value)
+    return value if value.dtype == tf.float64 else tf.cast(value, tf.float32)
 
 
 def _constant(value: tf.Tensor) -> tf.Tensor:
-    return tf.stop_gradient(_float32(value))
+    return tf.stop_gradient(_precise(value))
 
 
 def _check_choice(flag: str, value: str, choices: Sequence[str]) -> None:

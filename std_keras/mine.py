@@ -39,7 +39,8 @@ class Critic(keras.Layer):
     """ψ: Dense(units)–GELU–Dense(units)–GELU–Dense(1) on [T_S ‖ T_C].
 
     Called as `critic(spatial, channel)` with shapes (B, N) and (B, P); returns scores (B,). It
-    computes in float32 under any global dtype policy, since scores are exponentiated.
+    computes in float32 under any global dtype policy, since scores are exponentiated, unless
+    `dtype` says float64.
 
     The bias of the last layer shifts all scores, which leaves V as it is: its gradient is exactly
     zero without bias correction. With it, it moves to hold the batch mean near the moving average.
@@ -146,7 +147,7 @@ def donsker_varadhan(joint: tf.Tensor, marginal: tf.Tensor) -> tf.Tensor:
         Scalar. A batch of B can show at most about log B nats reliably.
     """
     joint, marginal = _scores(joint), _scores(marginal)
-    count = tf.cast(tf.size(marginal), tf.float32)
+    count = tf.cast(tf.size(marginal), marginal.dtype)
     return tf.reduce_mean(joint) - (tf.reduce_logsumexp(marginal) - tf.math.log(count))
 
 
@@ -164,14 +165,16 @@ def statistics(joint: tf.Tensor, marginal: tf.Tensor) -> tf.Tensor:
         marginal: (b,) scores of marginal pairs.
 
     Returns:
-        (513,) float32, without a gradient.
+        (513,), without a gradient.
     """
     joint, marginal = _scores(joint), _scores(marginal)
     log_sum = tf.reduce_logsumexp(marginal)
-    scales = _log_scales()
+    scales = _log_scales(marginal.dtype)
     nearest = tf.argmin(tf.abs(scales - log_sum))
     # Not a product with a one-hot vector: 0 · inf and 0 · NaN would spread over all bins.
-    sums = tf.where(tf.range(_BINS, dtype=tf.int64) == nearest, tf.exp(log_sum - scales), 0.0)
+    shares = tf.exp(log_sum - scales)
+    own = tf.range(_BINS, dtype=tf.int64) == nearest
+    sums = tf.where(own, shares, tf.zeros_like(shares))
     return tf.stop_gradient(tf.concat([tf.reduce_sum(joint)[tf.newaxis], sums], axis=0))
 
 
@@ -185,8 +188,8 @@ def bound(summed: tf.Tensor, *, batch_size: int | tf.Tensor) -> tuple[tf.Tensor,
     Returns:
         Two scalars: V, and log mean exp of the marginal scores.
     """
-    count = tf.cast(batch_size, tf.float32)
-    log_sum = tf.reduce_logsumexp(tf.math.log(summed[1:]) + _log_scales())
+    count = tf.cast(batch_size, summed.dtype)
+    log_sum = tf.reduce_logsumexp(tf.math.log(summed[1:]) + _log_scales(summed.dtype))
     log_mean = log_sum - tf.math.log(count)
     return summed[0] / count - log_mean, log_mean
 
@@ -255,25 +258,27 @@ def estimate(
     summed = sum_over_replicas(statistics(joint, marginal))  # constants: `statistics` stops it
     value, log_mean = bound(summed, batch_size=global_batch_size)
 
-    previous = tf.stop_gradient(tf.cast(log_average, tf.float32))
+    previous = tf.stop_gradient(tf.cast(log_average, marginal.dtype))
     updated = tf.reduce_logsumexp(
         tf.stack([previous + math.log1p(-rate), log_mean + math.log(rate)])
     )
     updated = tf.where(tf.equal(previous, NOT_STARTED), log_mean, updated)
 
     log_denominator = updated if bias_correction else log_mean
-    count = tf.cast(global_batch_size, tf.float32)
+    count = tf.cast(global_batch_size, marginal.dtype)
     ratios = tf.exp(marginal - log_denominator)
     surrogate = (tf.reduce_sum(joint) - tf.reduce_sum(ratios)) / count
     return Estimate(value=value, surrogate=surrogate, log_average=updated)
 
 
 def _scores(scores: tf.Tensor) -> tf.Tensor:
-    scores = tf.cast(scores, tf.float32)
+    scores = tf.convert_to_tensor(scores)
+    if scores.dtype != tf.float64:
+        scores = tf.cast(scores, tf.float32)
     if scores.shape.rank != 1:
         raise ValueError(f"scores must have shape (B,), got {scores.shape}")
     return scores
 
 
-def _log_scales() -> tf.Tensor:
-    return (tf.range(_BINS, dtype=tf.float32) - _BINS // 2) * _BIN_WIDTH
+def _log_scales(dtype: tf.DType) -> tf.Tensor:
+    return (tf.range(_BINS, dtype=dtype) - _BINS // 2) * _BIN_WIDTH

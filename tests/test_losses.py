@@ -337,3 +337,32 @@ def test_the_losses_compile_with_xla(student, teacher):
 
     got = compiled(tf.constant(student, tf.float32), tf.constant(teacher, tf.float32))
     np.testing.assert_allclose(got, divergence(teacher, student, 2.0), rtol=2e-4)
+
+
+# Precision
+
+
+def test_float64_stays_float64_whatever_it_is_compared_with(student, teacher, rng):
+    """Equality between devices is proved in float64; one cast would hide a difference."""
+    targets = rng.dirichlet(np.ones(5), 6).astype(np.float32)
+    heads, teachers = tf.constant(student), tf.constant(teacher[None], tf.float32)
+    weights = losses.confidence_weights(tf.constant(teacher[None]))
+    each, together = losses.distillation([[heads]], teachers, weights, kind="soft", temperature=2.0)
+    loss = losses.total(losses.cross_entropy(heads, targets), together, alpha=0.3)
+    expected = -(targets.astype(np.float64) * log_softmax(student)).sum(-1)
+    followed = divergence(teacher.astype(np.float32), student, 2.0)
+    assert each.dtype == together.dtype == loss.dtype == tf.float64
+    np.testing.assert_allclose(loss, 0.7 * expected + 0.3 * followed, rtol=1e-13)
+    hard = losses.hard_distillation(heads, tf.constant(teacher))
+    np.testing.assert_allclose(
+        hard, -np.take_along_axis(log_softmax(student), teacher.argmax(-1)[:, None], 1)[:, 0]
+    )
+    assert losses.negative_entropy(heads).dtype == tf.float64
+    np.testing.assert_allclose(losses.negative_entropy(heads), -entropy(student), rtol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16])
+def test_less_than_float32_becomes_float32(student, dtype):
+    logits = tf.cast(tf.constant(student), dtype)
+    assert losses.cross_entropy(logits, tf.nn.softmax(logits)).dtype == tf.float32
+    assert losses.soft_distillation(logits, logits, temperature=1.0).dtype == tf.float32

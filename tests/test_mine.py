@@ -392,3 +392,24 @@ def test_a_trained_critic_finds_the_information_of_gaussians(rng, rho, tolerance
     fresh = gaussians(rng, 50_000, rho)
     got = mine.donsker_varadhan(*mine.pair_scores(critic, *map(tf.constant, fresh)))
     np.testing.assert_allclose(got, information(rho), atol=tolerance)
+
+
+def test_float64_scores_give_the_bound_and_its_gradient_in_float64(rng):
+    joint, marginal = rng.normal(1.0, 1.0, 16), rng.normal(0.0, 1.5, 16)
+    scores = tf.constant(marginal)
+    with tf.GradientTape() as tape:
+        tape.watch(scores)
+        found = mine.estimate(
+            tf.constant(joint),
+            scores,
+            log_average=mine.NOT_STARTED,
+            global_batch_size=16,
+            bias_correction=False,
+        )
+    assert found.value.dtype == found.surrogate.dtype == found.log_average.dtype == tf.float64
+    np.testing.assert_allclose(found.value, reference_bound(joint, marginal), rtol=1e-13)
+    np.testing.assert_allclose(found.log_average, log_mean_exp(marginal), rtol=1e-13)
+    ratios = np.exp(marginal - log_mean_exp(marginal)) / 16
+    np.testing.assert_allclose(tape.gradient(found.surrogate, scores), -ratios, rtol=1e-12)
+    critic = mine.Critic(8, dtype="float64")
+    assert critic(tf.ones((4, 3), tf.float64), tf.ones((4, 2), tf.float64)).dtype == tf.float64

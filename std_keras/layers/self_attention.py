@@ -14,7 +14,7 @@ class SelfAttention(keras.layers.Layer):
 
     softmax(Q K^T / sqrt(N / heads) + bias) V per head, then a projection (Vaswani et al. 2017,
     arXiv 1706.03762). One dense layer makes queries, keys and values, in this order, with a bias,
-    as in timm's ViT and Swin. The softmax is in float32 under every dtype policy.
+    as in timm's ViT and Swin. The softmax is never below float32.
 
     Called as `layer(inputs)` or `layer(inputs, score_bias=...)` with a tensor (W, heads, T, T)
     where W divides B; example b gets score_bias[b mod W].
@@ -57,9 +57,9 @@ class SelfAttention(keras.layers.Layer):
             for part in ops.split(self.qkv(inputs), 3, axis=-1)
         )
         scores = ops.matmul(query * head_dim**-0.5, ops.transpose(key, (0, 1, 3, 2)))
-        scores = ops.cast(scores, "float32")
+        scores = ops.cast(scores, keras.backend.result_type(scores.dtype, "float32"))
         if score_bias is not None:
-            scores = self._biased(scores, ops.cast(score_bias, "float32"))
+            scores = self._biased(scores, ops.cast(score_bias, scores.dtype))
         weights = ops.cast(_softmax(scores), self.compute_dtype)
         mixed = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))
         return self.projection(ops.reshape(mixed, (-1, rows, channels)))

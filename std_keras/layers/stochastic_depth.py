@@ -8,9 +8,6 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-# A large odd step keeps the streams of the replicas apart.
-_REPLICA_STEP = 0x9E3779B1
-
 
 @keras.saving.register_keras_serializable(package="std_keras")
 class StochasticDepth(keras.layers.Layer):
@@ -18,8 +15,9 @@ class StochasticDepth(keras.layers.Layer):
 
     Huang et al. 2016, "Deep Networks with Stochastic Depth", arXiv 1603.09382; with the rescaling
     during training that makes inference the identity (as timm's DropPath). The shape stays as it
-    is, (B, ...); one number is drawn per sample. Under `tf.distribute` every replica draws its own
-    numbers, although the seed's state is the same on all.
+    is, (B, ...); one number is drawn per sample. Under `tf.distribute` the numbers of the global
+    batch are drawn, and every replica takes those of its samples: they do not depend on the number
+    of replicas.
 
     Args:
       rate: probability in [0, 1) that a sample is dropped.
@@ -43,14 +41,14 @@ class StochasticDepth(keras.layers.Layer):
             return inputs
         keep_probability = 1.0 - self.rate
         shape = (ops.shape(inputs)[0],) + (1,) * (len(inputs.shape) - 1)
-        # keras.random takes a generator but no tensor as its seed, and the generator's state is
-        # equal on all replicas, which would then drop the same samples: so TensorFlow's own op.
-        seed = self.seed_generator.next()
+        seed = self.seed_generator.next()  # Equal on all replicas.
         context = tf.distribute.get_replica_context()
-        if context is not None:
-            replica = tf.cast(context.replica_id_in_sync_group, seed.dtype)
-            seed = seed + tf.stack([replica * _REPLICA_STEP, tf.zeros_like(replica)])
-        uniform = tf.random.stateless_uniform(shape, seed)
+        if context is None or context.num_replicas_in_sync == 1:
+            uniform = tf.random.stateless_uniform(shape, seed)
+        else:
+            replicas = context.num_replicas_in_sync
+            uniform = tf.random.stateless_uniform((replicas, *shape), seed)
+            uniform = tf.gather(uniform, context.replica_id_in_sync_group)
         scale = ops.cast(uniform < keep_probability, inputs.dtype) / keep_probability
         return inputs * scale
 

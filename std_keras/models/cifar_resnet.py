@@ -10,7 +10,7 @@ import keras
 from std_keras.errors import InputError
 from std_keras.layers import ZeroPaddedShortcut
 from std_keras.models import option_checks
-from std_keras.models.image_model import ImageModelSpec
+from std_keras.models.image_model import ImageModelSpec, full_precision
 from std_keras.models.registry import register
 
 _WIDTHS = (16, 32, 64)
@@ -61,7 +61,7 @@ def build_cifar_resnet(spec: ImageModelSpec, options: CifarResNetOptions) -> ker
         spec.num_classes,
         # U(-1/sqrt(fan_in), 1/sqrt(fan_in)), PyTorch's default, which the published recipe has.
         kernel_initializer=keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
-        dtype="float32",
+        dtype=full_precision(),
         name="classification",
     )(x)
     return keras.Model(inputs, logits, name=spec.name)

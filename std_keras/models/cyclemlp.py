@@ -10,7 +10,7 @@ import keras
 from std_keras.errors import InputError
 from std_keras.layers import CycleMLPBlock
 from std_keras.models import option_checks
-from std_keras.models.image_model import ImageModelSpec
+from std_keras.models.image_model import ImageModelSpec, full_precision
 from std_keras.models.registry import register
 
 
@@ -89,7 +89,7 @@ def build_cyclemlp(spec: ImageModelSpec, options: CycleMLPOptions) -> keras.Mode
     logits = keras.layers.Dense(
         spec.num_classes,
         kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
-        dtype="float32",
+        dtype=full_precision(),
         name="classification",
     )(x)
     return keras.Model(inputs, logits, name=spec.name)

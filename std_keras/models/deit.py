@@ -10,7 +10,7 @@ import keras
 from std_keras.errors import InputError
 from std_keras.layers import CombineHeads, PositionEmbedding, PrependToken, TransformerBlock
 from std_keras.models import option_checks
-from std_keras.models.image_model import ImageModelSpec
+from std_keras.models.image_model import ImageModelSpec, full_precision
 from std_keras.models.registry import register
 
 
@@ -116,7 +116,7 @@ def _head(num_classes: int, name: str) -> keras.layers.Dense:
     return keras.layers.Dense(
         num_classes,
         kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
-        dtype="float32",
+        dtype=full_precision(),
         name=name,
     )
 

@@ -66,9 +66,16 @@ class ImageModelSpec:
         inputs = keras.Input(self.input_shape, dtype="float32", name="image")
         scale = [1.0 / (255.0 * std) for std in self.std]
         offset = [-mean / std for mean, std in zip(self.mean, self.std, strict=True)]
-        # float32 under every policy: bfloat16 has too few digits for pixels between integers.
-        normalize = keras.layers.Rescaling(scale, offset, dtype="float32", name="normalization")
+        # Not bfloat16: it has too few digits for pixels between integers.
+        dtype = full_precision()
+        normalize = keras.layers.Rescaling(scale, offset, dtype=dtype, name="normalization")
         return inputs, normalize(inputs)
+
+
+def full_precision() -> str:
+    """The type of what mixed precision leaves alone, pixels and logits: float32, or float64 if that
+    is Keras' global dtype policy."""
+    return str(keras.backend.result_type(keras.config.dtype_policy().variable_dtype, "float32"))
 
 
 def _per_channel(name: str, value: float | Sequence[float], channels: int) -> tuple[float, ...]:

@@ -115,7 +115,8 @@ def _predictions(model: keras.Model, wanted: tuple[str, ...]) -> dict[str, Any]:
             predictions[name] = model.get_layer("average").output
         else:
             first = [] if name == "distillation" else [heads["classification"]]
-            predictions[name] = CombineHeads(name, name=name)([*first, *distillation])
+            dtype = distillation[0].dtype
+            predictions[name] = CombineHeads(name, dtype=dtype, name=name)([*first, *distillation])
     return predictions
 
 

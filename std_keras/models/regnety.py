@@ -11,7 +11,7 @@ import numpy as np
 from std_keras.errors import InputError
 from std_keras.layers import GroupedConv2D, SqueezeExcite, StochasticDepth
 from std_keras.models import option_checks
-from std_keras.models.image_model import ImageModelSpec
+from std_keras.models.image_model import ImageModelSpec, full_precision
 from std_keras.models.registry import register
 
 _STEM_WIDTH = 32
@@ -84,7 +84,7 @@ def build_regnety(spec: ImageModelSpec, options: RegNetYOptions) -> keras.Model:
     logits: Any = keras.layers.Dense(
         spec.num_classes,
         kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
-        dtype="float32",
+        dtype=full_precision(),
         name="classification",
     )(x)
     return keras.Model(inputs, logits, name=spec.name)

@@ -9,6 +9,11 @@ import keras
 _BLOCK = re.compile(r"(?:stage_(\d+)_)?block_(\d+)")
 
 
+def is_block(layer: keras.Layer) -> bool:
+    """Whether a layer is a whole block; in a ResNet only the last part of one has such a name."""
+    return _BLOCK.fullmatch(layer.name) is not None and bool(layer.trainable_weights)
+
+
 def sites(backbone: keras.Model) -> dict[str, str]:
     """Names of the layers whose outputs the token sets of a site read.
 

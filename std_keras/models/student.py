@@ -10,6 +10,7 @@ import keras
 from std_keras.errors import InputError
 from std_keras.layers import CombineHeads, PrependToken, TokenSet
 from std_keras.models import registry
+from std_keras.models.image_model import full_precision
 from std_keras.models.sites import sites
 from std_keras.models.student_plan import StudentPlan
 
@@ -153,12 +154,12 @@ def _attach(
         keras.layers.Dense(
             num_classes,
             kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
-            dtype="float32",
+            dtype=full_precision(),
             name=f"distillation_{teacher}_{site}",
         )(head_input)
         for (teacher, site), head_input in inputs.items()
     ]
-    logits = CombineHeads("average", name="average")([class_logits, *heads])
+    logits = CombineHeads("average", dtype=full_precision(), name="average")([class_logits, *heads])
     return keras.Model(backbone.input, logits, name=f"{backbone.name}_student")
 
 
@@ -258,7 +259,7 @@ def _class_logits(backbone: keras.Model, num_classes: int) -> Any:
         )
     if layer.name == "classification":
         return output
-    return keras.layers.Activation("linear", dtype="float32", name="classification")(output)
+    return keras.layers.Activation("linear", dtype=full_precision(), name="classification")(output)
 
 
 def _pooled(backbone: keras.Model) -> Any:

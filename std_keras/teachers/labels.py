@@ -78,7 +78,9 @@ class LabelFormat:
         decoded = {name: labels[name] for name in (CLASS, CONFIDENCE)}
         if not self.soft:
             return decoded
-        logits = tf.cast(labels[LOGITS], tf.float32)
+        logits = labels[LOGITS]
+        if self.half:
+            logits = tf.cast(logits, tf.float32)
         if self._cut:
             rest = tf.cast(labels[REST], tf.float32)[..., tf.newaxis]
             others = tf.repeat(rest, self.num_classes, axis=-1)

@@ -68,13 +68,16 @@ class Teacher:
             images: (B, H, W, C), pixels of 0..255 in the student's size, any number type.
 
         Returns:
-            (B, K) float32 logits. No gradient flows into the teacher.
+            (B, K) logits, float32, or float64 from a network that computes in that. No gradient
+            flows into the teacher.
         """
         return self.classify(self.inputs(images))
 
     def classify(self, inputs: tf.Tensor) -> tf.Tensor:
-        """(B, K) float32 logits from what `inputs` gives, without a gradient."""
-        outputs = tf.cast(self.network(inputs), tf.float32)
+        """(B, K) logits from what `inputs` gives, without a gradient; float32 as a rule."""
+        outputs = self.network(inputs)
+        if outputs.dtype != tf.float64:
+            outputs = tf.cast(outputs, tf.float32)
         if self.probabilities:
             outputs = tf.math.log(tf.clip_by_value(outputs, 1e-30, 1.0))
         return tf.stop_gradient(outputs)

@@ -98,7 +98,8 @@ def build_model(
     """Creates the model with new weights, seeded by `config.seed`.
 
     With distillation it is a student with a token set per teacher and site; without, it is the
-    named model alone, whatever teachers are listed.
+    named model alone, whatever teachers are listed. Its precision is that of Keras' global dtype
+    policy (float32 unless a Python caller chose float64), but for `config.mixed_precision`.
 
     Args:
         config: what to build.
@@ -115,7 +116,8 @@ def build_model(
         "std": std,
         **config.model_options(),
     }
-    with dtype_policy("mixed_bfloat16" if config.mixed_precision else "float32"):
+    policy = "mixed_bfloat16" if config.mixed_precision else keras.config.dtype_policy().name
+    with dtype_policy(policy):
         if config.distillation == "none":
             return models.create(config.model, **common)
         return models.create_student(

@@ -39,6 +39,11 @@ class WeightAverage(tf.Module):
             for v in self._sources
         ]
 
+    @property
+    def averages(self) -> list[tf.Variable]:
+        """The averages, in the order of the model's variables."""
+        return list(self._averages)
+
     def update(self, updates: tf.Tensor) -> None:
         """Moves the averages; call it in cross-replica context after `updates` earlier calls."""
         strategy = tf.distribute.get_strategy()

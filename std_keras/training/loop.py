@@ -161,9 +161,15 @@ class Loop:
             checkpoint_every=config.checkpoint_every_steps or steps_per_epoch,
             steps_per_call=config.steps_per_call,
         )
+        peak, floor = config.applied_learning_rates()
+        if config.learning_rate_batch_size:
+            progress.say(
+                f"learning rate {peak:g}: --learning_rate={config.learning_rate:g} x "
+                f"{config.batch_size}/{config.learning_rate_batch_size} images"
+            )
         self.schedule = optimizers.learning_rate_schedule(
-            peak=config.learning_rate,
-            floor=config.minimum_learning_rate,
+            peak=peak,
+            floor=floor,
             warmup_steps=round((config.warmup_epochs or 0) * steps_per_epoch),
             total_steps=self.cadence.total_steps,
         )

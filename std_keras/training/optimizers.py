@@ -83,5 +83,5 @@ def clip_by_global_norm(
     gradients: list[tf.Tensor], norm: tf.Tensor, limit: float
 ) -> list[tf.Tensor]:
     """Scales gradients of global norm `norm` down to `limit` if they are larger."""
-    scale = tf.minimum(1.0, limit / tf.maximum(norm, 1e-12))
+    scale = tf.minimum(tf.ones_like(norm), limit / tf.maximum(norm, 1e-12))
     return [g * tf.cast(scale, g.dtype) for g in gradients]

@@ -15,6 +15,7 @@ from std_keras.rundir import RunDirectory
 from std_keras.training import build, optimizers
 from std_keras.training.checkpoints import newest_checkpoint
 from std_keras.training.ema import WeightAverage
+from std_keras.training.rematerialize import rematerialized
 from std_keras.training.state import TrainState
 from std_keras.weights.initialize import copy_weights, input_normalization, load_start
 
@@ -64,6 +65,8 @@ def create_state(
     """
     model = create_model(config, dataset, run)
     outputs = models.training_model(model, with_teachers=config.distillation != "none")
+    if config.rematerialize:
+        outputs = rematerialized(outputs)
     state = TrainState(
         model=model,
         outputs=outputs,
@@ -85,16 +88,18 @@ def create_state(
 def _add_critics(state: TrainState, config: TrainConfig) -> None:
     shapes = {n: o for n, o in state.outputs.output.items() if n.startswith("tokens_")}
     state.token_sets = tuple(shapes)
+    # Scores are exponentiated: never below float32.
+    precision = str(state.outputs.output["classification"].dtype)
     critics = []
     for pair in shapes.values():
-        critic = mine.Critic()
+        critic = mine.Critic(dtype=precision)
         critic.build(tuple(pair["spatial"].shape), tuple(pair["channel"].shape))
         critics.append(critic)
     state.critics = critics
     state.log_averages = tf.Variable(
         [mine.NOT_STARTED] * len(critics),
         trainable=False,
-        dtype=tf.float32,
+        dtype=precision,
         # Every replica assigns the same value.
         aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
         name="log_averages",

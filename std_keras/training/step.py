@@ -208,7 +208,9 @@ class Trainer:
         sum_up = self._sum_over_replicas()
         parts: dict[str, tf.Tensor] = {"images": tf.cast(images, tf.float32), "targets": targets}
         if labels:
-            parts |= self._format.decode(labels)
+            precise = self.state.outputs.output["classification"].dtype
+            for name, value in self._format.decode(labels).items():
+                parts[name] = tf.cast(value, precise) if value.dtype.is_floating else value
             weights = self.objective.teacher_weights(teachers_first(parts), batch_reduce=sum_up)
             parts["weights"] = tf.transpose(weights)  # Batch first, as all parts.
         gradients, figures = self._accumulated(parts)
@@ -235,7 +237,7 @@ class Trainer:
             state.critic_optimizer.apply(
                 [g * scale for g in critic_gradients], state.critic_variables
             )
-        return tf.concat([figures, [norm / replicas]], axis=0)
+        return tf.concat([figures, [tf.cast(norm / replicas, tf.float32)]], axis=0)
 
     def _accumulated(self, parts: dict[str, tf.Tensor]) -> tuple[list[tf.Tensor], tf.Tensor]:
         """Gradients and figures of this replica's whole share, part by part."""
@@ -283,17 +285,23 @@ class Trainer:
                     bias_correction=options.mine_bias_correction,
                     sum_over_replicas=self._sum_over_replicas() or (lambda value: value),
                 )
-                objective += options.mine_weight * surrogate / options.accumulation_steps
+                weight = options.mine_weight / options.accumulation_steps
+                objective += weight * tf.cast(surrogate, objective.dtype)
         variables = list(state.model.trainable_variables)
         if self._mine_on:
             assert state.log_averages is not None
             state.log_averages.assign(log_averages)
             variables += state.critic_variables
         gradients = gradients_or_zeros(tape, objective, variables)
-        shares = [tf.reduce_sum(value) / options.batch_size for value in figures.values()]
+        shares = [
+            tf.cast(tf.reduce_sum(value), tf.float32) / options.batch_size
+            for value in figures.values()
+        ]
         parts = options.accumulation_steps * self.strategy.num_replicas_in_sync
         # The estimate is the same on every replica; the shares must sum to it.
-        return gradients, tf.concat([tf.stack(shares), information / parts], axis=0)
+        return gradients, tf.concat(
+            [tf.stack(shares), tf.cast(information, tf.float32) / parts], axis=0
+        )
 
     def _sum_over_replicas(self) -> Callable[[tf.Tensor], tf.Tensor] | None:
         if self.strategy.num_replicas_in_sync == 1:
