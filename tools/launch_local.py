@@ -65,7 +65,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     if not any(a.lstrip("-").startswith("model_dir=") for a in rest):
         raise InputError("--model_dir=DIR is missing; all workers share one run directory")
     count = int(parsed["workers"])
-    addresses = _free_addresses(count)
+    addresses = free_addresses(count)
     workers = [_start(index, addresses, rest) for index in range(count)]
     readers = [
         threading.Thread(target=_show, args=(worker.stderr, index), daemon=True)
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     _judge(workers, first)
 
 
-def _free_addresses(count: int) -> list[str]:
+def free_addresses(count: int) -> list[str]:
     """Addresses on this machine.
 
     Their ports lie below those that outgoing connections take: one of these could take a port away

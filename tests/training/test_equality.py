@@ -1,0 +1,80 @@
+"""Four devices take the steps that one takes, in float64, where nothing hides behind rounding.
+
+The whole table, with workers and float32, is made by tools/equality_table.py (its slow test).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+CASES = ("student", "accumulation", "batch_norm", "mine_epoch")
+
+
+@pytest.fixture(scope="module")
+def compare(root):
+    sys.path.insert(0, str(root / "tools"))
+    from equality import compare
+
+    yield compare
+    sys.path.remove(str(root / "tools"))
+
+
+@pytest.fixture(scope="module")
+def outcomes(root, compare, tmp_path_factory):
+    """By case, what one device and what four did in two steps."""
+    file = tmp_path_factory.mktemp("equality") / "arrays.npz"
+    done = subprocess.run(
+        [
+            *(sys.executable, str(root / "tools" / "equality" / "process.py")),
+            *("--replicas=1,4", "--precisions=float64", "--steps=2", "--eagerly"),
+            f"--output={file}",
+        ],
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    found = compare.read(file)
+    assert {case for _, case, _ in found} == set(CASES)
+    return {case: (found["float64", case, 1], found["float64", case, 4]) for case in CASES}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_four_devices_train_as_one(compare, outcomes, case):
+    one, four = outcomes[case]
+    assert compare.largest_difference(one["start"], four["start"])[0] == 0
+    for kind in ("gradients", "end"):
+        if kind in one:
+            difference, variable = compare.largest_difference(one[kind], four[kind])
+            assert difference < 1e-10, f"{kind}: {variable} differs by {difference:.1e}"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_all_devices_hold_the_same_bits(outcomes, case):
+    """Weights, BatchNorm's statistics, critics, seeds, MINE's and the weights' moving averages."""
+    assert outcomes[case][1]["apart"][""].size == 0
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_everything_that_training_changes_has_changed(outcomes, case):
+    one, _ = outcomes[case]
+    assert all(value.dtype in (np.float64, np.uint32) for value in one["end"].values())
+    still = {n for n, v in one["end"].items() if np.array_equal(v, one["start"][n])}
+    # The last bias of a critic shifts all scores, which leaves the bound of one batch as it is.
+    critics = {n for n in still if n.startswith("critic") and n.endswith(" 5")}
+    behind_the_heads = still - critics if case == "mine_epoch" else set()
+    assert still == critics | behind_the_heads
+    names = " ".join(set(one["end"]) - still)
+    wanted = {
+        "student": ("spatial_token", "channel_token", "critic 1", "MINE's", "seed", "average 0"),
+        "accumulation": ("spatial_token", "average 0"),
+        "batch_norm": ("gamma", "moving_mean", "moving_variance", "average 0"),
+        "mine_epoch": ("spatial_token", "critic 1", "MINE's"),
+    }
+    assert all(name in names for name in wanted[case])

@@ -1,0 +1,203 @@
+"""Writes the table of equality: how far training on several devices is from training on one.
+
+Usage: python tools/equality_table.py --output=results/equality.csv
+Every case of tools/equality/cases.py is taken on one device, on 2 and 4 logical devices of this
+machine, and by 2 and 3 worker processes, in float32 and in float64.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+# The checkout, whether the package is installed or not.
+sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
+
+from equality import compare  # noqa: E402
+from equality.compare import Arrays  # noqa: E402
+from launch_local import free_addresses  # noqa: E402
+from sweeping import machine  # noqa: E402
+
+from std_keras import progress, quiet  # noqa: E402
+from std_keras.cli import flags, program  # noqa: E402
+from std_keras.cli.program import StopRequest  # noqa: E402
+from std_keras.config import RUN, Option  # noqa: E402
+from std_keras.errors import InputError, Interrupted, MachineError  # noqa: E402
+
+OPTIONS = {
+    "output": Option(
+        topic=RUN, help="The CSV file to write; a Markdown file is put beside it.", kind=str
+    ),
+}
+LOGICAL, WORKERS = (2, 4), (2, 3)
+PLACES = (*(f"{n} logical devices" for n in LOGICAL), *(f"{n} workers" for n in WORKERS))
+COLUMNS = ("case", "precision", "compared", *PLACES)
+PROCESS = ROOT / "tools" / "equality" / "process.py"
+_NOTES = """\
+Each figure is the largest relative difference of any variable from one device, |a - b| / |a| in the
+2-norm, with the same seeds and the same global batch of 24; a variable that is nearly zero beside
+the others (a norm below 1e-4 of the largest) is compared with the largest. *gradients* are what the
+optimizers of the student and of the critics get in the first step: summed over all devices and
+clipped. *state* is everything that training changes, after 5 steps of plain gradient descent at a
+rate of 0.1 (one step for MINE's epoch schedule): weights, critics, BatchNorm's statistics, MINE's
+and the weights' moving averages. The state of random numbers is exactly equal in every case, and so
+are the bits of all devices of one training.
+"""
+
+
+def main(arguments: Sequence[str], stop: StopRequest) -> None:
+    """Runs everything, and writes both files."""
+    parsed = flags.parse(
+        arguments,
+        program="python tools/equality_table.py",
+        about=str(__doc__),
+        options=OPTIONS,
+        defaults={"output": None},
+        required=("output",),
+    )
+    output = Path(parsed["output"])
+    if output.suffix != ".csv":
+        raise InputError(f"--output={output} must end in .csv")
+    with tempfile.TemporaryDirectory() as folder:
+        rows = _rows(Path(folder), stop)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    facts = machine.describe(ROOT)
+    comments = [
+        f"python tools/equality_table.py {' '.join(arguments)}",
+        f"{facts['cores']} cores of {facts['processor']}; tensorflow {facts['tensorflow']}, "
+        f"keras {facts['keras']}",
+    ]
+    with output.open("w", newline="") as file:
+        file.writelines(f"# {comment}\n" for comment in comments)
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    output.with_suffix(".md").write_text(markdown(output), encoding="utf-8")
+
+
+def read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Comments and rows of a written table."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    comments = [line[2:] for line in lines if line.startswith("# ")]
+    return comments, list(csv.DictReader(line for line in lines if not line.startswith("#")))
+
+
+def markdown(path: Path) -> str:
+    """The CSV file as a Markdown page."""
+    (command, where), rows = read(path)
+    table = [COLUMNS, ["---"] * 3 + ["---:"] * len(PLACES)]
+    table += [[row[column] for column in COLUMNS] for row in rows]
+    return "\n".join(
+        [
+            "# One device and several",
+            "",
+            f"Made from `{path.name}`, which was written by",
+            "",
+            f"    {command}",
+            "",
+            f"on {where}.",
+            "",
+            _NOTES,
+            *(f"| {' | '.join(cells)} |" for cells in table),
+            "",
+        ]
+    )
+
+
+def _rows(folder: Path, stop: StopRequest) -> list[dict[str, str]]:
+    by_count = {}
+    for count in (1, *LOGICAL):  # In one process, groups of 2 and of 4 would not mix.
+        progress.say(f"{count} logical device(s)")
+        file = folder / f"logical_{count}.npz"
+        _run([_start(["--output", str(file), "--replicas", str(count)])], stop)
+        by_count[count] = compare.read(file)
+    logical = by_count[1]
+    found = {f"{n} logical devices": by_count[n] for n in LOGICAL}
+    for count in WORKERS:
+        progress.say(f"{count} workers")
+        found[f"{count} workers"] = _cluster(folder, count, stop)
+    rows = []
+    quiet.load_tensorflow()
+    from equality.cases import CASES
+
+    for name, case in CASES.items():
+        for precision in ("float32", "float64"):
+            for kind, title in (("gradients", "gradients"), ("end", "state")):
+                reference = logical[precision, name, 1]
+                if not reference.get(kind):
+                    continue
+                row = {"case": case.title, "precision": precision, "compared": title}
+                for place in PLACES:
+                    other = found[place][precision, name, int(place.split()[0])]
+                    row[place] = _difference(reference, other, kind, f"{name}, {place}")
+                rows.append(row)
+                progress.say(" | ".join(row.values()))
+    return rows
+
+
+def _difference(
+    reference: dict[str, Arrays], other: dict[str, Arrays], kind: str, what: str
+) -> str:
+    started, variable = compare.largest_difference(reference["start"], other["start"])
+    if started:
+        raise ValueError(f"{what}: {variable} starts with other values")
+    apart = other["apart"][""]
+    if apart.size:
+        raise ValueError(f"{what}: the devices hold different bits of {apart[0]}")
+    return f"{compare.largest_difference(reference[kind], other[kind])[0]:.1e}"
+
+
+def _cluster(
+    folder: Path, count: int, stop: StopRequest
+) -> dict[tuple[str, str, int], dict[str, Arrays]]:
+    """What the first worker holds, once all are known to hold the same bits."""
+    addresses = free_addresses(count)
+    files = [folder / f"worker_{count}_{index}.npz" for index in range(count)]
+    workers = []
+    for index, file in enumerate(files):
+        task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        workers.append(_start(["--output", str(file)], TF_CONFIG=json.dumps(task)))
+    _run(workers, stop)
+    first, *others = (compare.read(file) for file in files)
+    for place, kinds in first.items():
+        for kind, arrays in kinds.items():
+            for variable, value in arrays.items():
+                for other in others:
+                    if value.tobytes() != other[place][kind][variable].tobytes():
+                        raise ValueError(f"{place}: workers hold different bits of {variable}")
+    return first
+
+
+def _start(arguments: Sequence[str], **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(PROCESS), *arguments],
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _run(processes: Sequence[subprocess.Popen[str]], stop: StopRequest) -> None:
+    said = [""] * len(processes)
+    try:
+        for index, process in enumerate(processes):
+            said[index] = process.communicate()[1]
+    finally:
+        for process in processes:
+            process.kill()
+    if stop:
+        raise Interrupted("interrupted; nothing was written")
+    for process, text in zip(processes, said, strict=True):
+        if process.returncode:
+            raise MachineError(f"a process ended with {process.returncode}: {text[-2000:]}")
+
+
+if __name__ == "__main__":
+    program.console(main)
