@@ -7,6 +7,7 @@ machine, and by 2 and 3 worker processes, in float32 and in float64.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -35,6 +36,11 @@ OPTIONS = {
     "output": Option(
         topic=RUN, help="The CSV file to write; a Markdown file is put beside it.", kind=str
     ),
+    "work_dir": Option(
+        topic=RUN,
+        help="Folder that keeps what each process found; a second call takes it from there.",
+        kind=str,
+    ),
 }
 LOGICAL, WORKERS = (2, 4), (2, 3)
 PLACES = (*(f"{n} logical devices" for n in LOGICAL), *(f"{n} workers" for n in WORKERS))
@@ -59,13 +65,15 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
         program="python tools/equality_table.py",
         about=str(__doc__),
         options=OPTIONS,
-        defaults={"output": None},
+        defaults={"output": None, "work_dir": None},
         required=("output",),
     )
     output = Path(parsed["output"])
     if output.suffix != ".csv":
         raise InputError(f"--output={output} must end in .csv")
-    with tempfile.TemporaryDirectory() as folder:
+    with contextlib.ExitStack() as stack:
+        folder = parsed["work_dir"] or stack.enter_context(tempfile.TemporaryDirectory())
+        Path(folder).mkdir(parents=True, exist_ok=True)
         rows = _rows(Path(folder), stop)
     output.parent.mkdir(parents=True, exist_ok=True)
     facts = machine.describe(ROOT)
@@ -116,7 +124,8 @@ def _rows(folder: Path, stop: StopRequest) -> list[dict[str, str]]:
     for count in (1, *LOGICAL):  # In one process, groups of 2 and of 4 would not mix.
         progress.say(f"{count} logical device(s)")
         file = folder / f"logical_{count}.npz"
-        _run([_start(["--output", str(file), "--replicas", str(count)])], stop)
+        if not file.exists():
+            _run([_start(["--output", str(file), "--replicas", str(count)])], stop)
         by_count[count] = compare.read(file)
     logical = by_count[1]
     found = {f"{n} logical devices": by_count[n] for n in LOGICAL}
@@ -158,13 +167,17 @@ def _cluster(
     folder: Path, count: int, stop: StopRequest
 ) -> dict[tuple[str, str, int], dict[str, Arrays]]:
     """What the first worker holds, once all are known to hold the same bits."""
-    addresses = free_addresses(count)
     files = [folder / f"worker_{count}_{index}.npz" for index in range(count)]
-    workers = []
-    for index, file in enumerate(files):
-        task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-        workers.append(_start(["--output", str(file)], TF_CONFIG=json.dumps(task)))
-    _run(workers, stop)
+    if not all(file.exists() for file in files):
+        cluster = {"worker": free_addresses(count)}
+        tasks = [{"cluster": cluster, "task": {"type": "worker", "index": i}} for i in range(count)]
+        _run(
+            [
+                _start(["--output", str(file)], TF_CONFIG=json.dumps(task))
+                for file, task in zip(files, tasks, strict=True)
+            ],
+            stop,
+        )
     first, *others = (compare.read(file) for file in files)
     for place, kinds in first.items():
         for kind, arrays in kinds.items():

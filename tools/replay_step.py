@@ -58,7 +58,9 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     print(json.dumps(report, indent=2))
     if not report["finite"]:
         broken = report["first_broken"]
-        where = broken["layer"] or ", ".join(broken["gradients"][:3]) or "the loss"
+        teachers = [name for name, examples in report["teachers"].items() if examples]
+        where = ", ".join(f"the teacher {name}" for name in teachers)
+        where = where or broken["layer"] or ", ".join(broken["gradients"][:3]) or "the loss"
         raise NonFiniteError(f"step {max(report['steps'])} is not finite again, first in {where}")
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import keras
 import tensorflow as tf
 
+from std_keras import losses
 from std_keras.errors import InputError
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -81,6 +82,11 @@ class Teacher:
         if self.probabilities:
             outputs = tf.math.log(tf.clip_by_value(outputs, 1e-30, 1.0))
         return tf.stop_gradient(outputs)
+
+    def not_finite(self, images: tf.Tensor) -> list[int]:
+        """Positions in a batch (B, H, W, C) for which the teacher gives no distribution."""
+        finite = tf.math.is_finite(losses.negative_entropy(self.logits(images)))
+        return tf.where(~finite)[:, 0].numpy().tolist()
 
     def compiled(self) -> Teacher:
         """The same teacher with its network compiled by XLA."""

@@ -23,7 +23,7 @@ class StepMeans:
             self._totals[name] = self._totals.get(name, 0.0) + value
         self._steps += result.steps
         self._seconds += seconds
-        self._waited += result.wait_seconds
+        self._waited += min(result.wait_seconds, seconds)  # A clock may be set meanwhile.
 
     def means(self, batch_size: int) -> dict[str, float]:
         """Means per step, images per second, and the share of time spent waiting for data."""

@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from std_keras import models, progress
+from std_keras import models, progress, teachers
 from std_keras.config import TrainConfig, resolve
 from std_keras.data import DataSet, Shard
 from std_keras.errors import InputError, Interrupted, MachineError, NonFiniteError
@@ -422,11 +422,24 @@ class Loop:
         names = [name for name, value in figures.items() if not math.isfinite(value)]
         if names:
             saved = f"{self._save_batch()}; " if in_step else ""
+            advice = (
+                self._broken_teachers(names) or "try a smaller --learning_rate or --clip_norm=1"
+            )
             raise NonFiniteError(
                 f"{', '.join(names)} became non-finite at step {self.step}; the last good "
-                f"checkpoint is {self.checkpoints.latest or 'none'}; {saved}try a smaller "
-                "--learning_rate or --clip_norm=1"
+                f"checkpoint is {self.checkpoints.latest or 'none'}; {saved}{advice}"
             )
+
+    def _broken_teachers(self, names: Sequence[str]) -> str:
+        """Which teachers are to blame, and what to do; empty if none is."""
+        broken = []
+        for index, text in enumerate(self.config.teacher):
+            if f"teacher_{index}/entropy" in names:
+                source = teachers.parse(text).source
+                broken.append(f"--teacher={source} returned numbers that are not finite")
+        if not broken:
+            return ""
+        return f"{' and '.join(broken)}; mend or leave out the teacher or the images it fails on"
 
     def _save_batch(self) -> str:
         """Keeps the batch of the step that went wrong, and says how it is replayed."""

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from std_keras.training.gradients import gradients_or_zeros
 from std_keras.training.information import mutual_information
+from std_keras.training.replica_batch import with_static_size
 from std_keras.training.state import TrainState
 
 
@@ -53,6 +54,7 @@ def create_epoch_step(
         return tf.distribute.get_replica_context().all_reduce("SUM", value)
 
     def replica_step(batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        batch = with_static_size(batch, batch_size=samples, strategy=strategy)
         with tf.GradientTape() as tape:
             outputs = state.outputs(tf.cast(batch["images"], tf.float32), training=True)
             objective, values, log_averages = mutual_information(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from std_keras import progress
+from std_keras.archive import check_arrays
 from std_keras.config import resolve
 from std_keras.data import Shard
 from std_keras.errors import InputError, Interrupted
@@ -41,7 +43,8 @@ def replay(
     Returns:
         `steps` with the figures of each repeated step; `finite`, whether all of them were finite;
         `same_batch`, whether the step's batch is, pixel by pixel, the one that the run kept (None
-        if it kept none); and, if not finite, what `first_broken` says.
+        if it kept none); and, if not finite, what `first_broken` says, and `teachers`, for each
+        one the positions in the batch for which it returned numbers that are not finite.
 
     Raises:
         InputError: if the run kept no batch and no step was given, or the step is not ahead of the
@@ -103,6 +106,10 @@ def replay(
             report["first_broken"] = first_broken(
                 loop.state.model, batch["images"], batch["targets"]
             )
+            report["teachers"] = {
+                teacher.name: teacher.not_finite(batch["images"])
+                for teacher in loop.trainer.teachers
+            }
     return report
 
 
@@ -175,7 +182,8 @@ def _same(file: Path, batch: Mapping[str, tf.Tensor]) -> bool | None:
     if not file.is_file():
         return None
     try:
+        check_arrays(file)
         with np.load(file, allow_pickle=False) as kept:
             return all(np.array_equal(kept[name], batch[name].numpy()) for name in batch)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(f"{file} is not a batch that a run kept: {error}") from error

@@ -15,6 +15,7 @@ from std_keras.training import optimizers
 from std_keras.training.gradients import gradients_or_zeros
 from std_keras.training.information import mutual_information
 from std_keras.training.objective import Objective
+from std_keras.training.replica_batch import with_static_size
 from std_keras.training.stall import WaitingStep
 from std_keras.training.state import TrainState
 
@@ -144,7 +145,8 @@ class Trainer:
             with tf.control_dependencies([began, waits]):
                 batch = next(iterator)
             with tf.control_dependencies(tf.nest.flatten(self._local(batch))):
-                wait += tf.timestamp() - began
+                # The only clock of a graph is the wall clock, which may be set back.
+                wait += tf.maximum(tf.timestamp() - began, 0.0)
                 self.waiting.set(tf.constant(0, tf.int64))
             per_replica, labels = self.strategy.run(self._replica_step, args=(batch,))
             arrays = {
@@ -186,6 +188,7 @@ class Trainer:
         self, batch: Mapping[str, tf.Tensor]
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """One replica's share of a step; returns its shares of the figures, and its labels."""
+        batch = with_static_size(batch, batch_size=self.options.batch_size, strategy=self.strategy)
         labels = {name: batch[name] for name in NAMES if name in batch}
         if self.teachers and not labels:
             # Outside the compiled part: a SavedModel may hold operations that XLA does not know.

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from std_keras.archive import HostileArchiveError, check_arrays
 from std_keras.weights.format_error import FormatError, damaged_archive
-
-_MAX_BYTES = 2**34  # Unpacked. The largest published Mixer, H/14, has 1.7 GB.
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
@@ -23,7 +22,9 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
             files = archive.infolist()
         if not files or any(not info.filename.endswith(".npy") for info in files):
             raise FormatError("is a zip archive, but not an .npz file of arrays")
-        if sum(info.file_size for info in files) > _MAX_BYTES:
-            raise FormatError(f"would unpack to more than {_MAX_BYTES:,} bytes")
+        try:
+            check_arrays(path)
+        except HostileArchiveError as error:
+            raise FormatError(str(error)) from error
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}

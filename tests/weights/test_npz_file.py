@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import zipfile
 
 import numpy as np
@@ -59,12 +60,23 @@ def test_changed_numbers_are_noticed(tmp_path):
         read_source(path)
 
 
-def test_a_file_that_unpacks_to_more_than_any_model_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("std_keras.weights.npz_file._MAX_BYTES", 10**6)
+def test_a_file_that_unpacks_to_far_more_than_its_size_is_refused(tmp_path):
     path = tmp_path / "mixer.npz"
-    np.savez_compressed(path, x=np.zeros(10**6))
+    np.savez_compressed(path, x=np.zeros(10**7))
     assert path.stat().st_size < 10**5
-    with pytest.raises(InputError, match="would unpack to more than"):
+    with pytest.raises(InputError, match=r"mixer\.npz has .* would unpack to 80,000,1"):
+        read_source(path)
+
+
+def test_an_array_that_is_declared_larger_than_its_bytes_is_refused(tmp_path):
+    path, header = tmp_path / "mixer.npz", io.BytesIO()
+    described = {"descr": "<f4", "fortran_order": False, "shape": (10**12,)}
+    np.lib.format.write_array_header_2_0(header, described)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", header.getvalue() + b"0000")
+    with pytest.raises(
+        InputError, match=r"declares an array of shape \(1000000000000,\) in x\.npy"
+    ):
         read_source(path)
 
 

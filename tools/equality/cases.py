@@ -20,7 +20,7 @@ from std_keras.config import TrainConfig, resolve
 from std_keras.data import DataSet
 from std_keras.rundir import RunDirectory
 from std_keras.teachers import Teacher
-from std_keras.training import build, loop, stream
+from std_keras.training import build, start, stream
 from std_keras.training.mine_epoch import create_epoch_step
 from std_keras.training.state import TrainState
 from std_keras.training.step import StepOptions, Trainer
@@ -170,14 +170,14 @@ def take_steps(
     config = resolve(config, image_size=8, horizontal_flip=False)
     shard = own_shard(strategy)
     with strategy.scope(), tempfile.TemporaryDirectory() as folder:
-        state = loop.create_state(config, dataset, LEARNING_RATE, RunDirectory(folder))
+        state = start.create_state(config, dataset, LEARNING_RATE, RunDirectory(folder))
         _move_off_the_start(state)
         state.optimizer = KeepingSGD(LEARNING_RATE)
         state.optimizer.build(state.model.trainable_variables)
         if state.critic_optimizer is not None:
             state.critic_optimizer = KeepingSGD(LEARNING_RATE)
             state.critic_optimizer.build(state.critic_variables)
-        start = _values(_everything(state))
+        before = _values(_everything(state))
         batches = iter(
             strategy.distribute_datasets_from_function(
                 lambda _: stream.training_stream(config, dataset, shard=shard)
@@ -192,7 +192,7 @@ def take_steps(
             gradients = _values(_gradients(state))
             trainer.call(batches, first_step=1, steps=steps - 1)
         everything = _everything(state)
-        return Outcome(start, gradients, _values(everything), _apart(everything, strategy))
+        return Outcome(before, gradients, _values(everything), _apart(everything, strategy))
 
 
 def _trainer(
@@ -200,7 +200,7 @@ def _trainer(
 ) -> Trainer:
     return Trainer(
         state=state,
-        objective=loop.create_objective(config, state),
+        objective=build.build_objective(config, state.model),
         teachers=[_teacher(index) for index in range(len(config.teacher))],
         strategy=strategy,
         options=StepOptions(
