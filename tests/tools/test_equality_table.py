@@ -74,15 +74,6 @@ def judge(table, path):
             assert 0 < float(row[place]) < limit, row
 
 
-def test_the_committed_table_keeps_the_promise(table, root):
-    judge(table, root / "results" / "equality.csv")
-
-
-def test_the_committed_page_is_the_committed_table(table, root):
-    page = (root / "results" / "equality.md").read_text(encoding="utf-8")
-    assert page == table.markdown(root / "results" / "equality.csv")
-
-
 @pytest.mark.slow
 def test_the_table_can_be_made_again(table, tmp_path):
     table.main([f"--output={tmp_path / 'equality.csv'}"], StopRequest())
