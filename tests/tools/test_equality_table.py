@@ -36,6 +36,12 @@ def test_a_variable_of_rounding_errors_is_compared_with_the_largest(compare):
     assert compare.largest_difference(one, two)[0] == pytest.approx(2e-9 / 500)
 
 
+def test_all_variables_together_are_one_vector(compare):
+    one = {"a": np.array([3.0]), "b": np.array([4.0]), "seed": np.array([7], np.uint32)}
+    two = {"a": np.array([3.0]), "b": np.array([4.5]), "seed": np.array([7], np.uint32)}
+    assert compare.difference_of_all(one, two) == pytest.approx(0.1)
+
+
 @pytest.mark.parametrize(
     ("one", "two"),
     [
@@ -61,17 +67,27 @@ def judge(table, path):
     cases = importlib.import_module("equality.cases").CASES
     _, rows = table.read(path)
     expected = {
-        (case.title, precision, kind)
+        (case.title, precision, title)
         for name, case in cases.items()
         for precision in ("float32", "float64")
-        for kind in (("state",) if name == "mine_epoch" else ("gradients", "state"))
+        for kind, title in table.QUANTITIES
+        if kind == "end" or name != "mine_epoch"
     }
     assert {(r["case"], r["precision"], r["compared"]) for r in rows} == expected
-    limits = {("float32", "gradients"): 1e-6, ("float32", "state"): 1e-5}
     for row in rows:
-        limit = limits.get((row["precision"], row["compared"]), 1e-10)
+        single = 1e-6 if row["compared"] == "gradient" else 1e-5
+        limit = single if row["precision"] == "float32" else 1e-10
         for place in table.PLACES:
             assert 0 < float(row[place]) < limit, row
+
+
+def test_the_committed_table_keeps_the_promise(table, root):
+    judge(table, root / "results" / "equality.csv")
+
+
+def test_the_committed_page_is_the_committed_table(table, root):
+    page = (root / "results" / "equality.md").read_text(encoding="utf-8")
+    assert page == table.markdown(root / "results" / "equality.csv")
 
 
 @pytest.mark.slow

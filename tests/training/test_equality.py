@@ -64,12 +64,11 @@ def test_all_devices_hold_the_same_bits(outcomes, case):
 @pytest.mark.parametrize("case", CASES)
 def test_everything_that_training_changes_has_changed(outcomes, case):
     one, _ = outcomes[case]
-    assert all(value.dtype in (np.float64, np.uint32) for value in one["end"].values())
+    assert {value.dtype for value in one["end"].values()} <= {np.dtype("f8"), np.dtype("i8")}
     still = {n for n, v in one["end"].items() if np.array_equal(v, one["start"][n])}
-    # The last bias of a critic shifts all scores, which leaves the bound of one batch as it is.
-    critics = {n for n in still if n.startswith("critic") and n.endswith(" 5")}
-    behind_the_heads = still - critics if case == "mine_epoch" else set()
-    assert still == critics | behind_the_heads
+    # MINE reaches what lies before the tokens; and the last bias of a critic shifts all scores,
+    # which leaves the bound of one batch as it is.
+    assert case == "mine_epoch" or not still
     names = " ".join(set(one["end"]) - still)
     wanted = {
         "student": ("spatial_token", "channel_token", "critic 1", "MINE's", "seed", "average 0"),

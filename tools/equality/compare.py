@@ -52,6 +52,14 @@ def largest_difference(reference: Arrays, other: Arrays) -> tuple[float, str]:
     return worst
 
 
+def difference_of_all(reference: Arrays, other: Arrays) -> float:
+    """|a - b| / |a| in the 2-norm, over all variables as one vector."""
+    names = [n for n, v in reference.items() if np.isfinite(v).all() and not _whole(v)]
+    difference = sum(float(np.sum((_float(reference[n]) - _float(other[n])) ** 2)) for n in names)
+    size = sum(float(np.sum(_float(reference[n]) ** 2)) for n in names)
+    return float(np.sqrt(difference / size))
+
+
 def _whole(value: np.ndarray) -> bool:
     return bool(np.issubdtype(value.dtype, np.integer))
 
