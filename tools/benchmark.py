@@ -6,14 +6,15 @@ Usage: python tools/benchmark.py WHAT --name=value ...   (WHAT --help lists its 
     train   one training step with teachers, with cached labels or without, beside PyTorch
     export  latency of exported students, beside their matmuls alone, PyTorch and ONNX Runtime
 
-Figures of a busy machine are worth little; ratios to what ran beside them are worth more. Results
-are printed as JSON.
+Figures of a busy machine are worth little; ratios to what ran beside them are worth more. A table
+is printed; --json=FILE writes everything, --csv=FILE appends the main figures, one a row. See
+docs/speed.md.
 """
 
 from __future__ import annotations
 
-import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -22,18 +23,26 @@ from pathlib import Path
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 sys.path[0:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
 
-from benchmarks import exported, input_pipeline, train_step  # noqa: E402
+from benchmarks import exported, input_pipeline, results, train_step  # noqa: E402
 
 from std_keras.cli import flags  # noqa: E402
 from std_keras.cli.program import StopRequest, console  # noqa: E402
+from std_keras.config import Option  # noqa: E402
 from std_keras.errors import InputError  # noqa: E402
 from std_keras.quiet import muted_stderr  # noqa: E402
 
 BENCHMARKS = {"input": input_pipeline, "train": train_step, "export": exported}
 # In these a second of the processor is a second of one core.
 ONE_THREAD = ("input", "export")
+# These measure in processes of their own, and need no TensorFlow in this one.
+IN_PROCESSES = ("train",)
 # Read when TensorFlow and OpenMP load.
 THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
+_TOPIC = "What is written"
+WRITTEN = {
+    "json": Option(topic=_TOPIC, help="A file for all figures, as JSON.", kind=str),
+    "csv": Option(topic=_TOPIC, help="A file that gets one more row for each figure.", kind=str),
+}
 
 
 def main(arguments: Sequence[str], stop: StopRequest) -> None:
@@ -47,16 +56,24 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
         rest,
         program=f"tools/benchmark.py {what}",
         about=str(benchmark.__doc__),
-        options=benchmark.OPTIONS,
+        options={**WRITTEN, **benchmark.OPTIONS},
         defaults=benchmark.DEFAULTS,
     )
+    json_file, csv_file = (options.pop(name) for name in WRITTEN)
     if what in ONE_THREAD:
         os.environ.update(dict.fromkeys(THREADS, "1"))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)  # There is nothing to save.
-    with muted_stderr():
-        import tensorflow  # noqa: F401
-    print(json.dumps(benchmark.run(**options), indent=2))
+    if what not in IN_PROCESSES:
+        with muted_stderr():
+            import tensorflow  # noqa: F401
+    result = {**benchmark.run(**options), "machine": results.machine()}
+    print(results.text(result))
+    if json_file:
+        results.write_json(json_file, result)
+    if csv_file:
+        command = shlex.join(["python", "tools/benchmark.py", *arguments])
+        results.append_csv(csv_file, result, command=command, figures=benchmark.FIGURES)
 
 
 if __name__ == "__main__":
