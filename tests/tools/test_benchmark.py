@@ -70,7 +70,7 @@ def test_flop_of_a_step_in_closed_form(tools, tmp_path, teachers):
     assert facts["flop"] == 2 * 8 * (3 * macs + asked)
     assert facts["teacher_models"] == ([] if teachers == "off" else facts["teacher_models"])
     assert ("cifar_resnet20" in facts["teacher_models"]) is (teachers == "on")
-    assert facts["matmuls"] == [(8 * 16, 16, 64), (8 * 16, 64, 16)]
+    assert facts["matmuls"] == [(4096, 16, 64), (4096, 64, 16)]
 
 
 def test_a_teacher_that_nothing_is_known_of(tools, tmp_path):
@@ -161,7 +161,7 @@ def test_torch_takes_the_same_step(tools, root, tmp_path, monkeypatch):
 def test_what_torch_does_not_do_is_refused(tools, changes, message):
     config = dataclasses.asdict(TrainConfig(**{**TINY, **changes}))
     with pytest.raises(InputError, match=message):
-        tools("torch_step").check(config, teachers="on")
+        tools("torch_step").check(config)
 
 
 FAKE = """
@@ -225,6 +225,122 @@ def test_a_process_that_refuses_or_ends(tools, jobs):
             processes.take_turns(rounds=1, seconds=0.0)
 
 
+def test_variants_add_one_thing_each(tools):
+    config = TrainConfig(**{**TINY, "ema_decay": 0.5, "mixed_precision": True})
+    made = {v.name: v for v in tools("overhead").variants(config)}
+    assert not made["backbone"].changes
+    for variant in made.values():
+        if variant.added_to:
+            base = made[variant.added_to]
+            more = {k for k, v in variant.changes.items() if base.changes.get(k) != v}
+            assert set(base.changes) <= set(variant.changes)
+            assert more or variant.figures != base.figures
+    assert made["moving average"].changes["ema_decay"] == 0.5
+    assert len(made["a second teacher's token set"].changes["teacher"]) == 2
+
+
+def test_a_row_of_the_overhead(tools):
+    overhead = tools("overhead")
+    variant = overhead.Variant("new", "old", {})
+    timed = {"old": [[1.0, 2.0], [1.2]], "new": [[1.1], [1.5, 1.8]]}
+    facts = {"old": {"parameters": 100, "flop": 8.0}, "new": {"parameters": 107, "flop": 10.0}}
+    row = overhead._row(variant, timed, facts)
+    assert row["added_percent"] == pytest.approx(
+        {"best": 10.0, "median": 25.0, "within a round": 100 * ((1.1 + 1.25) / 2 - 1)}
+    )
+    assert (row["parameters_percent"], row["flop_percent"]) == pytest.approx((7.0, 25.0))
+
+
+def test_the_loss_alone(tools):
+    from std_keras.training.objective import Objective
+
+    rng = np.random.default_rng(0)
+    outputs = {"classification": tf.constant(rng.normal(size=(4, 3)), tf.float32)}
+    targets = tf.constant(rng.dirichlet(np.ones(3), 4), tf.float32)
+    loss, figures = Objective().compute(outputs, targets)
+    alone, others = tools("our_step")._only_the_loss(Objective()).compute(outputs, targets)
+    np.testing.assert_array_equal(alone, loss)
+    assert set(others) == set(figures)
+    assert all(value is alone for value in others.values())
+
+
+def test_a_line_through_points(tools):
+    points = {8: 1.0, 16: 2.2, 24: 2.9, 32: 4.1}
+    line = tools("growth").fit(points)
+    slope, start = np.polyfit(list(points), list(points.values()), 1)
+    assert (line.slope, line.start) == pytest.approx((slope, start))
+    parts = [abs(slope * x + start - y) / y for x, y in points.items()]
+    assert line.deviation == pytest.approx(max(parts))
+
+
+def test_sizes_that_grow(tools):
+    config = TrainConfig(**{**TINY, "batch_size": 128, "dataset": "cifar100", "patch_size": 4})
+    made = tools("growth").sizes(config, side=8, image=32, points=4)
+    assert {n: c["batch_size"] for n, c in made["batch"].items()} == {
+        32: 32,
+        64: 64,
+        96: 96,
+        128: 128,
+    }
+    assert {n: c["image_size"] for n, c in made["patches"].items()} == {
+        16: 16,
+        36: 24,
+        49: 28,
+        64: 32,
+    }
+    assert {n: len(c["teacher"]) for n, c in made["teachers"].items()} == {0: 0, 1: 1, 2: 2, 3: 3}
+    with pytest.raises(InputError, match="--points=3 leaves 2 sizes of patches"):
+        tools("growth").sizes(config, side=2, image=8, points=3)
+
+
+def test_plot(tools, tmp_path):
+    pytest.importorskip("matplotlib")
+    image = pytest.importorskip("PIL.Image")
+    growth = tools("growth")
+    best = {"batch": {1: 1.0, 2: 2.0, 3: 3.2}, "teachers": {0: 3.0, 1: 3.1, 2: 3.3}}
+    growth.draw(best, {k: growth.fit(v) for k, v in best.items()}, tmp_path / "new" / "plot.png")
+    with image.open(tmp_path / "new" / "plot.png") as picture:
+        assert picture.size == (1020, 450)
+
+
+def test_working_memory(tools):
+    size = 96 * 2**20
+    found = tools("memory").working_bytes(lambda: np.ones(size, np.uint8).sum())
+    assert found is None or 0.9 * size < found < 1.3 * size
+
+
+def test_flags_of_a_configuration_are_read_as_the_same(tools):
+    from std_keras.cli import flags
+    from std_keras.config import options
+
+    config = TrainConfig(
+        **{**TINY, "teacher": ("a,site=last", "b"), "learning_rate": 3e-5, "crop_twice": False},
+        mine_bias_correction=False,
+        jit_compile=True,
+    )
+    parsed = flags.parse(
+        tools("startup").as_flags(config),
+        program="",
+        about="",
+        options=options(),
+        defaults={f.name: f.default for f in dataclasses.fields(TrainConfig)},
+    )
+    assert TrainConfig(**parsed) == config
+
+
+def test_flags_of_all(tools):
+    commands = tools("every").commands
+    config = TrainConfig(dataset="imagenet2012", patch_size=32, depth=3)
+    asked = {"against": "torch", "rounds": 2}
+    assert commands("input", config, **asked) == ["--against=timm", "--image_size=224"]
+    assert commands("export", config, **asked) == [
+        *("--against=pytorch", "--image_size=224", "--patch_size=32", "--depth=3")
+    ]
+    common = ["--rounds=2", "--dataset=imagenet2012", "--patch_size=32", "--depth=3"]
+    assert commands("growth", config, **asked) == common
+    assert commands("infer", config, **asked) == ["--against=torch", *common]
+
+
 RESULT = {
     "benchmark": "train",
     "model": "mixer_s16",
@@ -275,18 +391,31 @@ def run(root, what, *flags):
 
 
 @pytest.mark.parametrize(
-    ("flags", "message"),
+    ("name", "flags", "message"),
     [
-        (("train", "--rounds=0"), "--rounds=0 is outside its limits"),
-        (("train", "--variants=fast"), "--variants=fast: name some of plain, xla"),
-        (("nothing",), "'nothing' is not a benchmark"),
+        ("train_step", {"rounds": 0}, "--rounds=0 is outside its limits"),
+        ("train_step", {"seconds": -1.0}, "--seconds=-1.0 is outside its limits"),
+        ("train_step", {"variants": "fast"}, "--variants=fast: name some of plain, xla"),
+        ("infer", {"batches": "1,0"}, "--batches=1,0: name numbers of at least 1"),
+        ("growth", {"points": 2}, "--points=2 is outside its limits"),
+        ("growth", {}, "--distillation=none has no teachers to grow by"),
+        ("every", {"only": "nothing", "csv": None}, "--only=nothing: name some of input, train"),
     ],
 )
-def test_bad_flags(root, flags, message):
-    done = run(root, *flags)
+def test_bad_values(tools, name, flags, message):
+    benchmark = tools(name)
+    given = {**dict.fromkeys(benchmark.OPTIONS), **benchmark.DEFAULTS, **flags}
+    with pytest.raises(InputError, match=message):
+        benchmark.run(**given)
+
+
+def test_exit_codes(root):
+    done = run(root, "nothing")
     assert done.returncode == 2
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    assert "'nothing' is not a benchmark" in done.stderr
+    done = run(root, "train", "--rounds=0")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: --rounds=0")
 
 
 @pytest.mark.slow
@@ -312,3 +441,30 @@ def test_train_beside_torch(root, tmp_path):
     assert found["ratios"]["torch eager / ours"]["best"] == pytest.approx(theirs / ours)
     assert "torch eager" in done.stdout
     assert len((tmp_path / "main.csv").read_text().splitlines()) > 10
+
+
+@pytest.mark.slow
+def test_all(root, tmp_path):
+    flags = [
+        "--flagfile=flags/digits_mixer_std.flags",
+        "--teacher=runs/digits_resnet20,site=last",
+        *("--patch_size=2", "--width=16", "--depth=2", "--batch_size=8", "--rounds=2"),
+        *("--only=infer,overhead,growth,startup", "--against=torch"),
+        *(f"--json={tmp_path}/all.json", f"--csv={tmp_path}/main.csv"),
+    ]
+    done = run(root, "all", *flags)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "all.json").read_text())
+    assert set(found) == {"benchmark", "infer", "overhead", "growth", "startup"}
+    assert set(found["infer"]["variants"]) == {
+        f"{name}, batch {size}"
+        for name in ("plain", "xla", "torch eager", "torch compile")
+        for size in (1, 8)
+    }
+    assert found["overhead"]["variants"]["one token set at the last site"]["parameters_percent"] > 0
+    assert set(found["growth"]["fits"]) == {"batch", "patches", "teachers"}
+    started = found["startup"]["variants"]["plain"]
+    assert 0 < started["to_model"]["best"] < started["to_first_step"]["best"]
+    with (tmp_path / "main.csv").open(newline="") as file:
+        parts = {row["figure"].partition("/")[0] for row in csv.DictReader(file)}
+    assert parts == {"infer", "overhead", "growth", "startup"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 from benchmarks import setting
 from benchmarks.turns import Prepared
 from std_keras.config import TrainConfig
+
+_LEAST_ROWS = 4096
 
 
 def prepare(*, config: Mapping[str, Any], teachers: str, xla: bool) -> Prepared:
@@ -86,18 +89,20 @@ def make(
     of_teachers = 0
     if teachers == "on":
         of_teachers = sum(models.multiply_accumulates(network) for network in networks)
-    block = loop.state.model.get_layer(_first_block(loop.state.model)).output.shape
+    critics = sum(  # Of each pair of tokens, and of each pair of strangers.
+        2 * math.prod(v.shape)
+        for v in loop.state.critic_variables
+        if trainer.options.mine_weight and len(v.shape) == 2
+    )
     facts = {
         # Of the backward pass: the gradients of the inputs and of the weights cost one forward
         # pass each. (The stem has no gradient of its input; that is below 1 %.)
-        "flop": 2.0 * config.batch_size * (3 * macs + of_teachers),
+        "flop": 2.0 * config.batch_size * (3 * (macs + critics) + of_teachers),
         "student_macs": macs,
         "parameters": models.trainable_parameters(loop.state.model),
-        "matmuls": _shapes([int(size or 0) for size in block], config.batch_size),
         "image_shape": list(data.image_shape),
         "num_classes": data.num_classes,
-        "features": [int(size) for size in block[1:]],
-        "depth": sum(layer.name.startswith("block_") for layer in loop.state.model.layers),
+        **block_facts(loop.state.model, config.batch_size),
         "teacher_models": [network.name for network in networks],
     }
     return step, facts
@@ -112,16 +117,21 @@ def device_bytes() -> int | None:
     return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
 
 
-def _first_block(model: Any) -> str:
-    return next(layer.name for layer in model.layers if "block_" in layer.name)
+def block_facts(model: Any, batch: int) -> dict[str, Any]:
+    """The blocks of a model: how many, their features, and the shapes of their dense layers.
 
-
-def _shapes(block: list[int], batch: int) -> list[tuple[int, int, int]]:
-    """(M, K, N) of the dense layers of a block: what most of the arithmetic of an MLP is."""
-    rows, width = batch, block[-1]
-    for size in block[1:-1]:
-        rows *= size
-    return [(rows, width, 4 * width), (rows, 4 * width, width)]
+    "matmuls" are (M, K, N) of channel mixing, which is most of the arithmetic of an MLP.
+    """
+    blocks = [layer for layer in model.layers if "block_" in layer.name]
+    features = [int(size) for size in blocks[0].output.shape[1:]]
+    width = features[-1]
+    # So many at least, that the rate is the machine's and not that of starting a product.
+    rows = max(batch * math.prod(features[:-1]), _LEAST_ROWS)
+    return {
+        "features": features,
+        "depth": len(blocks),
+        "matmuls": [(rows, width, 4 * width), (rows, 4 * width, width)],
+    }
 
 
 def _only_the_loss(objective: Any) -> Any:

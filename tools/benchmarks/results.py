@@ -116,6 +116,8 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 def _shown(value: Any, name: str = "") -> str:
     if value is None:
         return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if name.endswith("bytes"):
         return f"{value / 2**20:,.0f} MiB"
     if isinstance(value, float):

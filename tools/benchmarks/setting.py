@@ -23,6 +23,12 @@ _KNOWN = {
 }
 
 
+def image_size(config: TrainConfig) -> int:
+    """The side of the images that a configuration trains on; 32 if only the data set knows."""
+    name = config.dataset.partition("/")[0]
+    return config.image_size or _KNOWN.get(name, (32,))[0]
+
+
 def dataset(config: TrainConfig) -> Any:
     """A data set of one batch of random images, with the shape and the classes of the one named.
 

@@ -201,31 +201,63 @@ def _linear(convolution: Any) -> Any:
     return linear
 
 
-def check(config: Mapping[str, Any], *, teachers: str) -> None:
-    """Refuses what the PyTorch version does not do."""
-
-    def refuse(flag: str, why: str) -> None:
-        raise InputError(f"--{flag}={config[flag]}: {why}; leave out --against=torch")
-
+def check_model(config: Mapping[str, Any]) -> None:
+    """Refuses a model that the PyTorch version does not have."""
     if not config["model"].startswith("mixer_"):
-        refuse("model", "the PyTorch step is written for Mixers")
+        _refuse(config, "model", "the PyTorch version is written for Mixers")
     for flag in ("token_mlp_dim", "channel_mlp_dim"):
         if config[flag] is not None:
-            refuse(flag, "the PyTorch Mixer has the widths of the paper alone")
+            _refuse(config, flag, "the PyTorch Mixer has the widths of the paper alone")
     if config["gelu"] == "tanh":
-        refuse("gelu", "the PyTorch Mixer has the exact one alone")
-    if config["optimizer"] != "adamw":
-        refuse("optimizer", "the PyTorch step has AdamW alone")
-    if config["accumulation_steps"] != 1:
-        refuse("accumulation_steps", "the PyTorch step takes the batch as a whole")
-    if teachers == "off" or config["distillation"] == "none":
+        _refuse(config, "gelu", "the PyTorch Mixer has the exact one alone")
+    if config["distillation"] == "none":
         return
-    if config["distillation"] != "hard":
-        refuse("distillation", "the PyTorch step follows the teacher's class (hard)")
     if config["tokens"] != "both" or config["token_mlps"] != 1:
         raise InputError("--against=torch needs --tokens=both and --token_mlps=1")
     if len(config["teacher"]) != 1:
         raise InputError(f"--against=torch takes one --teacher, not {len(config['teacher'])}")
     teacher = config["teacher"][0]
     if "site=" in teacher and "site=last" not in teacher:
-        raise InputError(f"--teacher={teacher}: the PyTorch step has the site last alone")
+        raise InputError(f"--teacher={teacher}: the PyTorch version has the site last alone")
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Refuses a step that the PyTorch version does not take."""
+    check_model(config)
+    if config["optimizer"] != "adamw":
+        _refuse(config, "optimizer", "the PyTorch step has AdamW alone")
+    if config["accumulation_steps"] != 1:
+        _refuse(config, "accumulation_steps", "the PyTorch step takes the batch as a whole")
+    if config["distillation"] == "soft":
+        _refuse(config, "distillation", "the PyTorch step follows the teacher's class (hard)")
+
+
+def _refuse(config: Mapping[str, Any], flag: str, why: str) -> None:
+    raise InputError(f"--{flag}={config[flag]}: {why}; leave out --against=torch")
+
+
+def prepare_inference(
+    *, config: Mapping[str, Any], facts: Mapping[str, Any], batch: int, variant: str
+) -> Prepared:
+    """A maker for `turns`: the model in inference; with tokens the mean of both heads.
+
+    Args:
+        config: the fields of a `TrainConfig`.
+        facts: of ours; see `our_inference`.
+        batch: images in one call.
+        variant: of `VARIANTS`.
+    """
+    torch = import_torch()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(0)
+    network = student_of(facts, teachers=int(config["distillation"] != "none")).to(device).eval()
+    asked = torch.compile(network) if variant.startswith("compile") else network
+    height, width, channels = facts["image_shape"]
+    images = torch.rand(batch, channels, height, width, device=device) * 2 - 1
+    half = variant.endswith("bfloat16")
+
+    def predict() -> Any:
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
+            return asked(images).float().cpu()
+
+    return Prepared(call=predict, device_bytes=device_bytes)

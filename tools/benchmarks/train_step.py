@@ -103,7 +103,7 @@ def run(
     if against == "torch":
         every = ",".join(torch_step.VARIANTS if config.mixed_precision else ("eager", "compile"))
         others = chosen("torch_variants", torch_variants or every, torch_step.VARIANTS)
-        torch_step.check(fields, teachers=teachers)
+        torch_step.check(fields)
     common = {"config": fields, "teachers": teachers}
     own = "bfloat16" if config.mixed_precision else "float32"
     precisions = dict.fromkeys(names, own)

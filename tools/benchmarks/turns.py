@@ -24,6 +24,9 @@ from std_keras import progress
 from std_keras.errors import InputError, MachineError
 
 _TOOLS = Path(__file__).resolve().parent.parent
+# Functions that were timed in this process. To let go of a step takes TensorFlow ten seconds, in
+# which it waits for threads of its data; so they are kept until the process ends at once.
+_TIMED: list[Mapping[str, Callable[[], object]]] = []
 
 
 @dataclass(frozen=True)
@@ -157,18 +160,22 @@ class Processes:
 
 def in_one_process(
     calls: Mapping[str, Callable[[], object]], *, rounds: int, seconds: float
-) -> dict[str, list[float]]:
-    """Times functions in turns in this process: seconds of every call, by name.
+) -> dict[str, list[list[float]]]:
+    """Times functions in turns in this process: by name, for each round the seconds of its calls.
 
     For variants of one library, whose differences are too small for processes: those have their
     own layout of memory each. The order turns from round to round.
     """
-    timed: dict[str, list[float]] = {name: [] for name in calls}
+    _TIMED.append(calls)
+    for call in calls.values():
+        # Not timed: functions that were made since its last call make TensorFlow prepare it anew.
+        call()
+    timed: dict[str, list[list[float]]] = {name: [] for name in calls}
     names = list(calls)
     for number in range(rounds):
         progress.say(f"round {number + 1} of {rounds}")
         for name in _turned(names, number):
-            timed[name] += repeated(calls[name], seconds=seconds)
+            timed[name].append(repeated(calls[name], seconds=seconds))
     return timed
 
 

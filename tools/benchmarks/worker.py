@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import resource
 import sys
 import time
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
-from benchmarks import turns
+from benchmarks import memory, turns
 from std_keras.errors import InputError
 
 
@@ -39,7 +38,7 @@ def main() -> None:
         answer(refused=str(error))
         return
     built = time.perf_counter()
-    before = resident_bytes()
+    before = memory.resident_bytes()
     made.call()
     answer(
         facts=made.facts,
@@ -53,33 +52,16 @@ def main() -> None:
         idle += time.process_time() - processor
         request = json.loads(line)
         if "end" in request:
-            answer(peak_bytes=peak_bytes(), device_bytes=made.device_bytes(), idle_cpu_seconds=idle)
+            answer(
+                peak_bytes=memory.peak_bytes(),
+                device_bytes=made.device_bytes(),
+                idle_cpu_seconds=idle,
+            )
             return
         answer(seconds=turns.repeated(made.call, seconds=request["seconds"]))
         processor = time.process_time()
 
 
-def peak_bytes() -> int:
-    """The most memory that this process ever held."""
-    # `getrusage` would count what the parent held when it forked, too.
-    found = _status("VmHWM")
-    return found or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
-        1 if sys.platform == "darwin" else 1024
-    )
-
-
-def resident_bytes() -> int | None:
-    """The memory that this process holds; None where the system does not tell."""
-    return _status("VmRSS")
-
-
-def _status(name: str) -> int | None:
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), None)
-
-
 if __name__ == "__main__":
     main()
+    os._exit(0)  # Everything is said; see `turns` for why it is not to be taken apart.
