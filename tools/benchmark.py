@@ -2,38 +2,72 @@
 
 Usage: python tools/benchmark.py WHAT --name=value ...   (WHAT --help lists its flags)
 
-    input   images per second and core of the data pipeline, for each augmentation preset
-    train   one training step with teachers, with cached labels or without, beside PyTorch
-    export  latency of exported students, beside their matmuls alone, PyTorch and ONNX Runtime
+    input     images per second and core of the data pipeline, for each augmentation preset
+    train     one training step with teachers, with cached labels or without, beside PyTorch
+    infer     a model in inference, one image at a time and many, beside PyTorch
+    overhead  what token sets, mutual information, average, clipping and metrics add to a step
+    growth    the time of a step against batch, patches and teachers, with a line and a plot
+    startup   seconds from the start of the training program to the end of its first step
+    export    latency of exported students, beside their matmuls alone, PyTorch and ONNX Runtime
+    all       each of them in turn
 
-Figures of a busy machine are worth little; ratios to what ran beside them are worth more. Results
-are printed as JSON.
+Figures of a busy machine are worth little; ratios to what ran beside them are worth more. A table
+is printed; --json=FILE writes everything, --csv=FILE appends the main figures, one a row. See
+docs/speed.md.
 """
 
 from __future__ import annotations
 
-import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 sys.path[0:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
 
-from benchmarks import exported, input_pipeline, train_step  # noqa: E402
+from benchmarks import (  # noqa: E402
+    every,
+    exported,
+    growth,
+    infer,
+    input_pipeline,
+    overhead,
+    results,
+    startup,
+    train_step,
+)
 
 from std_keras.cli import flags  # noqa: E402
 from std_keras.cli.program import StopRequest, console  # noqa: E402
+from std_keras.config import Option  # noqa: E402
 from std_keras.errors import InputError  # noqa: E402
 from std_keras.quiet import muted_stderr  # noqa: E402
 
-BENCHMARKS = {"input": input_pipeline, "train": train_step, "export": exported}
+BENCHMARKS: dict[str, Any] = {
+    "input": input_pipeline,
+    "train": train_step,
+    "infer": infer,
+    "export": exported,
+    "overhead": overhead,
+    "growth": growth,
+    "startup": startup,
+    "all": every,
+}
 # In these a second of the processor is a second of one core.
 ONE_THREAD = ("input", "export")
+# These measure in processes of their own, and need no TensorFlow in this one.
+IN_PROCESSES = ("train", "infer", "all")
 # Read when TensorFlow and OpenMP load.
 THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
+_TOPIC = "What is written"
+WRITTEN = {
+    "json": Option(topic=_TOPIC, help="A file for all figures, as JSON.", kind=str),
+    "csv": Option(topic=_TOPIC, help="A file that gets one more row for each figure.", kind=str),
+}
 
 
 def main(arguments: Sequence[str], stop: StopRequest) -> None:
@@ -47,16 +81,30 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
         rest,
         program=f"tools/benchmark.py {what}",
         about=str(benchmark.__doc__),
-        options=benchmark.OPTIONS,
+        options={**WRITTEN, **benchmark.OPTIONS},
         defaults=benchmark.DEFAULTS,
     )
+    json_file, csv_file = (options.pop(name) for name in WRITTEN)
     if what in ONE_THREAD:
         os.environ.update(dict.fromkeys(THREADS, "1"))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)  # There is nothing to save.
-    with muted_stderr():
-        import tensorflow  # noqa: F401
-    print(json.dumps(benchmark.run(**options), indent=2))
+    if what not in IN_PROCESSES:
+        with muted_stderr():
+            import tensorflow  # noqa: F401
+    if what == "all":  # Its benchmarks print and write rows themselves.
+        result = benchmark.run(**options, csv=csv_file)
+    else:
+        result = {**benchmark.run(**options), "machine": results.machine()}
+        print(results.text(result))
+    if json_file:
+        results.write_json(json_file, result)
+    if csv_file and what != "all":
+        command = shlex.join(["python", "tools/benchmark.py", *arguments])
+        results.append_csv(csv_file, result, command=command, figures=benchmark.FIGURES)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # Everything is written; see `turns` for why it is not to be taken apart.
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from std_keras.layers.gelu import gelu
 from std_keras.layers.mlp import check_gelu
 from std_keras.layers.spatial_gating_unit import SpatialGatingUnit
 from std_keras.layers.stochastic_depth import StochasticDepth
@@ -69,7 +70,7 @@ class GMLPBlock(keras.layers.Layer):
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         branch = self.hidden_dense(self.norm(inputs))
-        branch = keras.activations.gelu(branch, approximate=self.gelu == "tanh")
+        branch = gelu(branch, kind=self.gelu, training=training)
         branch = self.output_dense(self.gate(branch))
         if self.drop_branch is not None:
             branch = self.drop_branch(branch, training=training)

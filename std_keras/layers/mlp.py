@@ -6,6 +6,8 @@ from typing import Any
 
 import keras
 
+from std_keras.layers.gelu import gelu
+
 GELU_KINDS = ("exact", "tanh")
 
 
@@ -53,9 +55,9 @@ class MLP(keras.layers.Layer):
         self.hidden_dense.build(input_shape)
         self.output_dense.build((*input_shape[:-1], self.hidden))
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Any, training: bool = False) -> Any:
         hidden = self.hidden_dense(inputs)
-        hidden = keras.activations.gelu(hidden, approximate=self.gelu == "tanh")
+        hidden = gelu(hidden, kind=self.gelu, training=training)
         return self.output_dense(hidden)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:

@@ -11,7 +11,6 @@ All in turns in one run, in 5 rounds; milliseconds, the median of the least dist
 
 from __future__ import annotations
 
-import os
 import statistics
 import tempfile
 import time
@@ -51,6 +50,8 @@ DEFAULTS = {
     "against": "none",
     "runs": 60,
 }
+# Of the results, those that results/benchmarks.csv keeps.
+FIGURES = ("bytes/*", "ms/*", "matmul_ms/*", "best_to_matmul", "* to best")
 _CLASSES = 100
 _QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
 _ROUNDS = 5
@@ -111,7 +112,6 @@ def run(
         "matmul_ms": {**rates, **totals, "fastest int8": fastest},
         "best_file": best,
         "best_to_matmul": figures[best] / fastest,
-        "machine": {"cores": os.cpu_count(), "load_average": os.getloadavg()[0]},
     }
     for other in ("pytorch float32", "onnxruntime float32", "onnxruntime int8"):
         if other in figures:

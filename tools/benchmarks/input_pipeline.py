@@ -12,8 +12,6 @@ normalise their own input; "ratio_normalized" adds that work to it.
 from __future__ import annotations
 
 import functools
-import os
-import platform
 import statistics
 import tempfile
 import time
@@ -54,6 +52,8 @@ DEFAULTS = {
     "seconds": 10.0,
     "images": 512,
 }
+# Of the results, those that results/benchmarks.csv keeps.
+FIGURES = ("presets/*",)
 _ROUNDS = 5
 _CLASSES = 100
 
@@ -108,11 +108,6 @@ def run(
         "image_size": image_size,
         "batch_size": batch_size,
         "from": "JPEG files" if paths else "memory",
-        "machine": {
-            "processor": _processor(),
-            "cores": os.cpu_count(),
-            "load_average": os.getloadavg()[0],
-        },
         "presets": results,
     }
 
@@ -205,12 +200,3 @@ def _settled() -> float:
         quiet = quiet + 1 if now - before < 0.003 else 0
         before = now
     return before
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            lines = [line for line in file if line.startswith("model name")]
-        return lines[0].split(":", 1)[1].strip()
-    except (OSError, IndexError):
-        return platform.processor() or platform.machine()

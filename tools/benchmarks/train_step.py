@@ -1,33 +1,28 @@
 """Measures one training step, as training does it, and the share of the machine's matmul rate.
 
-Takes the flags of a training, of which those of data, model, objective and optimizer count; the
-model is new, and one batch of the data set is used again and again, so that data costs nothing.
-Teachers run as in training (--teachers=on), their labels come with the batch (cached), or there is
-no distillation at all (off).
+Takes the flags of a training, of which those of model, objective and optimizer count: the model is
+new, and one batch of random images of the data set's shape is used again and again, so that data
+costs nothing and need not be there. Teachers run as in training (--teachers=on; one that was not
+trained here is made from the flag file of its name), or their labels come with the batch (cached),
+or nothing is distilled (off).
 
 --against=torch runs the same step in plain PyTorch: a Mixer with token sets, as the public
 reproduction builds it, and a CIFAR ResNet as teacher. Then what PyTorch's version does not have is
 left out on both sides: mutual information, moving average, stochastic depth, clipping.
 
-All variants take turns in one process. On 2 cores PyTorch's step took 14.4 s there and 7.9 s
-in a process without TensorFlow (ours 8.7 s), so "torch_to_ours" flatters us until the two run in
-processes of their own. "share" is the step's arithmetic (three times the forward
-pass of the student, once the teachers') at the rate of this machine's matmuls, measured in between
-at the student's own shapes, over the step's time.
+Every variant has a process of its own, and they take turns. "share" is the step's arithmetic (three
+times the forward pass of the student, once the teachers') at the rate of this machine's matmuls,
+measured in turn with the steps at the student's own shapes and the step's precision, over the
+step's time. "ratios" are PyTorch's time over the best of ours; above 1 we are faster.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import os
-import resource
-import statistics
-import tempfile
-import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+from benchmarks import torch_step
+from benchmarks.turns import Job, Processes
 from std_keras.config import Option, TrainConfig, options
 from std_keras.errors import InputError
 
@@ -45,188 +40,165 @@ OPTIONS = {
         kind=str,
         choices=("none", "torch"),
     ),
-    "compile": Option(
+    "variants": Option(
         topic=_TOPIC,
-        help="Whether to measure XLA, and torch.compile with --against=torch, too.",
-        kind=bool,
+        help="Of ours, separated by commas: plain, xla.",
+        kind=str,
     ),
-    "rounds": Option(topic=_TOPIC, help="Steps of each variant that are timed.", kind=int),
+    "torch_variants": Option(
+        topic=_TOPIC,
+        help=f"Of PyTorch's, separated by commas: {', '.join(torch_step.VARIANTS)}. If not given, "
+        "eager and compile, and with --mixed_precision all.",
+        kind=str,
+    ),
+    "rounds": Option(topic=_TOPIC, help="Turns of each variant.", kind=int),
+    "seconds": Option(
+        topic=_TOPIC, help="How long a turn lasts; a step at least, however long.", kind=float
+    ),
     **options(),
 }
 DEFAULTS = {
     "teachers": "on",
     "against": "none",
-    "compile": True,
+    "variants": "plain,xla",
     "rounds": 5,
+    "seconds": 1.0,
     **{f.name: f.default for f in dataclasses.fields(TrainConfig)},
 }
+# Of the results, those that results/benchmarks.csv keeps.
+FIGURES = (
+    "variants/*/seconds/best",
+    "variants/*/seconds/median",
+    "variants/*/share",
+    "variants/*/compile_seconds",
+    "variants/*/peak_bytes",
+    "ratios/*/*",
+    "matmul_gflop_per_s/*/best",
+)
 
 
-def run(*, teachers: str, against: str, compile: bool, rounds: int, **flags: Any) -> dict[str, Any]:
+def run(
+    *,
+    teachers: str,
+    against: str,
+    variants: str,
+    torch_variants: str | None,
+    rounds: int,
+    seconds: float,
+    **flags: Any,
+) -> dict[str, Any]:
     """The figures; see the module's text and `OPTIONS`."""
-    if rounds < 1:
-        raise InputError(f"--rounds={rounds} is outside its limits; it must be at least 1")
-    changes: dict[str, Any] = {"strategy": "one_device", "teacher_cache": None}
+    check_turns(rounds, seconds)
+    changes: dict[str, Any] = {}
     if teachers == "off":
         changes |= {"distillation": "none", "mine_weight": 0.0}
     if against == "torch":
         changes |= {"mine_weight": 0.0, "ema_decay": 0.0, "stochastic_depth": 0.0, "clip_norm": 0.0}
     config = dataclasses.replace(TrainConfig(**flags), **changes)
-    calls: dict[str, Callable[[], None]] = {}
-    first: dict[str, float] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for name, xla in (("plain", False), ("xla", True))[: 2 if compile else 1]:
-            began = time.perf_counter()
-            step, facts = _our_step(config, Path(folder) / name, xla=xla, teachers=teachers)
-            step()
-            calls[name] = step
-            first[name] = time.perf_counter() - began
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        if against == "torch":
-            from benchmarks import torch_step
-
-            for name, step in torch_step.steps(
-                config, facts, compiled=compile, with_teacher=teachers == "on"
-            ).items():
-                began = time.perf_counter()
-                step()
-                calls[name] = step
-                first[name] = time.perf_counter() - began
-        matmul = _matmul(facts["matmuls"], dtype=facts["dtype"])
-        seconds: dict[str, list[float]] = {name: [] for name in calls}
-        rates: list[float] = []
-        for _ in range(rounds):
-            for name, call in calls.items():
-                began = time.perf_counter()
-                call()
-                seconds[name].append(time.perf_counter() - began)
-            rates.append(matmul())
-    rate = max(rates)
-    best = {name: min(values) for name, values in seconds.items()}
+    if config.distillation == "none":
+        teachers = "off"
+    names = chosen("variants", variants, ("plain", "xla"))
+    others: list[str] = []
+    fields = dataclasses.asdict(config)
+    if against == "torch":
+        every = ",".join(torch_step.VARIANTS if config.mixed_precision else ("eager", "compile"))
+        others = chosen("torch_variants", torch_variants or every, torch_step.VARIANTS)
+        torch_step.check(fields)
+    common = {"config": fields, "teachers": teachers}
+    own = "bfloat16" if config.mixed_precision else "float32"
+    precisions = dict.fromkeys(names, own)
+    with Processes() as processes:
+        facts: dict[str, Any] = {}
+        for name in names:
+            facts = processes.start(
+                Job(name, "benchmarks.our_step:prepare", {**common, "xla": name == "xla"})
+            )
+        for name in others:
+            wanted = {**common, "facts": facts, "variant": name}
+            job = Job(torch_name(name), "benchmarks.torch_step:prepare", wanted)
+            processes.start(job)
+            precisions[job.name] = "bfloat16" if name.endswith("bfloat16") else "float32"
+        for dtype in sorted(set(precisions.values())):
+            processes.start(
+                Job(
+                    matmul_name(dtype),
+                    "benchmarks.matmul:prepare",
+                    {"shapes": facts["matmuls"], "dtype": dtype},
+                )
+            )
+        processes.take_turns(rounds=rounds, seconds=seconds)
+        figures = processes.figures()
+    rates = matmul_rates(figures, facts["matmuls"])
+    for name, dtype in precisions.items():
+        best = figures[name]["seconds"]["best"]
+        figures[name] |= {
+            "images_per_s": config.batch_size / figures[name]["seconds"]["median"],
+            "share": facts["flop"] / (rates[dtype]["best"] * 1e9) / best,
+            "precision": dtype,
+        }
     return {
         "benchmark": "train",
         "model": config.model,
         "batch_size": config.batch_size,
-        "teachers": teachers if config.distillation != "none" else "off",
-        "precision": facts["dtype"],
+        "teachers": teachers,
+        "precision": own,
+        "parameters": facts["parameters"],
         "gflop_per_step": facts["flop"] / 1e9,
-        "matmul_gflop_per_s": {"best": rate / 1e9, "median": statistics.median(rates) / 1e9},
-        "variants": {
-            name: {
-                "seconds": {
-                    "best": best[name],
-                    "median": statistics.median(values),
-                    "worst": max(values),
-                },
-                "images_per_s": config.batch_size / best[name],
-                "share": facts["flop"] / rate / best[name],
-                "start_seconds": first[name],
-            }
-            for name, values in seconds.items()
-        },
-        "torch_to_ours": (
-            min(v for n, v in best.items() if n.startswith("torch"))
-            / min(v for n, v in best.items() if not n.startswith("torch"))
-            if against == "torch"
-            else None
-        ),
-        "peak_bytes": memory,
-        "machine": {"cores": os.cpu_count(), "load_average": os.getloadavg()[0]},
+        "matmul_gflop_per_s": rates,
+        "variants": figures,
+        "ratios": ratios(figures, names, [torch_name(name) for name in others]),
     }
 
 
-def _our_step(
-    config: TrainConfig, folder: Path, *, xla: bool, teachers: str
-) -> tuple[Callable[[], None], dict[str, Any]]:
-    """A function that takes one step, and what is to be known of it."""
-    import tensorflow as tf
+def check_turns(rounds: int, seconds: float) -> None:
+    """Refuses turns that cannot be."""
+    if rounds < 1:
+        raise InputError(f"--rounds={rounds} is outside its limits; it must be at least 1")
+    if not 0 <= seconds <= 3600:
+        raise InputError(f"--seconds={seconds} is outside its limits; it must be 0 to 3600")
 
-    from std_keras import models
-    from std_keras.config import resolve
-    from std_keras.data import Shard
-    from std_keras.rundir import RunDirectory
-    from std_keras.training import build, stream
-    from std_keras.training.cached_labels import label_format
-    from std_keras.training.loop import Loop
-    from std_keras.training.strategy import create_strategy
 
-    dataset = build.load_data(config)
-    config = resolve(
-        dataclasses.replace(config, jit_compile=xla),
-        image_size=dataset.image_shape[0],
-        horizontal_flip=dataset.horizontal_flip,
-    )
-    strategy = create_strategy("one_device")
-    with strategy.scope():
-        loop = Loop(
-            config=config,
-            dataset=dataset,
-            run=RunDirectory(folder),
-            strategy=strategy,
-            chief=False,
-        )
-        trainer = loop.trainer
-        batch = next(iter(stream.batches(config, dataset, start_step=0, shard=Shard())))
-        if teachers == "cached" and trainer.teachers:
-            logits = [teacher.logits(batch["images"]) for teacher in trainer.teachers]
-            batch |= label_format(config, dataset).encode(tf.stack(logits, axis=1))
-        batches = iter(
-            strategy.experimental_distribute_dataset(
-                tf.data.Dataset.from_tensors(batch).repeat().prefetch(2)
-            )
-        )
+def chosen(flag: str, text: str, legal: tuple[str, ...]) -> list[str]:
+    """The names in a list that is separated by commas."""
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    wrong = [name for name in names if name not in legal]
+    if wrong or not names:
+        raise InputError(f"--{flag}={text}: name some of {', '.join(legal)}, separated by commas")
+    return list(dict.fromkeys(names))
 
-    def step() -> None:
-        with strategy.scope():
-            trainer.call(batches, first_step=0, steps=1)
 
-    macs = models.multiply_accumulates(loop.state.outputs)
-    of_teachers = 0
-    if teachers == "on":
-        known = [t.model for t in trainer.teachers if t.model is not None]  # Not SavedModels.
-        of_teachers = sum(models.multiply_accumulates(model) for model in known)
-    facts = {
-        "flop": 2.0 * config.batch_size * (3 * macs + of_teachers),
-        "matmuls": _shapes(loop.state.model, config.batch_size),
-        "dtype": "bfloat16" if config.mixed_precision else "float32",
-        "images": batch["images"].numpy(),
-        "targets": batch["targets"].numpy(),
-        "num_classes": dataset.num_classes,
-        "model": loop.state.model,
-        "teacher_depths": [_depth(t.model) for t in trainer.teachers if t.model is not None],
+def torch_name(variant: str) -> str:
+    """What a variant of PyTorch is called in tables."""
+    return f"torch {variant.replace('_', ' ')}"
+
+
+def matmul_name(dtype: str) -> str:
+    """What the machine's own rate is called among the jobs."""
+    return f"matmul {dtype}"
+
+
+def matmul_rates(
+    figures: dict[str, dict[str, Any]], shapes: list[list[int]]
+) -> dict[str, dict[str, float]]:
+    """Takes the matmuls out of the figures, and returns GFLOP/s by precision."""
+    flop = sum(2.0 * m * k * n for m, k, n in shapes)
+    found = {}
+    for dtype in ("float32", "bfloat16"):
+        if matmul_name(dtype) in figures:
+            seconds = figures.pop(matmul_name(dtype))["seconds"]
+            found[dtype] = {k: flop / seconds[k] / 1e9 for k in ("best", "median")}
+    return found
+
+
+def ratios(
+    figures: dict[str, dict[str, Any]], ours: list[str], theirs: list[str]
+) -> dict[str, dict[str, float]]:
+    """The time of each of theirs over the fastest of ours, by best and by median."""
+    return {
+        f"{other} / ours": {
+            kind: figures[other]["seconds"][kind]
+            / min(figures[name]["seconds"][kind] for name in ours)
+            for kind in ("best", "median")
+        }
+        for other in theirs
     }
-    return step, facts
-
-
-def _shapes(model: Any, batch: int) -> list[tuple[int, int, int]]:
-    """(M, K, N) of the dense layers of a block: what most of the arithmetic is."""
-    features = model.get_layer("block_0").output.shape
-    rows, width = batch * int(features[1]), int(features[2])
-    return [(rows, width, 4 * width), (rows, 4 * width, width)]
-
-
-def _depth(network: Any) -> int:
-    """Of a CIFAR ResNet: 6n + 2."""
-    blocks = [layer for layer in network.layers if "_block_" in layer.name]
-    return 2 * len(blocks) + 2
-
-
-def _matmul(shapes: list[tuple[int, int, int]], *, dtype: str) -> Callable[[], float]:
-    """A function that measures the rate of matrix products, in FLOP/s."""
-    import tensorflow as tf
-
-    pairs = [
-        (tf.random.normal((m, k), dtype=dtype), tf.random.normal((k, n), dtype=dtype))
-        for m, k, n in shapes
-    ]
-
-    def measure() -> float:
-        best = 0.0
-        for (m, k, n), (a, b) in zip(shapes, pairs, strict=True):
-            for _ in range(3):
-                began = time.perf_counter()
-                tf.matmul(a, b)[0, 0].numpy()
-                best = max(best, 2.0 * m * k * n / (time.perf_counter() - began))
-        return best
-
-    return measure

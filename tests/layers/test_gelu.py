@@ -1,0 +1,121 @@
+"""Values and gradients of GELU against closed forms in NumPy's double precision and Keras'."""
+
+from __future__ import annotations
+
+import math
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from std_keras.layers import MLP
+from std_keras.layers.gelu import gelu
+
+X = np.concatenate([np.linspace(-9.0, 9.0, 181), [-40.0, 40.0, 0.0]])
+
+
+def exact_slope(x: float) -> float:
+    cumulative = 0.5 * math.erfc(-x / math.sqrt(2.0))
+    return cumulative + x * math.exp(-x * x / 2.0) / math.sqrt(2.0 * math.pi)
+
+
+def tanh_slope(x: float, step: float = 1e-5) -> float:
+    def value(x: float) -> float:
+        return 0.5 * x * (1.0 + math.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
+
+    return (value(x + step) - value(x - step)) / (2.0 * step)
+
+
+def value_and_gradient(x, kind: str, *, upstream=None):
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = gelu(x, kind=kind, training=True)
+    return y, tape.gradient(y, x, upstream)
+
+
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize(("kind", "slope"), [("exact", exact_slope), ("tanh", tanh_slope)])
+def test_slope_in_double_precision(kind, slope, graph):
+    call = tf.function(value_and_gradient) if graph else value_and_gradient
+    y, found = call(tf.constant(X, tf.float64), kind, upstream=tf.constant(2.0 * X, tf.float64))
+    expected = 2.0 * X * np.vectorize(slope)(X)
+    np.testing.assert_allclose(found, expected, atol=1e-13 if kind == "exact" else 1e-8)
+    own = gelu(tf.constant(X, tf.float64), kind=kind, training=False)
+    np.testing.assert_allclose(y, own, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("kind", ["exact", "tanh"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 4e-6), ("bfloat16", 2e-2)])
+@pytest.mark.parametrize("xla", [False, True])
+def test_equals_the_automatic_gradient(kind, dtype, tolerance, xla):
+    x = tf.cast(X, dtype)
+    y, found = tf.function(value_and_gradient, jit_compile=xla)(x, kind)
+    wide = tf.cast(x, tf.float64)
+    with tf.GradientTape() as tape:
+        tape.watch(wide)
+        expected = keras.activations.gelu(wide, approximate=kind == "tanh")
+    assert y.dtype == found.dtype == x.dtype
+    np.testing.assert_allclose(tf.cast(y, tf.float64), expected, rtol=tolerance, atol=tolerance)
+    slope = tape.gradient(expected, wide)
+    np.testing.assert_allclose(tf.cast(found, tf.float64), slope, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "bfloat16", "float64"])
+def test_a_model_trains_as_with_keras_gelu(rng, policy):
+    """The gradients of all weights of an MLP whose GELU Keras differentiates by itself."""
+    mlp = MLP(7, 3, dtype=policy)
+    mlp.build((None, 5))
+    x = tf.cast(rng.normal(size=(6, 5)), mlp.compute_dtype)
+
+    def plain(x):
+        hidden = keras.activations.gelu(mlp.hidden_dense(x), approximate=False)
+        return mlp.output_dense(hidden)
+
+    @tf.function
+    def gradients(call):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.square(tf.cast(call(x), tf.float64)))
+        return tape.gradient(loss, [v.value for v in mlp.trainable_variables])
+
+    tolerance = 5e-2 if "bfloat16" in policy else 1e-5
+    found = gradients(lambda x: mlp(x, training=True))
+    for own, other in zip(found, gradients(plain), strict=True):
+        np.testing.assert_allclose(
+            tf.cast(own, tf.float64), tf.cast(other, tf.float64), rtol=tolerance, atol=tolerance
+        )
+
+
+def test_layers_of_equal_shape_share_one_program():
+    """XLA compiles a function once, however many layers call it."""
+
+    def calls(shape):
+        @tf.function
+        def twice(x):
+            y = gelu(gelu(x, kind="exact", training=True), kind="exact", training=True)
+            return tf.gradients(y, x)
+
+        graph = twice.get_concrete_function(tf.TensorSpec(shape)).graph
+        return [
+            operation.get_attr("f").name
+            for operation in graph.get_operations()
+            if operation.type == "PartitionedCall"
+        ]
+
+    first, again, other = calls((3, 5)), calls((3, 5)), calls((3, 6))
+    assert len(first) == 4
+    assert len(set(first)) == 2  # The value and the gradient.
+    assert set(again) == set(first)
+    assert not set(other) & set(first)
+
+
+def test_inference_has_the_operators_that_converters_know():
+    def operators(training):
+        call = tf.function(lambda x: gelu(x, kind="exact", training=training))
+        graph = call.get_concrete_function(tf.TensorSpec((4,))).graph
+        return [operation.type for operation in graph.get_operations()]
+
+    keras_own = tf.function(lambda x: keras.activations.gelu(x, approximate=False))
+    expected = keras_own.get_concrete_function(tf.TensorSpec((4,))).graph
+    assert operators(False) == [operation.type for operation in expected.get_operations()]
+    assert operators(True) != operators(False)

@@ -1,0 +1,470 @@
+"""The steps that are compared, what is counted of them, and the turns they take."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import importlib
+import itertools
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from std_keras.config import TrainConfig
+from std_keras.errors import InputError, MachineError
+
+TINY = {
+    "dataset": "digits",
+    "model": "mixer_s16",
+    "patch_size": 2,
+    "width": 16,
+    "depth": 2,
+    "batch_size": 8,
+    "distillation": "hard",
+    "teacher": ("runs/digits_resnet20,site=last",),
+}
+
+
+@pytest.fixture
+def tools(root, monkeypatch):
+    """Imports a module of the benchmarks."""
+    monkeypatch.syspath_prepend(str(root / "tools"))
+    return lambda name: importlib.import_module(f"benchmarks.{name}")
+
+
+def dense(rows: int, *widths: int) -> int:
+    return rows * sum(a * b for a, b in itertools.pairwise(widths))
+
+
+def student_macs(*, patches: int, stem: int, width: int, depth: int, classes: int) -> int:
+    """A Mixer with one token set, from the shapes of its dense layers."""
+    block = dense(width, patches, width // 2, patches) + dense(patches, width, 4 * width, width)
+    spatial = dense(width, patches + 1, width // 2, 1)
+    channel = dense(patches, width + 1, 4 * width, 1)
+    heads = dense(1, width, classes) + dense(1, width + patches, classes)
+    return dense(patches, stem, width) + depth * block + spatial + channel + heads
+
+
+def resnet20_macs(classes: int) -> int:
+    """On 8 x 8 grey pixels: three stages of three blocks of two convolutions, and projections."""
+    total, inputs = 9 * 1 * 16 * 64, 16
+    for outputs, positions in ((16, 64), (32, 16), (64, 4)):
+        total += (9 * inputs * outputs + 5 * 9 * outputs * outputs) * positions
+        total += inputs * outputs * positions if inputs != outputs else 0
+        inputs = outputs
+    return total + 64 * classes
+
+
+@pytest.mark.parametrize("teachers", ["on", "cached", "off"])
+def test_flop_of_a_step_in_closed_form(tools, tmp_path, teachers):
+    _, facts = tools("our_step").make(TrainConfig(**TINY), tmp_path, teachers=teachers, xla=False)
+    shapes = {"patches": 16, "stem": 4, "width": 16, "depth": 2, "classes": 10}
+    macs = student_macs(**shapes)
+    if teachers == "off":
+        macs -= dense(16, 17, 64, 1) + dense(16, 17, 8, 1) + dense(1, 32, 10)
+    asked = resnet20_macs(10) if teachers == "on" else 0
+    assert facts["flop"] == 2 * 8 * (3 * macs + asked)
+    assert facts["teacher_models"] == ([] if teachers == "off" else facts["teacher_models"])
+    assert ("cifar_resnet20" in facts["teacher_models"]) is (teachers == "on")
+    assert facts["matmuls"] == [(4096, 16, 64), (4096, 64, 16)]
+
+
+def test_a_teacher_that_nothing_is_known_of(tools, tmp_path):
+    config = TrainConfig(**{**TINY, "teacher": ("runs/nobody,site=last",)})
+    with pytest.raises(InputError, match=r"runs/nobody is not there, and no nobody\.flags"):
+        tools("our_step").make(config, tmp_path, teachers="on", xla=False)
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_torch_takes_the_same_step(tools, root, tmp_path, monkeypatch):
+    """Both get the same weights, and the losses of three steps in a row agree."""
+    torch = pytest.importorskip("torch")
+    for folder in ("weights", "training"):
+        monkeypatch.syspath_prepend(str(root / "tests" / folder))
+    import tiny
+    import torch_models
+
+    from std_keras.keras_file import load_keras_file
+    from std_keras.teachers.labels import CLASS, CONFIDENCE
+    from std_keras.training import optimizers
+    from std_keras.weights.convert import ConvertOptions, convert_weights
+
+    shapes = {"image": 16, "patch": 4, "width": 12, "depth": 2, "num_classes": 5}
+    network = torch_models.randomize(torch_models.StdMixer(**shapes))
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    options = ConvertOptions(
+        model="mixer_s16",
+        layout="std_pytorch",
+        site="last",
+        options={"patch_size": 4, "width": 12, "depth": 2},
+    )
+    done = convert_weights(tmp_path / "weights.pth", output=tmp_path / "run", options=options)
+    model = load_keras_file(done.run.model_file)
+
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (8, 16, 16, 3), np.uint8)
+    targets = rng.dirichlet(np.ones(5), 8).astype(np.float32)
+    optimizer = optimizers.create_optimizer(
+        "adamw",
+        learning_rate=3e-3,
+        weight_decay=0.0,
+        momentum=0.9,
+        variables=model.trainable_variables,
+    )
+    batch = {
+        "images": pixels,
+        "targets": targets,
+        CLASS: targets.argmax(1)[:, np.newaxis],
+        CONFIDENCE: np.zeros((8, 1), np.float32),
+    }
+    trainer = tiny.trainer(
+        tiny.make_state(model, optimizer=optimizer),
+        objective=tiny.objective_of(model, 1, alpha=0.3),
+        batch_size=8,
+    )
+    source = tiny.feed(tf.distribute.get_strategy(), [batch] * 3)
+    ours = [trainer.call(source, first_step=step, steps=1).last["loss/total"] for step in range(3)]
+
+    mean, std = (np.array(v) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    images = ((pixels / 255 - mean) / std).transpose(0, 3, 1, 2)
+    torch_step = tools("torch_step")
+    step = torch_step.training_step(
+        torch_step.with_linear_layers(network.train()),
+        None,
+        torch.tensor(images, dtype=torch.float32),
+        torch.tensor(targets),
+        alpha=0.3,
+        weight_decay=0.0,
+        learning_rate=3e-3,
+    )
+    theirs = [float(step()) for _ in range(3)]
+    assert ours == pytest.approx(theirs, rel=1e-4)
+    assert abs(ours[0] - ours[2]) > 1e-2  # They do move.
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "resmlp_s12"}, "--model=resmlp_s12: .*Mixers"),
+        ({"optimizer": "sgd"}, "--optimizer=sgd"),
+        ({"gelu": "tanh"}, "--gelu=tanh"),
+        ({"distillation": "soft"}, "--distillation=soft"),
+        ({"tokens": "spatial"}, "--tokens=both"),
+        ({"teacher": ("a", "b")}, "takes one --teacher, not 2"),
+        ({"teacher": ("a,site=both",)}, "--teacher=a,site=both"),
+    ],
+)
+def test_what_torch_does_not_do_is_refused(tools, changes, message):
+    config = dataclasses.asdict(TrainConfig(**{**TINY, **changes}))
+    with pytest.raises(InputError, match=message):
+        tools("torch_step").check(config)
+
+
+FAKE = """
+import os, time
+from benchmarks.turns import Prepared
+from std_keras.errors import InputError
+
+def prepare(*, log, name, fault=""):
+    if fault == "refused":
+        raise InputError("--model=nothing is not a model")
+    print("noise of a library")
+    def call():
+        if fault == "killed" and os.path.exists(log):
+            os._exit(7)
+        with open(log, "a") as file:
+            file.write(name)
+        time.sleep(0.02)
+    return Prepared(call=call, facts={"pid": os.getpid()})
+"""
+
+
+@pytest.fixture
+def jobs(tools, tmp_path):
+    """Makes jobs that write their name into a file whenever they are called."""
+    (tmp_path / "fake.py").write_text(FAKE)
+    log = tmp_path / "log"
+
+    def make(name, **options):
+        return tools("turns").Job(
+            name,
+            "fake:prepare",
+            {"log": str(log), "name": name, **options},
+            {"PYTHONPATH": str(tmp_path)},
+        )
+
+    make.log = log
+    return make
+
+
+def test_processes_take_turns(tools, jobs):
+    with tools("turns").Processes() as processes:
+        pids = {processes.start(jobs(name))["pid"] for name in "ab"}
+        processes.take_turns(rounds=2, seconds=0.05)
+        figures = processes.figures()
+    assert len(pids) == 2
+    # One call each at the start, then turns of as many calls as fill 0.05 s of 0.02 s each.
+    assert jobs.log.read_text() == "ab" + "aaabbb" * 2
+    for values in figures.values():
+        assert 0.02 <= values["seconds"]["best"] <= values["seconds"]["median"] < 0.5
+        assert values["idle_cpu_seconds"] < 0.02
+        assert values["peak_bytes"] > 2**20
+
+
+def test_a_process_that_refuses_or_ends(tools, jobs):
+    turns = tools("turns")
+    with turns.Processes() as processes, pytest.raises(InputError, match="--model=nothing"):
+        processes.start(jobs("a", fault="refused"))
+    with turns.Processes() as processes:
+        processes.start(jobs("b", fault="killed"))
+        with pytest.raises(MachineError, match=r"b: its process ended \(exit code 7"):
+            processes.take_turns(rounds=1, seconds=0.0)
+
+
+def test_variants_add_one_thing_each(tools):
+    config = TrainConfig(**{**TINY, "ema_decay": 0.5, "mixed_precision": True})
+    made = {v.name: v for v in tools("overhead").variants(config)}
+    assert not made["backbone"].changes
+    for variant in made.values():
+        if variant.added_to:
+            base = made[variant.added_to]
+            more = {k for k, v in variant.changes.items() if base.changes.get(k) != v}
+            assert set(base.changes) <= set(variant.changes)
+            assert more or variant.figures != base.figures
+    assert made["moving average"].changes["ema_decay"] == 0.5
+    assert len(made["a second teacher's token set"].changes["teacher"]) == 2
+
+
+def test_a_row_of_the_overhead(tools):
+    overhead = tools("overhead")
+    variant = overhead.Variant("new", "old", {})
+    timed = {"old": [[1.0, 2.0], [1.2]], "new": [[1.1], [1.5, 1.8]]}
+    facts = {"old": {"parameters": 100, "flop": 8.0}, "new": {"parameters": 107, "flop": 10.0}}
+    row = overhead._row(variant, timed, facts)
+    assert row["added_percent"] == pytest.approx(
+        {"best": 10.0, "median": 25.0, "within a round": 100 * ((1.1 + 1.25) / 2 - 1)}
+    )
+    assert (row["parameters_percent"], row["flop_percent"]) == pytest.approx((7.0, 25.0))
+
+
+def test_the_loss_alone(tools):
+    from std_keras.training.objective import Objective
+
+    rng = np.random.default_rng(0)
+    outputs = {"classification": tf.constant(rng.normal(size=(4, 3)), tf.float32)}
+    targets = tf.constant(rng.dirichlet(np.ones(3), 4), tf.float32)
+    loss, figures = Objective().compute(outputs, targets)
+    alone, others = tools("our_step")._only_the_loss(Objective()).compute(outputs, targets)
+    np.testing.assert_array_equal(alone, loss)
+    assert set(others) == set(figures)
+    assert all(value is alone for value in others.values())
+
+
+def test_a_line_through_points(tools):
+    points = {8: 1.0, 16: 2.2, 24: 2.9, 32: 4.1}
+    line = tools("growth").fit(points)
+    slope, start = np.polyfit(list(points), list(points.values()), 1)
+    assert (line.slope, line.start) == pytest.approx((slope, start))
+    parts = [abs(slope * x + start - y) / y for x, y in points.items()]
+    assert line.deviation == pytest.approx(max(parts))
+
+
+def test_sizes_that_grow(tools):
+    config = TrainConfig(**{**TINY, "batch_size": 128, "dataset": "cifar100", "patch_size": 4})
+    made = tools("growth").sizes(config, side=8, image=32, points=4)
+    assert {n: c["batch_size"] for n, c in made["batch"].items()} == {
+        32: 32,
+        64: 64,
+        96: 96,
+        128: 128,
+    }
+    assert {n: c["image_size"] for n, c in made["patches"].items()} == {
+        16: 16,
+        36: 24,
+        49: 28,
+        64: 32,
+    }
+    assert {n: len(c["teacher"]) for n, c in made["teachers"].items()} == {0: 0, 1: 1, 2: 2, 3: 3}
+    with pytest.raises(InputError, match="--points=3 leaves 2 sizes of patches"):
+        tools("growth").sizes(config, side=2, image=8, points=3)
+
+
+def test_plot(tools, tmp_path):
+    pytest.importorskip("matplotlib")
+    image = pytest.importorskip("PIL.Image")
+    growth = tools("growth")
+    best = {"batch": {1: 1.0, 2: 2.0, 3: 3.2}, "teachers": {0: 3.0, 1: 3.1, 2: 3.3}}
+    growth.draw(best, {k: growth.fit(v) for k, v in best.items()}, tmp_path / "new" / "plot.png")
+    with image.open(tmp_path / "new" / "plot.png") as picture:
+        assert picture.size == (1020, 450)
+
+
+def test_working_memory(tools):
+    size = 96 * 2**20
+    found = tools("memory").working_bytes(lambda: np.ones(size, np.uint8).sum())
+    assert found is None or 0.9 * size < found < 1.3 * size
+
+
+def test_flags_of_a_configuration_are_read_as_the_same(tools):
+    from std_keras.cli import flags
+    from std_keras.config import options
+
+    config = TrainConfig(
+        **{**TINY, "teacher": ("a,site=last", "b"), "learning_rate": 3e-5, "crop_twice": False},
+        mine_bias_correction=False,
+        jit_compile=True,
+    )
+    parsed = flags.parse(
+        tools("startup").as_flags(config),
+        program="",
+        about="",
+        options=options(),
+        defaults={f.name: f.default for f in dataclasses.fields(TrainConfig)},
+    )
+    assert TrainConfig(**parsed) == config
+
+
+def test_flags_of_all(tools):
+    commands = tools("every").commands
+    config = TrainConfig(dataset="imagenet2012", patch_size=32, depth=3)
+    asked = {"against": "torch", "rounds": 2}
+    assert commands("input", config, **asked) == ["--against=timm", "--image_size=224"]
+    assert commands("export", config, **asked) == [
+        *("--against=pytorch", "--image_size=224", "--patch_size=32", "--depth=3")
+    ]
+    common = ["--rounds=2", "--dataset=imagenet2012", "--patch_size=32", "--depth=3"]
+    assert commands("growth", config, **asked) == common
+    assert commands("infer", config, **asked) == ["--against=torch", *common]
+
+
+RESULT = {
+    "benchmark": "train",
+    "model": "mixer_s16",
+    "variants": {
+        "plain": {"seconds": {"best": 1.0, "median": 2.0}, "peak_bytes": 3 * 2**20},
+        "xla": {"seconds": {"best": 1234.5, "median": 2.5}, "peak_bytes": None},
+    },
+    "ratios": {},
+}
+
+
+def test_table(tools):
+    lines = tools("results").text(RESULT).splitlines()
+    assert [line.split() for line in lines[-2:]] == [
+        ["plain", "1", "2", "3", "MiB"],
+        ["xla", "1,234", "2.5"],
+    ]
+    assert lines[-3].split() == ["variants", "best", "median", "bytes"]
+
+
+def test_csv_grows(tools, tmp_path):
+    results, path = tools("results"), tmp_path / "new" / "benchmarks.csv"
+    for command in ("one", "two, three"):
+        patterns = ("variants/*/seconds/best", "variants/*/peak_bytes")
+        results.append_csv(str(path), RESULT, command=command, figures=patterns)
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == results.COLUMNS
+    assert [(row["command"], row["figure"], float(row["value"])) for row in rows] == [
+        (command, f"train/variants/{figure}", value)
+        for command in ("one", "two, three")
+        for figure, value in (
+            ("plain/seconds/best", 1.0),
+            ("plain/peak_bytes", 3.0 * 2**20),
+            ("xla/seconds/best", 1234.5),
+        )
+    ]
+
+
+def run(root, what, *flags):
+    return subprocess.run(
+        [sys.executable, str(root / "tools" / "benchmark.py"), what, *flags],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "message"),
+    [
+        ("train_step", {"rounds": 0}, "--rounds=0 is outside its limits"),
+        ("train_step", {"seconds": -1.0}, "--seconds=-1.0 is outside its limits"),
+        ("train_step", {"variants": "fast"}, "--variants=fast: name some of plain, xla"),
+        ("infer", {"batches": "1,0"}, "--batches=1,0: name numbers of at least 1"),
+        ("growth", {"points": 2}, "--points=2 is outside its limits"),
+        ("growth", {}, "--distillation=none has no teachers to grow by"),
+        ("every", {"only": "nothing", "csv": None}, "--only=nothing: name some of input, train"),
+    ],
+)
+def test_bad_values(tools, name, flags, message):
+    benchmark = tools(name)
+    given = {**dict.fromkeys(benchmark.OPTIONS), **benchmark.DEFAULTS, **flags}
+    with pytest.raises(InputError, match=message):
+        benchmark.run(**given)
+
+
+def test_exit_codes(root):
+    done = run(root, "nothing")
+    assert done.returncode == 2
+    assert "'nothing' is not a benchmark" in done.stderr
+    done = run(root, "train", "--rounds=0")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: --rounds=0")
+
+
+@pytest.mark.slow
+def test_train_beside_torch(root, tmp_path):
+    pytest.importorskip("torch")
+    flags = [
+        "--flagfile=flags/digits_mixer_std.flags",
+        "--teacher=runs/digits_resnet20,site=last",
+        *("--patch_size=2", "--width=16", "--depth=2", "--batch_size=8"),
+        *("--against=torch", "--torch_variants=eager", "--rounds=2", "--seconds=0"),
+        *(f"--json={tmp_path}/all.json", f"--csv={tmp_path}/main.csv"),
+    ]
+    done = run(root, "train", *flags)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "all.json").read_text())
+    assert set(found["variants"]) == {"plain", "xla", "torch eager"}
+    for figures in found["variants"].values():
+        assert 0 < figures["share"] < 1
+        assert figures["peak_bytes"] > figures["before_first_call_bytes"]
+        assert figures["idle_cpu_seconds"] < 1
+    ours = min(found["variants"][name]["seconds"]["best"] for name in ("plain", "xla"))
+    theirs = found["variants"]["torch eager"]["seconds"]["best"]
+    assert found["ratios"]["torch eager / ours"]["best"] == pytest.approx(theirs / ours)
+    assert "torch eager" in done.stdout
+    assert len((tmp_path / "main.csv").read_text().splitlines()) > 10
+
+
+@pytest.mark.slow
+def test_all(root, tmp_path):
+    flags = [
+        "--flagfile=flags/digits_mixer_std.flags",
+        "--teacher=runs/digits_resnet20,site=last",
+        *("--patch_size=2", "--width=16", "--depth=2", "--batch_size=8", "--rounds=2"),
+        *("--only=infer,overhead,growth,startup", "--against=torch"),
+        *(f"--json={tmp_path}/all.json", f"--csv={tmp_path}/main.csv"),
+    ]
+    done = run(root, "all", *flags)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "all.json").read_text())
+    assert set(found) == {"benchmark", "infer", "overhead", "growth", "startup"}
+    assert set(found["infer"]["variants"]) == {
+        f"{name}, batch {size}"
+        for name in ("plain", "xla", "torch eager", "torch compile")
+        for size in (1, 8)
+    }
+    assert found["overhead"]["variants"]["one token set at the last site"]["parameters_percent"] > 0
+    assert set(found["growth"]["fits"]) == {"batch", "patches", "teachers"}
+    started = found["startup"]["variants"]["plain"]
+    assert 0 < started["to_model"]["best"] < started["to_first_step"]["best"]
+    with (tmp_path / "main.csv").open(newline="") as file:
+        parts = {row["figure"].partition("/")[0] for row in csv.DictReader(file)}
+    assert parts == {"infer", "overhead", "growth", "startup"}

@@ -1,0 +1,184 @@
+"""What a step costs, without a clock: its operations, its arithmetic, its memory, its tracings.
+
+The bounds hold for these tiny models and for TensorFlow's pinned version. Whoever exceeds one on
+purpose measures with tools/benchmark.py what it costs, and raises it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import tensorflow as tf
+from tiny import batch, config, feed, linear_teacher, make_state, objective_of, student, trainer
+
+from std_keras.config import resolve
+from std_keras.rundir import RunDirectory
+from std_keras.training import build, optimizers
+from std_keras.training.loop import Loop
+
+BATCH, PATCHES, WIDTH, DEPTH, CLASSES = 8, 4, 16, 2, 10
+PRODUCTS = ("MatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum", "Conv2D", "Conv2DBackpropFilter")
+
+
+def adamw_state(**options):
+    model = student(("last",))
+    state = make_state(model, **options)
+    return dataclasses.replace(
+        state,
+        optimizer=optimizers.create_optimizer(
+            "adamw",
+            learning_rate=1e-3,
+            weight_decay=0.05,
+            momentum=0.9,
+            variables=model.trainable_variables,
+        ),
+    )
+
+
+def operations(graph: Any, seen: set[str] | None = None) -> Iterator[tf.Operation]:
+    """Every operation of a graph, and of the functions that it calls, each function once."""
+    seen = set() if seen is None else seen
+    for operation in graph.get_operations():
+        yield operation
+        for attribute in operation.node_def.attr.values():
+            name = attribute.func.name if attribute.HasField("func") else ""
+            if name and name not in seen:
+                seen.add(name)
+                yield from operations(graph._get_function(name).graph, seen)
+
+
+@pytest.fixture(scope="module")
+def step() -> list[tf.Operation]:
+    """All operations of a call of the trainer: AdamW, a teacher, MINE, the average, clipping."""
+    made = trainer(
+        adamw_state(critics=True, ema=0.9),
+        teachers=[linear_teacher(0)],
+        batch_size=BATCH,
+        clip_norm=1.0,
+        mine_weight=0.1,
+    )
+    source = feed(tf.distribute.get_strategy(), [batch(BATCH)])
+    count = tf.constant(1, tf.int64)
+    return list(operations(made._many.get_concrete_function(source, count, count).graph))
+
+
+def dense(rows: int, *widths: int) -> int:
+    return 2 * rows * sum(a * b for a, b in itertools.pairwise(widths))
+
+
+def flop(operation: tf.Operation) -> int:
+    """Of a product: every element of the result is a sum of products."""
+    first, second = (tuple(tensor.shape) for tensor in operation.inputs[:2])
+    if operation.type == "MatMul":
+        depth = first[0] if operation.get_attr("transpose_a") else first[1]
+    elif operation.type.startswith("BatchMatMul"):
+        depth = first[-2] if operation.get_attr("adj_x") else first[-1]
+    elif operation.type == "Conv2D":
+        depth = math.prod(second[:-1])
+    else:  # The stem's kernel, whose gradient is a sum over all patches.
+        assert operation.type == "Conv2DBackpropFilter", operation.type
+        depth = BATCH * PATCHES
+    return 2 * math.prod(operation.outputs[0].shape) * depth
+
+
+def test_products(step):
+    """One forward pass and one backward pass, of two products for each layer."""
+    layers = 1 + 4 * DEPTH + 1 + 2 + 2 + 1  # Stem, blocks, head, token MLPs, token head.
+    critic = 3
+    counts = Counter(operation.type for operation in step)
+    products = sum(counts[kind] for kind in PRODUCTS)
+    # The stem has no gradient of its input. The teacher is one product.
+    assert products == 3 * (layers + critic) - 1 + 1
+
+
+def test_arithmetic(step):
+    """The FLOPs of all products in closed form."""
+    block = dense(WIDTH, PATCHES, WIDTH // 2, PATCHES) + dense(PATCHES, WIDTH, 4 * WIDTH, WIDTH)
+    tokens = dense(WIDTH, PATCHES + 1, WIDTH // 2, 1) + dense(PATCHES, WIDTH + 1, 4 * WIDTH, 1)
+    heads = dense(1, WIDTH, CLASSES) + dense(1, WIDTH + PATCHES, CLASSES)
+    stem = dense(PATCHES, 16, WIDTH)
+    critic = 2 * dense(1, WIDTH + PATCHES, 32, 32, 1)  # Of pairs and of strangers.
+    image = 2 * stem + 3 * (DEPTH * block + tokens + heads + critic) + dense(1, 64, CLASSES)
+    found = sum(flop(operation) for operation in step if operation.type in PRODUCTS)
+    assert found == BATCH * image
+
+
+def test_operations(step):
+    """How many there are of the kinds that a mistake would multiply."""
+    counts = Counter(operation.type for operation in step)
+    gelus = 2 * DEPTH + 2
+    critic_gelus = 2
+    # The value of each, and its gradient, in functions that XLA compiles.
+    assert counts["PartitionedCall"] == 2 * gelus
+    # Layers of equal shape share them, those of the token set with those of the blocks.
+    assert counts["Erfc"] == 2 * 2 + critic_gelus
+    # Token mixing has two in each direction, and two more in the gradient of its kernels; the
+    # spatial token MLP likewise; labels and weights of teachers are turned once or twice.
+    assert counts["Transpose"] <= 20
+    # Each one costs some microseconds, whatever its size. Most belong to AdamW: about 55 for each
+    # of the 46 weights of the model, 6 of the critic and their moments. 4,628 when written.
+    assert len(step) <= 4900
+
+
+SIZES = {"pred": 1, "u8": 1, "s8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4, "s64": 8}
+FREE = {"parameter", "constant", "get-tuple-element", "tuple", "bitcast"}
+
+
+def written_bytes(program: str) -> int:
+    """What the kernels of XLA's optimised program write: the results of its entry."""
+    entry = program[program.index("\nENTRY") :].splitlines()[2:]
+    total = 0
+    for line in entry:
+        found = re.match(r"\s*(?:ROOT )?%?[\w.\-]+ = (\(.*?\)|\S+) ([\w\-]+)\(", line)
+        if found is None or found[2] in FREE:
+            continue
+        for kind, shape in re.findall(r"(\w+)\[([\d,]*)\]", found[1]):
+            total += SIZES.get(kind, 8) * math.prod(int(size) for size in shape.split(",") if size)
+    return total
+
+
+def test_bytes_of_the_compiled_step():
+    """Of the step as XLA compiles it, what it writes to memory: one block, one teacher, SGD."""
+    state = make_state(student(("last",), depth=1))
+    made = trainer(state, objective=objective_of(state.model, 1), batch_size=BATCH)
+    some = batch(BATCH)
+    labels = made._format.encode(tf.zeros((BATCH, 1, CLASSES)))
+    compiled = tf.function(made._update, jit_compile=True)
+    arguments = (tf.constant(some["images"]), tf.constant(some["targets"]), labels)
+    program = compiled.experimental_get_compiler_ir(*arguments)(stage="optimized_hlo")
+    weights = 4 * sum(math.prod(v.shape) for v in state.model.trainable_variables)
+    found = written_bytes(program)
+    assert weights < found  # Each is written at least.
+    # 264,692 when written. A tensor that is written once more costs as much as its size.
+    assert found <= 290_000
+
+
+def test_a_run_is_traced_once(tmp_path):
+    """Calls of two lengths, epochs, evaluations of two parts with two sets of weights."""
+    dataset = build.load_data(config(validation_fraction=0.2))
+    chosen = resolve(
+        config(epochs=3, steps_per_call=2, ema_decay=0.5, depth=1, validation_fraction=0.2),
+        image_size=8,
+        horizontal_flip=False,
+    )
+    run = RunDirectory(tmp_path / "run")
+    run.prepare()
+    made = Loop(
+        config=chosen,
+        dataset=dataset,
+        run=run,
+        strategy=tf.distribute.get_strategy(),
+        chief=True,
+    )
+    made.run(lambda: False)
+    assert made.step == 9
+    assert set(made.evaluators) == {"validation", "test"}
+    functions = [made.trainer._many, *(e._all for e in made.evaluators.values())]
+    assert [f.experimental_get_tracing_count() for f in functions] == [1, 1, 1]

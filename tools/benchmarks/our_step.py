@@ -1,0 +1,146 @@
+"""One training step of the project, with random images, as training does it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks import setting
+from benchmarks.turns import Prepared
+from std_keras.config import TrainConfig
+
+_LEAST_ROWS = 4096
+
+
+def prepare(*, config: Mapping[str, Any], teachers: str, xla: bool) -> Prepared:
+    """A maker for `turns`: a step with new weights.
+
+    Args:
+        config: the fields of a `TrainConfig`.
+        teachers: on, cached or off; see `train_step`.
+        xla: whether XLA compiles the step.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        step, facts = make(from_json(config), Path(folder), teachers=teachers, xla=xla)
+    return Prepared(call=step, facts=facts, device_bytes=device_bytes)
+
+
+def from_json(fields: Mapping[str, Any]) -> TrainConfig:
+    """A configuration that was sent as JSON, which has no tuples."""
+    return TrainConfig(**{**fields, "teacher": tuple(fields["teacher"])})
+
+
+def make(
+    config: TrainConfig, folder: Path, *, teachers: str, xla: bool, figures: bool = True
+) -> tuple[Callable[[], None], dict[str, Any]]:
+    """A function that takes one step, and what is to be known of it.
+
+    Args:
+        config: what is trained.
+        folder: for a run directory and new teachers.
+        teachers: on, cached or off.
+        xla: whether XLA compiles the step.
+        figures: whether the step computes what is logged beside the loss.
+    """
+    import tensorflow as tf
+
+    from std_keras import models
+    from std_keras.config import resolve
+    from std_keras.quiet import load_tensorflow
+    from std_keras.rundir import RunDirectory
+    from std_keras.training.loop import Loop
+    from std_keras.training.strategy import create_strategy
+
+    load_tensorflow()
+    changes: dict[str, Any] = {"strategy": "one_device", "teacher_cache": None, "jit_compile": xla}
+    if teachers == "off":
+        changes |= {"distillation": "none", "mine_weight": 0.0}
+    config = dataclasses.replace(config, **changes)
+    data = setting.dataset(config)
+    config = resolve(config, image_size=data.image_shape[0], horizontal_flip=True)
+    config = setting.with_teachers(config, data, folder, asked=teachers == "on")
+    strategy = create_strategy("one_device")
+    with strategy.scope():
+        loop = Loop(
+            config=config, dataset=data, run=RunDirectory(folder), strategy=strategy, chief=False
+        )
+        trainer = loop.trainer
+        if not figures:
+            trainer.objective = _only_the_loss(trainer.objective)
+        batch = setting.batch(data, config.batch_size)
+        if teachers == "cached" and trainer.teachers:
+            batch |= setting.random_labels(config, data, len(trainer.teachers))
+        batches = iter(
+            strategy.experimental_distribute_dataset(
+                tf.data.Dataset.from_tensors(batch).repeat().prefetch(2)
+            )
+        )
+
+    def step() -> None:
+        with strategy.scope():
+            trainer.call(batches, first_step=0, steps=1)
+
+    macs = models.multiply_accumulates(loop.state.outputs)
+    networks = [t.model for t in trainer.teachers if t.model is not None]  # Not SavedModels.
+    of_teachers = 0
+    if teachers == "on":
+        of_teachers = sum(models.multiply_accumulates(network) for network in networks)
+    critics = sum(  # Of each pair of tokens, and of each pair of strangers.
+        2 * math.prod(v.shape)
+        for v in loop.state.critic_variables
+        if trainer.options.mine_weight and len(v.shape) == 2
+    )
+    facts = {
+        # Of the backward pass: the gradients of the inputs and of the weights cost one forward
+        # pass each. (The stem has no gradient of its input; that is below 1 %.)
+        "flop": 2.0 * config.batch_size * (3 * (macs + critics) + of_teachers),
+        "student_macs": macs,
+        "parameters": models.trainable_parameters(loop.state.model),
+        "image_shape": list(data.image_shape),
+        "num_classes": data.num_classes,
+        **block_facts(loop.state.model, config.batch_size),
+        "teacher_models": [network.name for network in networks],
+    }
+    return step, facts
+
+
+def device_bytes() -> int | None:
+    """The most memory that TensorFlow held on the first GPU; None without one."""
+    import tensorflow as tf
+
+    if not tf.config.list_logical_devices("GPU"):
+        return None
+    return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
+
+
+def block_facts(model: Any, batch: int) -> dict[str, Any]:
+    """The blocks of a model: how many, their features, and the shapes of their dense layers.
+
+    "matmuls" are (M, K, N) of channel mixing, which is most of the arithmetic of an MLP.
+    """
+    blocks = [layer for layer in model.layers if "block_" in layer.name]
+    features = [int(size) for size in blocks[0].output.shape[1:]]
+    width = features[-1]
+    # So many at least, that the rate is the machine's and not that of starting a product.
+    rows = max(batch * math.prod(features[:-1]), _LEAST_ROWS)
+    return {
+        "features": features,
+        "depth": len(blocks),
+        "matmuls": [(rows, width, 4 * width), (rows, 4 * width, width)],
+    }
+
+
+def _only_the_loss(objective: Any) -> Any:
+    """The objective without what is only logged: every figure is the loss itself."""
+    from std_keras.training.objective import Objective
+
+    class LossAlone(Objective):
+        def compute(self, *args: Any, **keywords: Any) -> Any:
+            loss, figures = super().compute(*args, **keywords)
+            return loss, dict.fromkeys(figures, loss)
+
+    return LossAlone(**dataclasses.asdict(objective))
