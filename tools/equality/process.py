@@ -1,9 +1,10 @@
 """Runs cases in a process of its own: devices must be chosen before TensorFlow starts.
 
 Usage: python tools/equality/process.py --output=FILE.npz [--replicas=1,4] [--precisions=float64]
-           [--cases=student] [--steps=5] [--eagerly]
+           [--cases=student:2,batch_norm] [--eagerly]
 With TF_CONFIG in the environment it is one worker of that cluster, else it splits the CPU. FILE
 gets an array for every number that is compared, named precision|case|replicas|kind|variable.
+A case takes 5 steps, unless their number stands behind its name.
 --eagerly takes the steps as Python, without tracing them, which is quicker for so few.
 """
 
@@ -23,7 +24,6 @@ def main() -> None:
     parser.add_argument("--replicas", default="1")
     parser.add_argument("--precisions", default="float32,float64")
     parser.add_argument("--cases", default="")
-    parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--eagerly", action="store_true")
     given = parser.parse_args()
 
@@ -54,10 +54,11 @@ def main() -> None:
     arrays = {}
     for precision in given.precisions.split(","):
         keras.config.set_dtype_policy(precision)
-        for name in given.cases.split(",") if given.cases else cases.CASES:
+        for case in given.cases.split(",") if given.cases else cases.CASES:
+            name, _, steps = case.partition(":")
             for strategy in strategies:
                 done = cases.take_steps(
-                    cases.CASES[name], steps=given.steps, dataset=dataset, strategy=strategy
+                    cases.CASES[name], steps=int(steps or 5), dataset=dataset, strategy=strategy
                 )
                 place = (precision, name, str(strategy.num_replicas_in_sync))
                 for kind in ("start", "gradients", "end"):
