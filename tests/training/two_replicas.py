@@ -1,18 +1,31 @@
-"""Evaluates on one replica and on two, and writes down what two replicas say.
+"""Takes the same steps on one replica and on two, and writes both results down.
 
 A process of its own: the CPU must be split into two devices before TensorFlow starts. Run as
-`python two_replicas.py FILE`; FILE becomes JSON.
+`python two_replicas.py FILE`; FILE becomes JSON, by case a list of differences.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
-from tiny import batch, randomize, student
+from tiny import (
+    batch,
+    feed,
+    linear_teacher,
+    make_state,
+    objective_of,
+    randomize,
+    sgd,
+    student,
+    trainer,
+    values,
+)
 
 from std_keras import models
 from std_keras.data.arrays import ArraySource
@@ -20,13 +33,72 @@ from std_keras.errors import InputError
 from std_keras.training import checks, strategy
 from std_keras.training.evaluation import Evaluator
 
+Result = dict[str, Any]
+TEACHERS = [linear_teacher(0, scale=0.5), linear_teacher(1, scale=0.3)]
+
 
 def small_student() -> keras.Model:
     """One block, two teachers."""
     return randomize(student(["last", "last"], depth=1))
 
 
-def evaluated(strategy: tf.distribute.Strategy) -> dict[str, float]:
+def everything(state: Any) -> list[Any]:
+    variables = [*state.model.variables, *state.critic_variables]
+    return variables + ([] if state.log_averages is None else [state.log_averages])
+
+
+def steps_of(strategy: tf.distribute.Strategy, state: Any, *, count: int, **options: Any) -> Result:
+    """Takes `count` steps; names, start and end of all variables, and the figures."""
+    before = values(everything(state))
+    sites = len(TEACHERS) if "tokens_0_last" in state.outputs.output else 0
+    scope = {"confidence_scope": "batch"} if sites else {}
+    made = trainer(
+        state,
+        teachers=TEACHERS[:sites],
+        objective=objective_of(state.model, sites, **scope),
+        strategy=strategy,
+        batch_size=16,
+        **options,
+    )
+    batches = [batch(16, seed=i) for i in range(count)]
+    result = made.call(feed(strategy, batches), first_step=0, steps=count)
+    return outcome(strategy, state, before, result.last)
+
+
+def outcome(strategy: tf.distribute.Strategy, state: Any, before: Any, figures: Any) -> Result:
+    variables = everything(state)
+    names = [getattr(v, "path", v.name) for v in variables]
+    after = values(variables)
+    apart = []
+    every = [*variables, *(state.average._averages if state.average else [])]
+    for variable in every:
+        inner = getattr(variable, "value", variable) if hasattr(variable, "path") else variable
+        copies = [c.numpy() for c in strategy.experimental_local_results(inner)]
+        if any(not np.array_equal(c, copies[0]) for c in copies[1:]):
+            apart.append(getattr(variable, "path", variable.name))
+    averages: list[Any] = []
+    if state.average is not None:
+        with state.average.in_place():
+            averages = values(state.model.variables)
+    return {
+        "names": names,
+        "moved": [a - b if np.isfinite(b).all() else a for a, b in zip(after, before, strict=True)],
+        "averages": averages,
+        "figures": figures,
+        "apart": apart,
+    }
+
+
+def distilled(strategy: tf.distribute.Strategy) -> Result:
+    """Two steps of gradient descent: clipping, L2, MINE, weights of the batch scope, averages.
+
+    Plain descent, so that a wrong size of a gradient shows (AdamW would hide it).
+    """
+    state = make_state(small_student(), optimizer=sgd(0.1), critics=True, ema=0.9)
+    return steps_of(strategy, state, count=2, mine_weight=0.2, clip_norm=0.5, l2=0.05)
+
+
+def evaluated(strategy: tf.distribute.Strategy) -> Result:
     """All heads over 21 examples in batches of 8 (rounded up from 7 on two replicas)."""
     model = small_student()
     some = batch(21)
@@ -36,7 +108,29 @@ def evaluated(strategy: tf.distribute.Strategy) -> dict[str, float]:
     by_head = {head: figures.as_dict() for head, figures in evaluator.run().items()}
     again = {h: f.as_dict() for h, f in evaluator.run(stop=lambda: False).items()}
     assert by_head == again
-    return {f"{h}/{name}": v for h, own in by_head.items() for name, v in own.items()}
+    figures = {f"{h}/{name}": v for h, own in by_head.items() for name, v in own.items()}
+    return {"names": [], "moved": [], "averages": [], "figures": figures, "apart": []}
+
+
+CASES: dict[str, Callable[[tf.distribute.Strategy], Result]] = {
+    f.__name__: f for f in (distilled, evaluated)
+}
+
+
+def differences(one: Result, two: Result) -> Result:
+    """By variable the largest difference relative to the size of its movement."""
+    apart = {}
+    for name, a, b in zip(one["names"], one["moved"], two["moved"], strict=True):
+        apart[name] = float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-3))
+    for index, (a, b) in enumerate(zip(one["averages"], two["averages"], strict=True)):
+        apart[f"average of {index}"] = float(np.abs(a - b).max() / np.abs(a).max().clip(1e-3))
+    moved = [n for n, a in zip(one["names"], one["moved"], strict=True) if np.abs(a).max() > 0]
+    return {
+        "variables": apart,
+        "moved": moved,
+        "figures": [one["figures"], two["figures"]],
+        "replicas_apart": two["apart"],
+    }
 
 
 def refused_batch(mirrored: tf.distribute.Strategy) -> list[str]:
@@ -66,10 +160,13 @@ def main(file: str) -> None:
     # Each graph runs a few times only: optimising it would take longer than running it.
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     single = strategy.create_strategy("one_device")
-    report: dict[str, Any] = {"evaluated": []}
-    for where in (single, mirrored):
-        with where.scope():
-            report["evaluated"].append(evaluated(where))
+    report: dict[str, Any] = {}
+    for name, case in CASES.items():
+        results = []
+        for where in (single, mirrored):
+            with where.scope():
+                results.append(case(where))
+        report[name] = differences(*results)
     shard = strategy.own_shard(mirrored)
     report["strategy"] = {
         "replicas": mirrored.num_replicas_in_sync,
