@@ -89,7 +89,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     facts = machine.describe(ROOT)
     comments = [
-        f"python tools/equality_table.py {' '.join(arguments)}",
+        f"python tools/equality_table.py --output={output}",
         f"{facts['cores']} cores of {facts['processor']}; tensorflow {facts['tensorflow']}, "
         f"keras {facts['keras']}",
     ]
