@@ -119,7 +119,12 @@ def training_step(
 def student_of(facts: Mapping[str, Any], *, teachers: int) -> Any:
     """The Mixer of our step, with a token set if `teachers` is 1."""
     _, torch_models = import_torch(), import_models()
-    height, width, _ = facts["image_shape"]
+    height, width, colors = facts["image_shape"]
+    if colors != 3:
+        raise InputError(
+            f"--against=torch: the PyTorch Mixer takes images of 3 colours, not {colors}; name "
+            "another --dataset, such as cifar100, which need not be there"
+        )
     patches, channels = facts["features"]
     return with_linear_layers(
         torch_models.StdMixer(

@@ -155,7 +155,9 @@ class Processes:
         lines = noise.read().decode(errors="replace").strip().splitlines()
         if code == -9:
             return "killed, probably for want of memory; use a smaller --batch_size"
-        return f"exit code {code}; {lines[-1] if lines else 'it said nothing'}"
+        # Libraries write advice below the error.
+        errors = [line for line in lines if "Error" in line.partition(":")[0]] or lines
+        return f"exit code {code}; {errors[-1].strip() if errors else 'it said nothing'}"
 
 
 def in_one_process(
