@@ -122,6 +122,8 @@ def _check(config: TrainConfig) -> None:
         raise InputError(f"--optimizer={config.optimizer}: the PyTorch step has AdamW alone")
     if config.accumulation_steps != 1:
         raise InputError("--accumulation_steps: the PyTorch step takes the batch as a whole")
+    if config.objective != "standard":
+        raise InputError(f"--objective={config.objective}: the PyTorch step has the standard one")
     if config.distillation == "none":
         return
     if config.distillation != "hard" or config.tokens != "both" or len(config.teacher) != 1:
