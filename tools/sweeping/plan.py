@@ -103,7 +103,7 @@ def runs(spec: Spec, choices: Choices) -> list[Run]:
     ]
     needed = {source for run in arms for source in _sources(run.config)}
     teachers: list[Run] = []
-    for name in reversed(spec.teachers):  # A teacher's own teachers stand before it.
+    for name in reversed(list(spec.teachers)):  # A teacher's own teachers stand before it.
         if spec.teachers[name].flags is not None and sources[name] in needed:
             run = _teacher(spec, name, sources, choices)
             teachers.insert(0, run)
