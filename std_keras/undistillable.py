@@ -49,7 +49,9 @@ def self_undermining(
 def nasty(class_loss: tf.Tensor, divergence: tf.Tensor, *, weight: float) -> tf.Tensor:
     """Loss of a nasty teacher: CE − ω τ² KL(teacher ‖ adversary) (Ma et al. 2021, Eq. 2).
 
-    It has no lower bound; the weight ω must be small.
+    A teacher that is certain of anything gains up to about ω τ² log K, if the adversary is nearly
+    uniform at τ: 1.5 nats with the published choice for CIFAR-10, 9 nats for CIFAR-100. If that is
+    far above the cross-entropy, it pays to be wrong.
 
     Args:
         class_loss: (B,), cross-entropy with the labels.
