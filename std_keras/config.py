@@ -320,6 +320,42 @@ class TrainConfig:
         "file, a SavedModel, keras:NAME or std_keras:NAME (packed weights).",
         repeated=True,
     )
+    objective: str = _option(
+        "standard",
+        DISTILLATION,
+        str,
+        "standard: labels, and teachers by heads of their own. class_head: the class head itself "
+        "follows the teachers (Hinton et al. 2015). skeptical: teachers reach an auxiliary "
+        "classifier of a CIFAR ResNet, which is not kept (Kundu et al. 2021). nasty: a teacher "
+        "that stays accurate and moves away from --teacher, so that it is hard to imitate (Ma et "
+        "al. 2021).",
+        choices=("standard", "class_head", "skeptical", "nasty"),
+    )
+    nasty_weight: float = _option(
+        0.04,
+        DISTILLATION,
+        float,
+        "--objective=nasty: weight of the divergence from --teacher; published are 0.04 for "
+        "CIFAR-10 and 0.005 for CIFAR-100.",
+        **_POSITIVE,
+    )
+    nasty_temperature: float = _option(
+        4.0,
+        DISTILLATION,
+        float,
+        "--objective=nasty: softening of both sides; published are 4 for CIFAR-10 and 20 for "
+        "CIFAR-100.",
+        **_POSITIVE,
+    )
+    skeptical_stage: int = _option(
+        1,
+        DISTILLATION,
+        int,
+        "--objective=skeptical: the stage, counted from 1, after which the auxiliary classifier "
+        "sits that the teachers reach.",
+        check=lambda v: v in (1, 2),
+        wanted="1 or 2, the stages before the last",
+    )
     tokens: str = _option(
         "both",
         DISTILLATION,
@@ -587,6 +623,21 @@ class TrainConfig:
             _check_value(name, option, getattr(self, name))
         _check_agreement(self)
 
+    @property
+    def uses_teachers(self) -> bool:
+        """Whether the teachers named are loaded and asked."""
+        return self.distillation != "none" or self.objective == "nasty"
+
+    @property
+    def has_student_heads(self) -> bool:
+        """Whether the model is a student that has a head for every teacher."""
+        return self.distillation != "none" and self.objective == "standard"
+
+    @property
+    def needs_teacher_logits(self) -> bool:
+        """Whether the loss needs all that teachers say, not their decision alone."""
+        return self.distillation == "soft" or self.objective == "nasty"
+
     def to_json(self) -> str:
         """The configuration as JSON, one key per flag."""
         return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True) + "\n"
@@ -749,11 +800,13 @@ def _check_agreement(config: TrainConfig) -> None:
             f"--mine_weight={c.mine_weight} needs spatial and channel tokens, but "
             f"--tokens={c.tokens}; use --tokens=both or --mine_weight=0"
         )
-    if c.mine_weight and c.distillation == "none":
+    if c.mine_weight and not c.has_student_heads:
+        without = "distillation=none" if c.distillation == "none" else f"objective={c.objective}"
         raise InputError(
-            f"--mine_weight={c.mine_weight} needs token sets, and --distillation=none has none; "
+            f"--mine_weight={c.mine_weight} needs token sets, and --{without} has none; "
             "use --mine_weight=0"
         )
+    _check_objective(c)
     if c.teacher_cache_mode == "read" and c.teacher_cache is None:
         raise InputError("--teacher_cache_mode=read needs a folder; name it with --teacher_cache")
     if c.teacher_cache_top_k and (c.teacher_cache is None or c.distillation == "hard"):
@@ -766,3 +819,30 @@ def _check_agreement(config: TrainConfig) -> None:
             f"--batch_size={c.batch_size} is not divisible by "
             f"--accumulation_steps={c.accumulation_steps}"
         )
+
+
+def _check_objective(config: TrainConfig) -> None:
+    c = config
+    if c.objective == "standard":
+        return
+    if c.objective == "nasty" and c.distillation != "none":
+        raise InputError(
+            f"--objective=nasty moves away from --teacher and does not follow it, so "
+            f"--distillation={c.distillation} does not apply; use --distillation=none"
+        )
+    if c.objective == "nasty" and len(c.teacher) != 1:
+        raise InputError(
+            f"--objective=nasty needs one trained model to move away from, and {len(c.teacher)} "
+            "are named; name it with --teacher=RUN"
+        )
+    if c.objective in ("class_head", "skeptical") and c.distillation == "none":
+        raise InputError(
+            f"--objective={c.objective} is about a teacher that is followed, which "
+            "--distillation=none is not; use --distillation=soft or hard"
+        )
+    for name in ("tokens", "token_mlps", "propagate_tokens"):
+        value = getattr(c, name)
+        if value != getattr(TrainConfig, name):
+            raise InputError(
+                f"--{name}={value}: --objective={c.objective} has no token sets; leave it out"
+            )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import keras
 
+from std_keras import models
 from std_keras.errors import InputError
 from std_keras.keras_file import load_keras_file
 from std_keras.rundir import RunDirectory
@@ -53,4 +54,4 @@ def load_trained(model_dir: str | Path, *, weights: str | None = None) -> keras.
     restore_weights(run.checkpoints, model=model, average=average)
     if average is not None and weights != "raw":
         average.copy_to_model()
-    return model
+    return models.without_auxiliaries(model)

@@ -49,6 +49,9 @@ LIMITS: dict[str, tuple[list[Any], list[Any]]] = {
     "token_mlps": ([0, 3], [1, 2]),
     "alpha": ([-0.01, 1.01], [0.0, 1.0]),
     "temperature": ([0.0, -1.0], [1e-3]),
+    "nasty_weight": ([0.0, -0.1], [1e-6]),
+    "nasty_temperature": ([0.0, -1.0], [1e-3]),
+    "skeptical_stage": ([0, 3], [1, 2]),
     "mine_weight": ([-0.1], [0.0]),
     "augmentation_views": ([-1], [0, 1]),
     "teacher_cache_top_k": ([-1], [0]),
@@ -117,6 +120,8 @@ def test_choices(name):
     more = {"teacher": ("x",)} if name == "distillation" else {}
     more |= {"teacher_cache": "labels"} if name == "teacher_cache_mode" else {}
     for choice in OPTIONS[name].choices:
+        if name == "objective" and choice != "standard":
+            more = {"teacher": ("x",), "distillation": "none" if choice == "nasty" else "soft"}
         assert getattr(config(**{name: choice, **more}), name) == choice
 
 
@@ -173,6 +178,30 @@ def test_every_option_says_what_it_is():
             ["--mine_weight=0.1", "--tokens=spatial"],
         ),
         ({"mine_weight": 0.1}, ["--mine_weight=0.1", "--distillation=none"]),
+        (
+            {"objective": "nasty", "teacher": ("x",), "distillation": "soft"},
+            ["--objective=nasty", "--distillation=soft", "use --distillation=none"],
+        ),
+        ({"objective": "nasty"}, ["--objective=nasty", "0 are named", "--teacher=RUN"]),
+        ({"objective": "nasty", "teacher": ("x", "y")}, ["--objective=nasty", "2 are named"]),
+        ({"objective": "skeptical"}, ["--objective=skeptical", "--distillation=none"]),
+        ({"objective": "class_head", "teacher": ("x",)}, ["--objective=class_head"]),
+        (
+            {
+                "objective": "class_head",
+                "distillation": "soft",
+                "teacher": ("x",),
+                "mine_weight": 0.1,
+            },
+            ["--mine_weight=0.1", "--objective=class_head"],
+        ),
+        *[
+            (
+                {"objective": "skeptical", "distillation": "soft", "teacher": ("x",), n: v},
+                [f"--{n}={v}", "--objective=skeptical"],
+            )
+            for n, v in (("tokens", "none"), ("token_mlps", 2), ("propagate_tokens", True))
+        ],
         (
             {"batch_size": 10, "accumulation_steps": 4},
             ["--batch_size=10", "--accumulation_steps=4"],
@@ -326,6 +355,8 @@ def test_which_flags_may_change_when_a_run_continues(name):
     base = config(distillation="hard", teacher=("runs/a",), mine_weight=0.1, batch_size=12)
     base = dataclasses.replace(base, epochs=30, tokens="both")
     if name == "tokens":
+        base = dataclasses.replace(base, mine_weight=0.0)
+    if name == "objective":
         base = dataclasses.replace(base, mine_weight=0.0)
     if name in ("teacher_cache_mode", "teacher_cache_top_k"):
         base = dataclasses.replace(base, teacher_cache="labels", distillation="soft")

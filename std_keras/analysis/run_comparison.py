@@ -56,7 +56,7 @@ class Record:
     @property
     def teachers(self) -> tuple[str, ...]:
         """The teachers that were listened to."""
-        return self.config.teacher if self.config.distillation != "none" else ()
+        return self.config.teacher if self.config.uses_teachers else ()
 
 
 def read(path: str | Path, *, name: str) -> Record:

@@ -1,6 +1,7 @@
 """Trains a model on arrays, from the same start again and again, for comparisons inside analyses.
 
-It is no recipe: Adam with a cosine down to zero, no augmentation, cross-entropy with the labels.
+It is no recipe: Adam with a cosine down to zero, no augmentation, cross-entropy with the labels
+unless another loss is given.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ import tensorflow as tf
 
 from std_keras.errors import Interrupted
 
+Network = Callable[[tf.Tensor], tf.Tensor]
+Loss = Callable[[Network, Network, tf.Tensor, tf.Tensor], tf.Tensor]
+
 
 class SmallTraining:
     """A model with new weights that can be trained many times, compiled once.
@@ -22,13 +26,22 @@ class SmallTraining:
         learning_rate: of Adam, at the start.
         batch_size: examples a step.
         seed: of the new weights.
+        loss: the network in training, the same in inference, images (B, H, W, C) float32 and
+            labels (B,) to losses (B,).
     """
 
     def __init__(
-        self, model: keras.Model, *, learning_rate: float, batch_size: int, seed: int = 0
+        self,
+        model: keras.Model,
+        *,
+        learning_rate: float,
+        batch_size: int,
+        seed: int = 0,
+        loss: Loss | None = None,
     ) -> None:
         keras.utils.set_random_seed(seed)
         self.model = keras.models.clone_model(model)
+        self._loss = loss or _label_loss
         self._rate = learning_rate
         self._batch_size = batch_size
         self._optimizer = keras.optimizers.Adam(learning_rate)
@@ -84,9 +97,16 @@ class SmallTraining:
 
     def _train_step(self, images: tf.Tensor, labels: tf.Tensor) -> None:
         with tf.GradientTape() as tape:
-            logits = self.model(tf.cast(images, tf.float32), training=True)
-            loss = tf.reduce_mean(
-                tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+            per_example = self._loss(
+                lambda x: self.model(x, training=True),
+                lambda x: self.model(x, training=False),
+                tf.cast(images, tf.float32),
+                labels,
             )
+            loss = tf.reduce_mean(per_example)
         gradients = tape.gradient(loss, self.model.trainable_variables)
         self._optimizer.apply(gradients)
+
+
+def _label_loss(train: Network, _: Network, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=train(images))

@@ -23,6 +23,7 @@ from std_keras.layers.squeeze_excite import SqueezeExcite
 from std_keras.layers.stochastic_depth import StochasticDepth
 from std_keras.layers.swin_block import SwinBlock
 from std_keras.layers.token_set import TokenSet
+from std_keras.layers.train_along import TrainAlong
 from std_keras.layers.transformer_block import TransformerBlock
 from std_keras.layers.window_attention import WindowAttention
 from std_keras.layers.zero_padded_shortcut import ZeroPaddedShortcut
@@ -49,6 +50,7 @@ __all__ = [
     "StochasticDepth",
     "SwinBlock",
     "TokenSet",
+    "TrainAlong",
     "TransformerBlock",
     "WindowAttention",
     "ZeroPaddedShortcut",

@@ -15,19 +15,24 @@ from std_keras.models import (  # noqa: F401
 )
 from std_keras.models.macs import multiply_accumulates
 from std_keras.models.outputs import (
+    auxiliary_names,
     head_names,
     heads_model,
     prediction_model,
     trainable_parameters,
     training_model,
+    without_auxiliaries,
 )
 from std_keras.models.registry import create, names, register
 from std_keras.models.sites import sites
+from std_keras.models.skeptical import create_skeptical
 from std_keras.models.student import attach_tokens, create_student
 
 __all__ = [
     "attach_tokens",
+    "auxiliary_names",
     "create",
+    "create_skeptical",
     "create_student",
     "head_names",
     "heads_model",
@@ -38,4 +43,5 @@ __all__ = [
     "sites",
     "trainable_parameters",
     "training_model",
+    "without_auxiliaries",
 ]

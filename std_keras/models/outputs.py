@@ -12,11 +12,12 @@ from typing import Any
 import keras
 
 from std_keras.errors import InputError
-from std_keras.layers import CombineHeads
+from std_keras.layers import CombineHeads, TrainAlong
 from std_keras.layers.combine_heads import COMBINATIONS
 from std_keras.models.student_plan import SITES
 
 _HEAD = re.compile(r"distillation_(\d+)_(intermediate|last)")
+_AUXILIARY = re.compile(r"auxiliary_(\d+)")
 
 
 def head_names(model: keras.Model) -> tuple[str, ...]:
@@ -31,6 +32,22 @@ def head_names(model: keras.Model) -> tuple[str, ...]:
     return ("classification", *(match[0] for match in found))
 
 
+def auxiliary_names(model: keras.Model) -> tuple[str, ...]:
+    """The classifiers "auxiliary_{stage}" that only training has, the shallowest first.
+
+    They are no heads: what `prediction_model` and `heads_model` return does not have them.
+    """
+    found = [match for layer in model.layers if (match := _AUXILIARY.fullmatch(layer.name))]
+    return tuple(match[0] for match in sorted(found, key=lambda match: int(match[1])))
+
+
+def without_auxiliaries(model: keras.Model) -> keras.Model:
+    """The model as it is kept after training; itself if it has no auxiliary classifiers."""
+    if not auxiliary_names(model):
+        return model
+    return keras.Model(model.input, _own_output(model), name=model.name)
+
+
 def training_model(model: keras.Model, *, with_teachers: bool = True) -> keras.Model:
     """A model whose output is a dictionary with what a training step needs.
 
@@ -42,13 +59,15 @@ def training_model(model: keras.Model, *, with_teachers: bool = True) -> keras.M
 
     Keys: every name of `head_names(model)`, float32 logits (B, num_classes); and for each token
     set that has a head "tokens_{teacher}_{site}", a dictionary with "spatial" (B, N) and "channel"
-    (B, P), or the one it has. A plain model has "classification" only.
+    (B, P), or the one it has; and every name of `auxiliary_names(model)`, logits (B, num_classes).
+    A plain model has "classification" only.
     """
     if not with_teachers:
         return keras.Model(
             model.input, {"classification": model.output}, name=f"{model.name}_training"
         )
     outputs = _head_outputs(model)
+    outputs |= {name: model.get_layer(name).output for name in auxiliary_names(model)}
     for head in head_names(model)[1:]:
         name = head.replace("distillation", "tokens")
         if any(layer.name == name for layer in model.layers):
@@ -100,8 +119,15 @@ def _all_heads(model: keras.Model) -> tuple[str, ...]:
 def _head_outputs(model: keras.Model) -> dict[str, Any]:
     if not _is_student(model):
         # Whatever the layer is called: any Keras model can be a baseline or a teacher.
-        return {"classification": model.output}
+        return {"classification": _own_output(model)}
     return {name: model.get_layer(name).output for name in head_names(model)}
+
+
+def _own_output(model: keras.Model) -> Any:
+    """What the model returns, without what only trains along."""
+    history = getattr(model.output, "_keras_history", None)
+    layer = history.operation if history is not None else None
+    return layer.input[0] if isinstance(layer, TrainAlong) else model.output
 
 
 def _predictions(model: keras.Model, wanted: tuple[str, ...]) -> dict[str, Any]:

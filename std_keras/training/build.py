@@ -19,7 +19,6 @@ from std_keras.errors import InputError
 from std_keras.rundir import RunDirectory
 from std_keras.teachers import Teacher
 from std_keras.training.augmentation import picture_options
-from std_keras.training.objective import Objective
 
 
 def load_data(config: TrainConfig, *, progress: Progress | None = None) -> DataSet:
@@ -98,8 +97,10 @@ def build_model(
     """Creates the model with new weights, seeded by `config.seed`.
 
     With distillation it is a student with a token set per teacher and site; without, it is the
-    named model alone, whatever teachers are listed. Its precision is that of Keras' global dtype
-    policy (float32 unless a Python caller chose float64), but for `config.mixed_precision`.
+    named model alone, whatever teachers are listed. Objectives other than the standard one have
+    no token sets; that of skeptical students has auxiliary classifiers instead. Its precision is
+    that of Keras' global dtype policy (float32 unless a Python caller chose float64), but for
+    `config.mixed_precision`.
 
     Args:
         config: what to build.
@@ -118,7 +119,10 @@ def build_model(
     }
     policy = "mixed_bfloat16" if config.mixed_precision else keras.config.dtype_policy().name
     with dtype_policy(policy):
-        if config.distillation == "none":
+        if not config.has_student_heads:
+            _refuse_sites(config)
+            if config.objective == "skeptical":
+                return models.create_skeptical(config.model, stage=config.skeptical_stage, **common)
             return models.create(config.model, **common)
         return models.create_student(
             config.model,
@@ -132,7 +136,7 @@ def build_model(
 
 def load_teachers(config: TrainConfig, dataset: DataSet) -> list[Teacher]:
     """The teachers that a configuration names and follows."""
-    if config.distillation == "none":
+    if not config.uses_teachers:
         if config.teacher:
             progress.say(
                 f"--distillation=none: the {len(config.teacher)} teacher(s) named are ignored"
@@ -150,21 +154,14 @@ def load_teachers(config: TrainConfig, dataset: DataSet) -> list[Teacher]:
     return loaded
 
 
-def build_objective(config: TrainConfig, model: keras.Model) -> Objective:
-    """The objective of a configuration; `model` tells which of its heads follow which teacher."""
-    names = models.head_names(model)[1:]
-    count = len(config.teacher) if config.distillation != "none" else 0
-    heads = tuple(
-        tuple(n for n in names if n.startswith(f"distillation_{index}_")) for index in range(count)
-    )
-    return Objective(
-        teacher_heads=heads,
-        kind="hard" if config.distillation == "none" else config.distillation,
-        alpha=config.alpha,
-        temperature=config.temperature,
-        confidence=config.confidence,
-        confidence_scope=config.confidence_scope,
-    )
+def _refuse_sites(config: TrainConfig) -> None:
+    for text in config.teacher if config.uses_teachers else ():
+        site = teachers.parse(text).site
+        if site != "last":
+            raise InputError(
+                f"--teacher={text}: --objective={config.objective} has no token sets to place, so "
+                f"site={site} does not apply; leave it out"
+            )
 
 
 def default_head(model: keras.Model) -> str:

@@ -30,7 +30,7 @@ def label_format(config: TrainConfig, dataset: DataSet) -> LabelFormat:
         )
     return LabelFormat(
         num_classes=dataset.num_classes,
-        soft=config.distillation == "soft",
+        soft=config.needs_teacher_logits,
         half=config.teacher_cache is not None,
         top_k=0 if top_k == dataset.num_classes else top_k,
     )
@@ -42,7 +42,7 @@ def open_cache(config: TrainConfig, dataset: DataSet) -> LabelCache | None:
     Raises:
         InputError: if the folder cannot be used, or a teacher's files cannot be read.
     """
-    if config.teacher_cache is None or config.distillation == "none":
+    if config.teacher_cache is None or not config.uses_teachers:
         return None
     return LabelCache(
         config.teacher_cache,

@@ -29,6 +29,7 @@ from std_keras.training.checks import check_devices, check_same_run, refuse_dama
 from std_keras.training.evaluation import Accuracy, Evaluator
 from std_keras.training.figures import StepMeans, by_path
 from std_keras.training.mine_epoch import create_epoch_step
+from std_keras.training.objectives import create_objective
 from std_keras.training.stall import StallWarning
 from std_keras.training.state import TrainState
 from std_keras.training.step import CallResult, StepOptions, Trainer
@@ -192,6 +193,7 @@ class Loop:
         self.head = build.default_head(self.state.model)
         self.evaluators: dict[str, Evaluator] = {}
         self.heads = models.heads_model(self.state.model)
+        self.kept = models.without_auxiliaries(self.state.model)
         self.checkpoints = Checkpoints(
             run.checkpoints, self.state, keep=config.keep_checkpoints, chief=chief
         )
@@ -209,7 +211,7 @@ class Loop:
             teachers_needed = not self.labels.prepare(self.step, read_only=read_only)
         self.trainer = Trainer(
             state=self.state,
-            objective=build.build_objective(config, self.state.model),
+            objective=create_objective(config, self.state.model),
             teachers=build.load_teachers(config, dataset) if teachers_needed else [],
             strategy=strategy,
             options=StepOptions(
@@ -348,10 +350,10 @@ class Loop:
         if not self.chief:
             return
         if self.state.average is None:
-            replace_atomically(self.run_directory.best_model_file, self.state.model.save)
+            replace_atomically(self.run_directory.best_model_file, self.kept.save)
             return
         with self.state.average.in_place():
-            replace_atomically(self.run_directory.best_model_file, self.state.model.save)
+            replace_atomically(self.run_directory.best_model_file, self.kept.save)
 
     def _finish(self) -> dict[str, Any]:
         """Evaluates on the test split and writes the model and the result."""
@@ -368,7 +370,7 @@ class Loop:
             "head": self.head,
             "weights": weights,
             "heads": {head: accuracy.as_dict() for head, accuracy in kept.items()},
-            "parameters": models.trainable_parameters(self.state.model),
+            "parameters": models.trainable_parameters(self.kept),
             "steps": self.step,
             "epochs": self.config.epochs,
             "images_per_second": self.step * self.config.batch_size / self.train_seconds,
@@ -385,7 +387,7 @@ class Loop:
         if self.chief:
             if self.state.average is not None:
                 self.state.average.copy_to_model()
-            replace_atomically(self.run_directory.model_file, self.state.model.save)
+            replace_atomically(self.run_directory.model_file, self.kept.save)
             self.run_directory.write_result(result)
         self._agree(False)  # Nobody leaves while the chief still writes.
         progress.say(

@@ -16,7 +16,8 @@ class Objective:
     """Labels, teachers, and how they are weighed against each other.
 
     L = (1 - alpha) CE(class head, labels) + alpha sum_m w_m D_m (Li et al. 2022). Without
-    teachers, L is the cross-entropy alone.
+    teachers, L is the cross-entropy alone. If the class head itself follows the teachers, it is
+    the loss of Hinton et al. 2015.
 
     Attributes:
         teacher_heads: for each teacher, the names of the heads that follow it.
@@ -46,7 +47,7 @@ class Objective:
                 f"teacher_{index}/entropy",
                 f"teacher_{index}/accuracy",
             ]
-            names += [f"agreement/{head}" for head in heads]
+            names += [f"agreement/{_figure_name(head, index)}" for head in heads]
         return tuple(names)
 
     def teacher_weights(
@@ -85,14 +86,15 @@ class Objective:
         logits = outputs["classification"]
         class_loss = losses.cross_entropy(logits, targets)
         correct = losses.agreement(logits, targets)
+        names = Objective.metric_names(self)  # A subclass has more.
         if not self.teacher_heads:
             named = [class_loss, class_loss, correct]
-            return class_loss, dict(zip(self.metric_names(), named, strict=True))
+            return class_loss, dict(zip(names, named, strict=True))
         assert teachers is not None
         assert weights is not None
         followed = teachers.classes if self.kind == "hard" else teachers.logits
         heads: Sequence[Sequence[tf.Tensor]] = [
-            [outputs[name] for name in names] for names in self.teacher_heads
+            [outputs[name] for name in followers] for followers in self.teacher_heads
         ]
         per_teacher, together = losses.distillation(
             heads, followed, weights, kind=self.kind, temperature=self.temperature
@@ -107,4 +109,9 @@ class Objective:
                 losses.agreement(targets, teachers.classes[index]),
             ]
             named += [losses.agreement(head, teachers.classes[index]) for head in own]
-        return loss, dict(zip(self.metric_names(), named, strict=True))
+        return loss, dict(zip(names, named, strict=True))
+
+
+def _figure_name(head: str, teacher: int) -> str:
+    """A head that several teachers share has a figure for each of them."""
+    return head if head.startswith("distillation_") else f"{head}_{teacher}"

@@ -42,7 +42,7 @@ def precompute(config: TrainConfig, *, stop: Callable[[], bool] = lambda: False)
     """
     if config.teacher_cache is None:
         raise InputError("--teacher_cache is missing; name the folder to fill")
-    if config.distillation == "none":
+    if not config.uses_teachers:
         raise InputError(
             "--distillation=none follows no teacher; give hard or soft, as in training"
         )

@@ -64,7 +64,9 @@ def create_state(
         InputError: see `create_model`.
     """
     model = create_model(config, dataset, run)
-    outputs = models.training_model(model, with_teachers=config.distillation != "none")
+    # Where the model has no heads for teachers, what it returns is what learns.
+    own_heads = config.has_student_heads or config.objective == "skeptical"
+    outputs = models.training_model(model, with_teachers=own_heads)
     if config.rematerialize:
         outputs = rematerialized(outputs)
     state = TrainState(

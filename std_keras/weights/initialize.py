@@ -14,8 +14,8 @@ from std_keras.rundir import RunDirectory
 from std_keras.weights.load import is_random_state
 
 # What a student has beside its backbone; it may be new, or left out.
-_STUDENT_PART = re.compile(r"(tokens|distillation)_")
-_HEAD = re.compile(r"(classification|distillation_\d+_\w+)/")
+_STUDENT_PART = re.compile(r"(tokens|distillation|auxiliary)_")
+_HEAD = re.compile(r"(classification|distillation_\d+_\w+|auxiliary_\d+)/")
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ def load_start(path: str, *, flag: str = "initialize_from") -> keras.Model:
 def copy_weights(model: keras.Model, source: keras.Model, *, path: str) -> Copied:
     """Copies every weight to the one of the same name.
 
-    Token sets and distillation heads may be new, or have no place. Heads stay new if the number of
-    classes differs. Everything else must be there with the same shape.
+    Token sets, distillation heads and auxiliary classifiers may be new, or have no place. Heads
+    stay new if the number of classes differs. Everything else must be there with the same shape.
 
     Args:
         model: gets the weights.

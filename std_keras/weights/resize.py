@@ -164,7 +164,7 @@ def _create(
         "std": std,
         **config.model_options(),
     }
-    if config.distillation == "none":
+    if not config.has_student_heads:
         return models.create(config.model, **common)
     return models.create_student(
         config.model,
@@ -228,7 +228,7 @@ def _patches(grid: TiledGrid | InterpolatedGrid) -> int:
 def _notes(
     grid: TiledGrid | InterpolatedGrid, config: TrainConfig, *, new_heads: bool
 ) -> tuple[str, ...]:
-    tokens = config.distillation != "none" and config.tokens in ("both", "spatial", "channel")
+    tokens = config.has_student_heads and config.tokens in ("both", "spatial", "channel")
     notes = []
     if isinstance(grid, InterpolatedGrid):
         notes.append(

@@ -190,7 +190,8 @@ def test_every_flag_that_is_named_exists(root, document):
 
 
 @pytest.mark.parametrize(
-    ("document", "least"), [("README.md", 8), ("docs/weights.md", 3), ("docs/mobile.md", 1)]
+    ("document", "least"),
+    [("README.md", 8), ("docs/weights.md", 3), ("docs/mobile.md", 1), ("docs/undistillable.md", 2)],
 )
 def test_every_command_is_understood(root, document, least, monkeypatch):
     monkeypatch.chdir(root)

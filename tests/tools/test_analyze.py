@@ -263,6 +263,46 @@ def test_specialization(analyze, digits_runs, tmp_path):
     assert found["synthetic"] is None
 
 
+def test_robustness(analyze, digits_runs, tmp_path):
+    code, _, err = analyze(
+        "robustness",
+        f"--model_dir={digits_runs['baseline']}",
+        f"--against={digits_runs['teacher']}",
+        f"--against={digits_runs['student']}",
+        f"--output_dir={tmp_path}",
+        "--examples=24",
+        "--batch_size=24",
+        "--images=2",
+        "--train_epochs=1",
+        "--attack_steps=1",
+        "--train_attack_steps=1",
+    )
+    assert code == 0, err
+    found = check_output(tmp_path, "robustness", ["accuracy", "images"])
+    assert (found["oracle"], found["judge"]) == ("teacher", "student")
+    ways = list(found["found"])
+    assert ways[:4] == ["model.keras", "labels", "classes", "logits"] and len(ways) == 8
+    for measured in found["found"].values():
+        assert measured["top1_linf"] <= measured["top1"]
+        assert 0 <= measured["error_confident"] <= 1
+        assert measured["error_all"] >= 1 - measured["top1"] - 1e-9
+    code, _, err = analyze(
+        "robustness",
+        f"--model_dir={digits_runs['baseline']}",
+        f"--against={digits_runs['baseline']}",
+        f"--output_dir={tmp_path}",
+        "--images=0",
+        "--train_epochs=0",
+        "--attack_steps=1",
+    )
+    assert code == 0, err
+    found = json.loads((tmp_path / "robustness.json").read_text())
+    # Its own oracle: no image on which they differ.
+    assert found["found"]["model.keras"]["agreement_oracle"] == 1.0
+    result = json.loads((digits_runs["baseline"] / "result.json").read_text())
+    assert found["found"]["model.keras"]["top1"] == pytest.approx(result["top1"])
+
+
 def test_a_baseline_alone(analyze, digits_runs, tmp_path):
     code, _, err = analyze(
         "disagreement",
@@ -302,6 +342,9 @@ def test_a_baseline_alone(analyze, digits_runs, tmp_path):
             ("specialization", "--model_dir=RUN", "--output_dir=OUT", "--synthetic_steps=-1"),
             "--synthetic_steps=-1",
         ),
+        (("robustness", "--model_dir=BASELINE", "--output_dir=OUT"), "--against is missing"),
+        (("robustness", "--model_dir=RUN", "--output_dir=OUT", "--epsilon=0"), "--epsilon=0"),
+        (("robustness", "--model_dir=RUN", "--output_dir=OUT", "--rho=-1"), "--rho=-1"),
         (("weights", "--model_dir=RUN", "--output_dir=OUT", "--filters=0"), "--filters=0"),
         (("weights", "--model_dir=RUN", "--output_dir=OUT", "--against=x"), "--against is not"),
         (("disagreement", "--model_dir=RUN", "--output_dir=FILE"), "FILE cannot be used"),

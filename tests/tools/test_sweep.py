@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from std_keras.cli import program
+from std_keras.errors import InputError
 
 FAKE = Path(__file__).parent / "fake_train.py"
 SPEC = """
@@ -268,6 +269,21 @@ def test_an_arm_that_names_teachers_replaces_the_common_ones(tool, spec, tmp_pat
     assert runs["baseline seed 0"].config.teacher == ("/one", "/two")
 
 
+def test_a_teacher_may_need_another_teacher(tool, spec, tmp_path, capsys):
+    """Both are made although the arm names one; the other way round it cannot be."""
+    nasty = 'nasty = "--objective=nasty --teacher={small} --initialize_from={small} --model_dir=n"'
+    change(spec, "[arms]", f"{nasty}\n[arms]")
+    change(spec, "--teacher={small},site=last", "--teacher={nasty},site=last")
+    planned = tool.plan.runs(tool.spec.read(spec), tool.plan.Choices(runs_dir=tmp_path / "runs"))
+    assert [run.arm for run in planned][:2] == ["teacher-small", "teacher-nasty"]
+    assert planned[1].config.teacher == (f"{tmp_path}/small",)
+    assert planned[1].config.initialize_from == f"{tmp_path}/small"
+    assert planned[-1].config.teacher == ("n,site=last",)
+    change(spec, "--model=cifar_resnet20", "--objective=nasty --teacher={nasty}")
+    with pytest.raises(InputError, match="teacher small: --teacher={nasty} names no teacher"):
+        tool.plan.runs(tool.spec.read(spec), tool.plan.Choices(runs_dir=tmp_path / "runs"))
+
+
 def test_the_flags_of_a_row_make_the_same_configuration(tool, spec, tmp_path):
     import dataclasses
 
@@ -360,6 +376,7 @@ def test_a_real_sweep_on_the_digits(root, tmp_path):
         ("cifar100_cpu_recipe", 18, 19),
         ("cifar100_cpu_study", 16, 50),
         ("cifar100_reproduction", 6, 8),
+        ("cifar100_cpu_undistillable", 10, 12),
     ],
 )
 def test_the_shipped_sweeps(tool, root, tmp_path, name, arms, runs):

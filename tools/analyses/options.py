@@ -11,6 +11,7 @@ from std_keras.errors import InputError
 
 _NATURAL: dict[str, Any] = {"check": lambda v: v >= 0, "wanted": "0 or more"}
 _COUNT: dict[str, Any] = {"check": lambda v: v >= 1, "wanted": "1 or more"}
+_POSITIVE: dict[str, Any] = {"check": lambda v: v > 0, "wanted": "a number above 0"}
 
 COMMON = {
     "model_dir": Option(topic=MODEL, help="The run directory to look into.", kind=str),
@@ -179,6 +180,60 @@ ANALYSES = {
             ),
         },
         defaults={"synthetic_steps": 4000},
+        against="needed",
+    ),
+    "robustness": Analysis(
+        about="Do labels or a teacher's logits make a student robust? Trains small models.",
+        options={
+            **_AGAINST,
+            "epsilon": Option(
+                topic=RUN,
+                help="Radius of the attacks in L-infinity, in pixel values of 0..255.",
+                kind=float,
+                **_POSITIVE,
+            ),
+            "epsilon_l2": Option(
+                topic=RUN,
+                help="Radius of the attack in L2, of the whole image, in the same values.",
+                kind=float,
+                **_POSITIVE,
+            ),
+            "attack_steps": Option(topic=RUN, help="Steps of each attack.", kind=int, **_COUNT),
+            "images": Option(
+                topic=RUN, help="How many attacked images to show.", kind=int, **_NATURAL
+            ),
+            "train_epochs": Option(
+                topic=OPTIMIZATION,
+                help="Epochs of each of the seven trainings; 0 leaves them out.",
+                kind=int,
+                **_NATURAL,
+            ),
+            "train_learning_rate": Option(
+                topic=OPTIMIZATION,
+                help="Of Adam, at the start of each training.",
+                kind=float,
+                **_POSITIVE,
+            ),
+            "train_attack_steps": Option(
+                topic=OPTIMIZATION, help="Steps of each attack while training.", kind=int, **_COUNT
+            ),
+            "rho": Option(
+                topic=OPTIMIZATION,
+                help="CCAT: how soon an adversarial image gives up its label.",
+                kind=float,
+                **_POSITIVE,
+            ),
+        },
+        defaults={
+            "epsilon": 8.0,
+            "epsilon_l2": 128.0,
+            "attack_steps": 20,
+            "images": 6,
+            "train_epochs": 10,
+            "train_learning_rate": 1e-3,
+            "train_attack_steps": 5,
+            "rho": 10.0,
+        },
         against="needed",
     ),
 }

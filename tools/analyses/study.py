@@ -125,7 +125,7 @@ def open_study(parsed: Mapping[str, Any], *, against: str, stop: Callable[[], bo
     texts: tuple[str, ...] = ()
     if against != "unused":
         texts = parsed["against"]
-        if not texts and config.distillation != "none":
+        if not texts and config.uses_teachers:
             texts = config.teacher
         if not texts and against == "needed":
             raise InputError(

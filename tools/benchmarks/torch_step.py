@@ -215,6 +215,8 @@ def check_model(config: Mapping[str, Any]) -> None:
             _refuse(config, flag, "the PyTorch Mixer has the widths of the paper alone")
     if config["gelu"] == "tanh":
         _refuse(config, "gelu", "the PyTorch Mixer has the exact one alone")
+    if config["objective"] != "standard":
+        _refuse(config, "objective", "the PyTorch version has the standard one")
     if config["distillation"] == "none":
         return
     if config["tokens"] != "both" or config["token_mlps"] != 1:

@@ -22,6 +22,7 @@ from std_keras.rundir import RunDirectory
 from std_keras.teachers import Teacher
 from std_keras.training import build, start, stream
 from std_keras.training.mine_epoch import create_epoch_step
+from std_keras.training.objectives import create_objective
 from std_keras.training.state import TrainState
 from std_keras.training.step import StepOptions, Trainer
 from std_keras.training.strategy import own_shard
@@ -202,7 +203,7 @@ def _trainer(
 ) -> Trainer:
     return Trainer(
         state=state,
-        objective=build.build_objective(config, state.model),
+        objective=create_objective(config, state.model),
         teachers=[_teacher(index) for index in range(len(config.teacher))],
         strategy=strategy,
         options=StepOptions(

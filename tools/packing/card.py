@@ -63,7 +63,7 @@ def write(
     size = config.image_size
     seconds = result.get("train_seconds")
     took = f", {seconds:,.0f} s of training" if seconds else ""
-    teachers = () if config.distillation == "none" else config.teacher
+    teachers = config.teacher if config.uses_teachers else ()
     taught = f"It learned from {', '.join(f'`{t}`' for t in teachers)} too. " if teachers else ""
     limited = ""
     if config.max_train_examples or config.max_test_examples:

@@ -101,12 +101,13 @@ def runs(spec: Spec, choices: Choices) -> list[Run]:
         for arm in spec.arms
         if not choices.only or arm in choices.only
     ]
-    needed = {t.partition(",")[0] for run in arms for t in _teachers(run.config)}
-    teachers = [
-        _teacher(spec, name, choices)
-        for name, teacher in spec.teachers.items()
-        if teacher.flags is not None and sources[name] in needed
-    ]
+    needed = {source for run in arms for source in _sources(run.config)}
+    teachers: list[Run] = []
+    for name in reversed(list(spec.teachers)):  # A teacher's own teachers stand before it.
+        if spec.teachers[name].flags is not None and sources[name] in needed:
+            run = _teacher(spec, name, sources, choices)
+            teachers.insert(0, run)
+            needed |= _sources(run.config)
     return [*teachers, *arms]
 
 
@@ -131,7 +132,11 @@ def arguments_of(config: TrainConfig, *, shaping: bool = False) -> list[str]:
 
 
 def _teachers(config: TrainConfig) -> tuple[str, ...]:
-    return () if config.distillation == "none" else config.teacher
+    return config.teacher if config.uses_teachers else ()
+
+
+def _sources(config: TrainConfig) -> set[str]:
+    return {text.partition(",")[0] for text in _teachers(config)}
 
 
 def _source(spec: Spec, name: str, choices: Choices) -> str | Path:
@@ -142,8 +147,9 @@ def _source(spec: Spec, name: str, choices: Choices) -> str | Path:
     return teacher.source
 
 
-def _teacher(spec: Spec, name: str, choices: Choices) -> Run:
-    given = [*(spec.teachers[name].flags or ()), *_trial(choices), *choices.extra_flags]
+def _teacher(spec: Spec, name: str, sources: dict[str, str], choices: Choices) -> Run:
+    own = spec.teacher_flags(name, sources=sources)
+    given = [*own, *_trial(choices), *choices.extra_flags]
     config = _config(given, where=f"{spec.path}, teacher {name}")
     return Run(
         arm=TEACHER + name,

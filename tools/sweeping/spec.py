@@ -8,6 +8,7 @@
     [teachers]                 # Trained first, where they are missing.
     small = "--flagfile=../cifar100_resnet20.flags --model_dir=runs/cifar100_resnet20"
     large = "std_keras:cifar100_resnet56"   # Any other source that --teacher takes.
+    nasty = "--objective=nasty --teacher={small} --model_dir=runs/nasty"   # After those it names.
 
     [arms]                     # Flags on top of those of every arm; {small} is that teacher.
     baseline = "--distillation=none"
@@ -79,6 +80,20 @@ class Spec:
         named = [n for n in _REPEATED if any(_names(flag, n) for flag in own)]
         common = [f for f in self.flags if not any(_names(f, n) for n in named)]
         return [_filled(f, sources, where=f"{self.path}, arm {arm}") for f in (*common, *own)]
+
+    def teacher_flags(self, teacher: str, *, sources: Mapping[str, str]) -> list[str]:
+        """The flags that train a teacher, with `{NAME}` replaced by sources of earlier teachers.
+
+        Raises:
+            InputError: if it names a teacher that does not stand before it.
+        """
+        earlier = {}
+        for name in self.teachers:
+            if name == teacher:
+                break
+            earlier[name] = sources[name]
+        flags = self.teachers[teacher].flags or ()
+        return [_filled(f, earlier, where=f"{self.path}, teacher {teacher}") for f in flags]
 
 
 def read(path: Path) -> Spec:

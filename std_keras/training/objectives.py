@@ -1,0 +1,41 @@
+"""The objective that a configuration names, for its model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from std_keras import models
+from std_keras.config import TrainConfig
+from std_keras.training.objective import Objective
+from std_keras.training.undistillable import NastyObjective, SkepticalObjective
+
+
+def create_objective(config: TrainConfig, model: keras.Model) -> Objective:
+    """What is minimised; see the flag --objective."""
+    if config.objective == "nasty":
+        return NastyObjective(weight=config.nasty_weight, temperature=config.nasty_temperature)
+    if config.distillation == "none":
+        return Objective()
+    options: dict[str, Any] = {
+        "kind": config.distillation,
+        "alpha": config.alpha,
+        "temperature": config.temperature,
+        "confidence": config.confidence,
+        "confidence_scope": config.confidence_scope,
+    }
+    count = len(config.teacher)
+    if config.objective == "class_head":
+        return Objective(teacher_heads=(("classification",),) * count, **options)
+    if config.objective == "skeptical":
+        auxiliaries = models.auxiliary_names(model)
+        taught, deepest = auxiliaries[0], auxiliaries[-1]
+        return SkepticalObjective(
+            teacher_heads=((taught,),) * count, taught=taught, deepest=deepest, **options
+        )
+    names = models.head_names(model)[1:]
+    heads = tuple(
+        tuple(n for n in names if n.startswith(f"distillation_{index}_")) for index in range(count)
+    )
+    return Objective(teacher_heads=heads, **options)
