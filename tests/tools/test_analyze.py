@@ -58,7 +58,7 @@ class Page(HTMLParser):
             self.links.append(found["href"])
         if tag == "section":
             self.sections.append(found["id"])
-        if tag not in ("meta", "img", "link", "br"):
+        if tag not in ("meta", "img", "link", "br", "wbr"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):

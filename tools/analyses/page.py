@@ -137,9 +137,9 @@ class Table:
     wrap: bool = False
 
     def as_html(self) -> str:
-        head = "".join(f"<th>{html.escape(c)}</th>" for c in self.columns)
+        head = "".join(f"<th>{_breakable(c)}</th>" for c in self.columns)
         body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(shown(v))}</td>" for v in row) + "</tr>"
+            "<tr>" + "".join(f"<td>{_breakable(shown(v))}</td>" for v in row) + "</tr>"
             for row in self.rows
         )
         kind = ' class="wrap"' if self.wrap else ""
@@ -278,6 +278,11 @@ def _page(sections: dict[str, str]) -> str:
         f"<header><h1>What the student learned</h1>\n<nav>{''.join(links)}</nav></header>\n"
         f"<main>\n{marked}</main>\n</body>\n</html>\n"
     )
+
+
+def _breakable(text: str) -> str:
+    """Escaped; names such as distillation_0_last may go on in the next line after each _."""
+    return html.escape(text).replace("_", "_<wbr>")
 
 
 def _data(png: bytes) -> str:
