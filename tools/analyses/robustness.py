@@ -25,7 +25,7 @@ _BARS = {
     "clean": "top1",
     "data adversarial, L∞": "top1_linf",
     "data adversarial, L2": "top1_l2",
-    "agrees with the oracle": "agreement",
+    "agrees, clean": "agreement",
     "agrees, oracle adversarial": "agreement_oracle",
 }
 
@@ -190,10 +190,11 @@ def _blocks(
             "images make the student wrong about the label; oracle adversarial ones make it differ "
             "from the oracle, both asked at the changed image (Tian 2020, arXiv 1909.13458, and "
             f"its talk). Projected gradient ascent, {parsed['attack_steps']} steps, radius "
-            f"{parsed['epsilon']:g} of 255 for L∞ and {parsed['epsilon_l2']:g} for L2."
+            f"{parsed['epsilon']:g} of 255 for L∞ and {parsed['epsilon_l2']:g} for L2. "
+            f"Last column: how often {judge} gives the data adversarial images (L∞) their label."
         ),
         page.Table(
-            ["trained from", *_BARS, f"{judge} still sees the label"],
+            ["trained from", *_BARS, "judge sees label"],
             [
                 [n, *(percent(getattr(f, b)) for b in _BARS.values()), percent(f.judged_linf)]
                 for n, f in found.items()
