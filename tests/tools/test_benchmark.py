@@ -70,7 +70,7 @@ def test_flop_of_a_step_in_closed_form(tools, tmp_path, teachers):
     assert facts["flop"] == 2 * 8 * (3 * macs + asked)
     assert facts["teacher_models"] == ([] if teachers == "off" else facts["teacher_models"])
     assert ("cifar_resnet20" in facts["teacher_models"]) is (teachers == "on")
-    assert facts["matmuls"] == [(4096, 16, 64), (4096, 64, 16)]
+    assert facts["matmuls"] == [(4096, 512, 2048), (4096, 2048, 512)]
 
 
 def test_a_teacher_that_nothing_is_known_of(tools, tmp_path):

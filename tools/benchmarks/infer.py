@@ -4,7 +4,7 @@ Takes the flags of a training, of which those of the model count; a student is m
 mean of its heads. Exported files are another benchmark (export).
 
 Every variant has a process of its own, and they take turns. "share" is the arithmetic of the call
-at the rate of this machine's matmuls, measured in turn with the largest batch's own shapes, over
+at the rate of this machine's matmuls, measured in turn at the shapes of a block (or larger), over
 its time. "ratios" are PyTorch's time over the best of ours for the same batch; above 1 we are
 faster.
 """

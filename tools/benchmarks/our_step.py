@@ -13,7 +13,8 @@ from benchmarks import setting
 from benchmarks.turns import Prepared
 from std_keras.config import TrainConfig
 
-_LEAST_ROWS = 4096
+# Of a measured matrix product: smaller ones show what starting one costs, not the machine's rate.
+_LEAST_ROWS, _LEAST_WIDTH = 4096, 512
 
 
 def prepare(*, config: Mapping[str, Any], teachers: str, xla: bool) -> Prepared:
@@ -120,12 +121,12 @@ def device_bytes() -> int | None:
 def block_facts(model: Any, batch: int) -> dict[str, Any]:
     """The blocks of a model: how many, their features, and the shapes of their dense layers.
 
-    "matmuls" are (M, K, N) of channel mixing, which is most of the arithmetic of an MLP.
+    "matmuls" are (M, K, N) of channel mixing, which is most of the arithmetic of an MLP, or of
+    larger ones.
     """
     blocks = [layer for layer in model.layers if "block_" in layer.name]
     features = [int(size) for size in blocks[0].output.shape[1:]]
-    width = features[-1]
-    # So many at least, that the rate is the machine's and not that of starting a product.
+    width = max(features[-1], _LEAST_WIDTH)
     rows = max(batch * math.prod(features[:-1]), _LEAST_ROWS)
     return {
         "features": features,

@@ -12,7 +12,7 @@ left out on both sides: mutual information, moving average, stochastic depth, cl
 
 Every variant has a process of its own, and they take turns. "share" is the step's arithmetic (three
 times the forward pass of the student, once the teachers') at the rate of this machine's matmuls,
-measured in turn with the steps at the student's own shapes and the step's precision, over the
+measured in turn at the shapes of a block (or larger) and the step's precision, over the
 step's time. "ratios" are PyTorch's time over the best of ours; above 1 we are faster.
 """
 
