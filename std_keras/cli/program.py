@@ -48,11 +48,11 @@ def run(main: Callable[[Sequence[str], StopRequest], None]) -> int:
     stop.install()
     progress.configure()
     try:
-        main(sys.argv[1:], stop)
+        try:
+            main(sys.argv[1:], stop)
+        except HelpRequested as help_page:
+            print(help_page)
         sys.stdout.flush()
-        return 0
-    except HelpRequested as help_page:
-        print(help_page)
         return 0
     except StdKerasError as error:
         return _fail(error)

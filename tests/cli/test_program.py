@@ -3,6 +3,8 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -74,3 +76,18 @@ def test_an_error_caused_by_a_signal_counts_as_interrupted(capsys):
 
     assert program.run(main) == 75
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_reader_who_leaves_the_help_page_gets_no_traceback(root):
+    reading, writing = os.pipe()
+    os.close(reading)  # As `| head` does, once it has seen enough.
+    with os.fdopen(writing, "w") as gone:
+        done = subprocess.run(
+            [sys.executable, "-m", "std_keras.train", "--help"],
+            cwd=root,
+            stdout=gone,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+        )
+    assert (done.returncode, done.stderr) == (0, "")
