@@ -14,6 +14,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+# Elements. To compile for a smaller array, about half a second, takes longer than it saves.
+SMALLEST_COMPILED = 2**18
+
 
 def gelu(x: Any, *, kind: str, training: bool) -> Any:
     """Gaussian error linear unit (Hendrycks and Gimpel 2016, arXiv 1606.08415), element by element.
@@ -41,7 +44,9 @@ def gelu(x: Any, *, kind: str, training: bool) -> Any:
 
 def _compiled(function: Callable[..., tf.Tensor], *inputs: tf.Tensor) -> tf.Tensor:
     """Calls a function of elements as XLA compiles it, where that is known to pay."""
-    if tf.executing_eagerly() or tf.config.list_physical_devices("GPU"):
+    elements = inputs[0].shape.num_elements()
+    small = elements is None or elements < SMALLEST_COMPILED
+    if small or tf.executing_eagerly() or tf.config.list_physical_devices("GPU"):
         return function(*inputs)
     signature = tuple(tf.TensorSpec(value.shape, value.dtype) for value in inputs)
     return _traced(function, signature)(*inputs)

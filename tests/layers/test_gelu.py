@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import keras
 import numpy as np
@@ -11,6 +12,12 @@ import tensorflow as tf
 
 from std_keras.layers import MLP
 from std_keras.layers.gelu import gelu
+
+
+@pytest.fixture(autouse=True)
+def _compile_small_ones_too(monkeypatch):
+    monkeypatch.setattr(sys.modules["std_keras.layers.gelu"], "SMALLEST_COMPILED", 0)
+
 
 X = np.concatenate([np.linspace(-9.0, 9.0, 181), [-40.0, 40.0, 0.0]])
 
@@ -119,3 +126,16 @@ def test_inference_has_the_operators_that_converters_know():
     expected = keras_own.get_concrete_function(tf.TensorSpec((4,))).graph
     assert operators(False) == [operation.type for operation in expected.get_operations()]
     assert operators(True) != operators(False)
+
+
+def test_small_arrays_are_not_worth_compiling(monkeypatch):
+    monkeypatch.setattr(sys.modules["std_keras.layers.gelu"], "SMALLEST_COMPILED", 16)
+
+    def operators(shape):
+        call = tf.function(lambda x: gelu(x, kind="exact", training=True))
+        graph = call.get_concrete_function(tf.TensorSpec(shape)).graph
+        return {operation.type for operation in graph.get_operations()}
+
+    assert "PartitionedCall" in operators((4, 4))
+    assert "PartitionedCall" not in operators((3, 5))
+    assert "PartitionedCall" not in operators((None, 4))

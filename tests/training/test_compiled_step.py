@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 import math
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -52,6 +53,14 @@ def operations(graph: Any, seen: set[str] | None = None) -> Iterator[tf.Operatio
             if name and name not in seen:
                 seen.add(name)
                 yield from operations(graph._get_function(name).graph, seen)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_gelu():
+    """As in a model of a real size, whose GELUs are large enough to be compiled."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules["std_keras.layers.gelu"], "SMALLEST_COMPILED", 0)
+        yield
 
 
 @pytest.fixture(scope="module")
