@@ -77,7 +77,7 @@ class Teacher:
     def classify(self, inputs: tf.Tensor) -> tf.Tensor:
         """(B, K) logits from what `inputs` gives, without a gradient; float32 as a rule."""
         outputs = self.network(inputs)
-        if outputs.dtype != tf.float64:
+        if not (tf.is_tensor(outputs) and outputs.dtype == tf.float64):
             outputs = tf.cast(outputs, tf.float32)
         if self.probabilities:
             outputs = tf.math.log(tf.clip_by_value(outputs, 1e-30, 1.0))
