@@ -103,16 +103,10 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     rows: list[Row] = []
     if parsed["model_dir"]:
         rows.extend(_rows_of_run(parsed, folder, stop))
+        _save(output, rows)
     for name in only:
         rows.extend(_rows_of_student(name, folder, stop))
-    rows = _with_former(output, rows)
-    from std_keras.exporting.report import machine
-
-    _write(output, rows)
-    about = machine()
-    output.with_suffix(".md").write_text(
-        _markdown(rows, output.name, f"{about['cores']} cores of an {about['cpu']}")
-    )
+        _save(output, rows)  # What is done stays, whatever happens to the next.
     progress.say(f"wrote {output} and {output.with_suffix('.md')}")
 
 
@@ -228,6 +222,18 @@ def _rows(
             max_logit_difference="not finite" if difference is None else f"{difference:.2e}",
             largest_logit=f"{np.abs(reference).max():.2f}",
         )
+
+
+def _save(output: Path, measured: Sequence[Row]) -> None:
+    """Writes the table and the page, with the rows that the table has of other students."""
+    from std_keras.exporting.report import machine
+
+    rows = _with_former(output, measured)
+    _write(output, rows)
+    about = machine()
+    output.with_suffix(".md").write_text(
+        _markdown(rows, output.name, f"{about['cores']} cores of an {about['cpu']}")
+    )
 
 
 def _with_former(path: Path, rows: Sequence[Row]) -> list[Row]:
