@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 
 from std_keras.cli import flags, program
 from std_keras.cli.program import StopRequest
-from std_keras.config import DATA, MODEL, PERFORMANCE, Option
 from std_keras.errors import InputError, Interrupted
+from std_keras.option import DATA, MODEL, PERFORMANCE, Option
 
 _OPTIONS = {
     "model": Option(

@@ -8,55 +8,31 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from std_keras import presets
+from std_keras.conflicts import check_agreement
 from std_keras.errors import InputError
-
-
-@dataclass(frozen=True)
-class Option:
-    """The metadata of one field of `TrainConfig`.
-
-    Attributes:
-        topic: the heading under which `--help` lists it.
-        help: one sentence for `--help`.
-        choices: the legal values, if they can be listed.
-        check: tells whether a value is legal, with `wanted` saying what would be.
-        wanted: what is legal, in words.
-        shapes_result: whether a continued run must have the same value.
-        repeated: whether the flag may be given several times.
-        kind: the Python type of a value that is not None.
-    """
-
-    topic: str
-    help: str
-    kind: type
-    choices: tuple[str, ...] = ()
-    check: Callable[[Any], bool] | None = None
-    wanted: str = ""
-    shapes_result: bool = True
-    repeated: bool = False
-
-
-def _option(default: Any, topic: str, kind: type, help: str, **more: Any) -> Any:
-    option = Option(topic=topic, help=help, kind=kind, **more)
-    return dataclasses.field(default=default, metadata={"option": option})
-
-
-_POSITIVE: dict[str, Any] = {"check": lambda v: v > 0, "wanted": "a number above 0"}
-_COUNT: dict[str, Any] = {"check": lambda v: v >= 1, "wanted": "a whole number of at least 1"}
-_NATURAL: dict[str, Any] = {"check": lambda v: v >= 0, "wanted": "0 or more"}
-_FRACTION: dict[str, Any] = {"check": lambda v: 0 <= v < 1, "wanted": "at least 0 and below 1"}
-_PART: dict[str, Any] = {"check": lambda v: 0 <= v <= 1, "wanted": "between 0 and 1"}
-
-DATA, AUGMENTATION, MODEL = "Data", "Augmentation", "Model"
-DISTILLATION, MINE = "Distillation", "Mutual information (MINE)"
-OPTIMIZATION, RUN, PERFORMANCE = "Optimization", "Run directory and cadence", "Performance"
-TOPICS = (DATA, AUGMENTATION, MODEL, DISTILLATION, MINE, OPTIMIZATION, RUN, PERFORMANCE)
+from std_keras.option import (
+    AUGMENTATION,
+    COUNT,
+    DATA,
+    DISTILLATION,
+    FRACTION,
+    MINE,
+    MODEL,
+    NATURAL,
+    OPTIMIZATION,
+    PART,
+    PERFORMANCE,
+    POSITIVE,
+    RUN,
+    Option,
+    check_value,
+    option_field,
+)
 
 
 @dataclass(frozen=True)
@@ -64,59 +40,59 @@ class TrainConfig:
     """One training run of a student, a baseline or a teacher. See `--help` for each field."""
 
     # Data
-    dataset: str = _option(
+    dataset: str = option_field(
         "digits",
         DATA,
         str,
         "digits, the name of a TFDS data set (cifar100, imagenette/160px-v2), or folder:PATH with "
         "one folder per class under train/ and val/.",
     )
-    data_dir: str | None = _option(
+    data_dir: str | None = option_field(
         None, DATA, str, "Where TFDS keeps its prepared data sets.", shapes_result=False
     )
-    image_size: int | None = _option(
-        None, DATA, int, "Height and width in pixels; the data set's own if not given.", **_COUNT
+    image_size: int | None = option_field(
+        None, DATA, int, "Height and width in pixels; the data set's own if not given.", **COUNT
     )
-    validation_fraction: float = _option(
+    validation_fraction: float = option_field(
         0.0,
         DATA,
         float,
         "Part of the train split that is held out, watched, and used to choose a best model.",
-        **_FRACTION,
+        **FRACTION,
     )
-    corrupt_images: str = _option(
+    corrupt_images: str = option_field(
         "refuse",
         DATA,
         str,
         "What to do about unreadable images of folder: data.",
         choices=("refuse", "skip"),
     )
-    max_train_examples: int = _option(
-        0, DATA, int, "Train on this many examples only; 0 for all. For dry runs.", **_NATURAL
+    max_train_examples: int = option_field(
+        0, DATA, int, "Train on this many examples only; 0 for all. For dry runs.", **NATURAL
     )
-    max_test_examples: int = _option(
-        0, DATA, int, "Test on this many examples only; 0 for all. For dry runs.", **_NATURAL
+    max_test_examples: int = option_field(
+        0, DATA, int, "Test on this many examples only; 0 for all. For dry runs.", **NATURAL
     )
-    cache_gb: float = _option(
+    cache_gb: float = option_field(
         4.0,
         DATA,
         float,
         "Data sets up to this size (decoded, in GiB) are held in memory; larger ones are streamed.",
-        **_NATURAL,
+        **NATURAL,
     )
-    data_seed: int = _option(
-        0, DATA, int, "Seed of the order of the data and of the augmentation.", **_NATURAL
+    data_seed: int = option_field(
+        0, DATA, int, "Seed of the order of the data and of the augmentation.", **NATURAL
     )
-    augmentation_views: int = _option(
+    augmentation_views: int = option_field(
         0,
         DATA,
         int,
         "Augment the data of this many epochs anew and repeat them from then on, so that their "
         "teacher labels (--teacher_cache) serve any number of epochs; 0 to augment all anew.",
-        **_NATURAL,
+        **NATURAL,
     )
     # Augmentation
-    augmentation: str = _option(
+    augmentation: str = option_field(
         "crop_flip",
         AUGMENTATION,
         str,
@@ -125,25 +101,25 @@ class TrainConfig:
         "AutoAugment and CutMix.",
         choices=presets.NAMES,
     )
-    crop: str | None = _option(
+    crop: str | None = option_field(
         None,
         AUGMENTATION,
         str,
         "Random crop: after padding, or of a random part that is scaled to the image size.",
         choices=("none", "padded", "resized"),
     )
-    crop_padding: int | None = _option(
+    crop_padding: int | None = option_field(
         None,
         AUGMENTATION,
         int,
         "Pixels of zero padding round the image before the random crop; an eighth of the image "
         "size if not given.",
-        **_NATURAL,
+        **NATURAL,
     )
-    crop_twice: bool | None = _option(
+    crop_twice: bool | None = option_field(
         None, AUGMENTATION, bool, "Do the padded crop two times, one after the other."
     )
-    crop_scale: float | None = _option(
+    crop_scale: float | None = option_field(
         None,
         AUGMENTATION,
         float,
@@ -151,7 +127,7 @@ class TrainConfig:
         check=lambda v: 0 < v <= 1,
         wanted="above 0 and at most 1",
     )
-    crop_ratio: float | None = _option(
+    crop_ratio: float | None = option_field(
         None,
         AUGMENTATION,
         float,
@@ -159,7 +135,7 @@ class TrainConfig:
         check=lambda v: v >= 1,
         wanted="at least 1",
     )
-    horizontal_flip: str = _option(
+    horizontal_flip: str = option_field(
         "auto",
         AUGMENTATION,
         str,
@@ -167,17 +143,17 @@ class TrainConfig:
         "digits and house numbers.",
         choices=("auto", "yes", "no"),
     )
-    auto_augment: str | None = _option(
+    auto_augment: str | None = option_field(
         None,
         AUGMENTATION,
         str,
         "Random operations on each image: RandAugment, or AutoAugment's policy for CIFAR-10.",
         choices=("none", "rand", "cifar10"),
     )
-    rand_augment_layers: int | None = _option(
-        None, AUGMENTATION, int, "RandAugment: operations drawn for each image.", **_COUNT
+    rand_augment_layers: int | None = option_field(
+        None, AUGMENTATION, int, "RandAugment: operations drawn for each image.", **COUNT
     )
-    rand_augment_magnitude: float | None = _option(
+    rand_augment_magnitude: float | None = option_field(
         None,
         AUGMENTATION,
         float,
@@ -185,67 +161,67 @@ class TrainConfig:
         check=lambda v: 0 <= v <= 10,
         wanted="between 0 and 10",
     )
-    rand_augment_std: float | None = _option(
+    rand_augment_std: float | None = option_field(
         None,
         AUGMENTATION,
         float,
         "RandAugment: standard deviation of the noise on the magnitude.",
-        **_NATURAL,
+        **NATURAL,
     )
-    rand_augment_probability: float | None = _option(
-        None, AUGMENTATION, float, "RandAugment: part of the drawn operations applied.", **_PART
+    rand_augment_probability: float | None = option_field(
+        None, AUGMENTATION, float, "RandAugment: part of the drawn operations applied.", **PART
     )
-    rand_augment_increasing: bool | None = _option(
+    rand_augment_increasing: bool | None = option_field(
         None,
         AUGMENTATION,
         bool,
         "RandAugment: all operations change the image more at a larger magnitude.",
     )
-    color_jitter: float | None = _option(
+    color_jitter: float | None = option_field(
         None,
         AUGMENTATION,
         float,
         "Strength of random brightness, contrast and colour; beside --auto_augment only if given.",
-        **_NATURAL,
+        **NATURAL,
     )
-    random_erasing: float | None = _option(
-        None, AUGMENTATION, float, "Part of the images that get a box of noise.", **_PART
+    random_erasing: float | None = option_field(
+        None, AUGMENTATION, float, "Part of the images that get a box of noise.", **PART
     )
-    random_erasing_count: int | None = _option(
-        None, AUGMENTATION, int, "Greatest number of boxes in an image.", **_COUNT
+    random_erasing_count: int | None = option_field(
+        None, AUGMENTATION, int, "Greatest number of boxes in an image.", **COUNT
     )
-    mixup_alpha: float | None = _option(
+    mixup_alpha: float | None = option_field(
         None,
         AUGMENTATION,
         float,
         "mixup: its weight is drawn from Beta(alpha, alpha); 0 for no mixup.",
-        **_NATURAL,
+        **NATURAL,
     )
-    cutmix_alpha: float | None = _option(
-        None, AUGMENTATION, float, "CutMix: likewise; 0 for no CutMix.", **_NATURAL
+    cutmix_alpha: float | None = option_field(
+        None, AUGMENTATION, float, "CutMix: likewise; 0 for no CutMix.", **NATURAL
     )
-    mix_probability: float | None = _option(
-        None, AUGMENTATION, float, "Part of the batches with mixup or CutMix.", **_PART
+    mix_probability: float | None = option_field(
+        None, AUGMENTATION, float, "Part of the batches with mixup or CutMix.", **PART
     )
-    mix_switch_probability: float | None = _option(
+    mix_switch_probability: float | None = option_field(
         None,
         AUGMENTATION,
         float,
         "Part of these batches with CutMix, if there are both.",
-        **_PART,
+        **PART,
     )
-    label_smoothing: float | None = _option(
-        None, AUGMENTATION, float, "Label mass spread over all classes.", **_FRACTION
+    label_smoothing: float | None = option_field(
+        None, AUGMENTATION, float, "Label mass spread over all classes.", **FRACTION
     )
-    repeated_augmentation: int | None = _option(
+    repeated_augmentation: int | None = option_field(
         None,
         AUGMENTATION,
         int,
         "How often an image comes in an epoch, each time augmented anew; an epoch keeps its length "
         "and has fewer images.",
-        **_COUNT,
+        **COUNT,
     )
-    eval_crop_ratio: float | None = _option(
+    eval_crop_ratio: float | None = option_field(
         None,
         AUGMENTATION,
         float,
@@ -255,48 +231,48 @@ class TrainConfig:
         wanted="above 0 and at most 1",
     )
     # Model
-    model: str = _option("mixer_s16", MODEL, str, "Name of the model, for example mixer_s16.")
-    patch_size: int | None = _option(
-        None, MODEL, int, "Side of a patch in pixels; the model's own if not given.", **_COUNT
+    model: str = option_field("mixer_s16", MODEL, str, "Name of the model, for example mixer_s16.")
+    patch_size: int | None = option_field(
+        None, MODEL, int, "Side of a patch in pixels; the model's own if not given.", **COUNT
     )
-    width: int | None = _option(None, MODEL, int, "Channels, if not the model's own.", **_COUNT)
-    depth: int | None = _option(None, MODEL, int, "Blocks, if not the model's own.", **_COUNT)
-    token_mlp_dim: int | None = _option(
-        None, MODEL, int, "Hidden width of token mixing (Mixer); width/2 if not given.", **_COUNT
+    width: int | None = option_field(None, MODEL, int, "Channels, if not the model's own.", **COUNT)
+    depth: int | None = option_field(None, MODEL, int, "Blocks, if not the model's own.", **COUNT)
+    token_mlp_dim: int | None = option_field(
+        None, MODEL, int, "Hidden width of token mixing (Mixer); width/2 if not given.", **COUNT
     )
-    channel_mlp_dim: int | None = _option(
+    channel_mlp_dim: int | None = option_field(
         None,
         MODEL,
         int,
         "Hidden width of channel mixing; 4 x width if not given (gMLP: 6 x).",
-        **_COUNT,
+        **COUNT,
     )
-    stochastic_depth: float = _option(
+    stochastic_depth: float = option_field(
         0.0,
         MODEL,
         float,
         "Drop rate of the last block; earlier blocks ramp up to it (ResMLP: of all blocks).",
-        **_FRACTION,
+        **FRACTION,
     )
-    gelu: str | None = _option(
+    gelu: str | None = option_field(
         None, MODEL, str, "Exact (erf) or tanh GELU.", choices=("exact", "tanh")
     )
-    layer_norm_epsilon: float | None = _option(
+    layer_norm_epsilon: float | None = option_field(
         None,
         MODEL,
         float,
         "Epsilon of layer normalisation; the model's own if not given.",
-        **_POSITIVE,
+        **POSITIVE,
     )
-    window_size: int | None = _option(
+    window_size: int | None = option_field(
         None,
         MODEL,
         int,
         "Side of Swin's attention windows in patches; 7 if not given, which divides the maps of "
         "224 px.",
-        **_COUNT,
+        **COUNT,
     )
-    shortcut: str | None = _option(
+    shortcut: str | None = option_field(
         None,
         MODEL,
         str,
@@ -304,14 +280,14 @@ class TrainConfig:
         choices=("projection", "identity"),
     )
     # Distillation
-    distillation: str = _option(
+    distillation: str = option_field(
         "none",
         DISTILLATION,
         str,
         "Whether teachers are followed, by their class (hard) or their probabilities (soft).",
         choices=("none", "soft", "hard"),
     )
-    teacher: tuple[str, ...] = _option(
+    teacher: tuple[str, ...] = option_field(
         (),
         DISTILLATION,
         str,
@@ -320,7 +296,7 @@ class TrainConfig:
         "file, a SavedModel, keras:NAME or std_keras:NAME (packed weights).",
         repeated=True,
     )
-    objective: str = _option(
+    objective: str = option_field(
         "standard",
         DISTILLATION,
         str,
@@ -331,23 +307,23 @@ class TrainConfig:
         "al. 2021).",
         choices=("standard", "class_head", "skeptical", "nasty"),
     )
-    nasty_weight: float = _option(
+    nasty_weight: float = option_field(
         0.04,
         DISTILLATION,
         float,
         "--objective=nasty: weight of the divergence from --teacher; published are 0.04 for "
         "CIFAR-10 and 0.005 for CIFAR-100.",
-        **_POSITIVE,
+        **POSITIVE,
     )
-    nasty_temperature: float = _option(
+    nasty_temperature: float = option_field(
         4.0,
         DISTILLATION,
         float,
         "--objective=nasty: softening of both sides; published are 4 for CIFAR-10 and 20 for "
         "CIFAR-100.",
-        **_POSITIVE,
+        **POSITIVE,
     )
-    skeptical_stage: int = _option(
+    skeptical_stage: int = option_field(
         1,
         DISTILLATION,
         int,
@@ -356,7 +332,7 @@ class TrainConfig:
         check=lambda v: v in (1, 2),
         wanted="1 or 2, the stages before the last",
     )
-    tokens: str = _option(
+    tokens: str = option_field(
         "both",
         DISTILLATION,
         str,
@@ -364,7 +340,7 @@ class TrainConfig:
         "features), or deit (one token beside the patches through all blocks).",
         choices=("both", "spatial", "channel", "none", "deit"),
     )
-    token_mlps: int = _option(
+    token_mlps: int = option_field(
         1,
         DISTILLATION,
         int,
@@ -372,37 +348,37 @@ class TrainConfig:
         check=lambda v: v in (1, 2),
         wanted="1 or 2",
     )
-    propagate_tokens: bool = _option(
+    propagate_tokens: bool = option_field(
         False,
         DISTILLATION,
         bool,
         "With site=both: the tokens that leave the intermediate set enter the last one.",
     )
-    alpha: float = _option(
+    alpha: float = option_field(
         0.5,
         DISTILLATION,
         float,
         "Weight of the teachers; the labels get 1 - alpha.",
-        **_PART,
+        **PART,
     )
-    temperature: float = _option(
-        1.0, DISTILLATION, float, "Softening of both sides in soft distillation.", **_POSITIVE
+    temperature: float = option_field(
+        1.0, DISTILLATION, float, "Softening of both sides in soft distillation.", **POSITIVE
     )
-    confidence: str = _option(
+    confidence: str = option_field(
         "negative_entropy",
         DISTILLATION,
         str,
         "What weighs the teachers against each other.",
         choices=("negative_entropy", "entropy", "uniform"),
     )
-    confidence_scope: str = _option(
+    confidence_scope: str = option_field(
         "example",
         DISTILLATION,
         str,
         "Weights per example, or one weight per batch.",
         choices=("example", "batch"),
     )
-    teacher_cache: str | None = _option(
+    teacher_cache: str | None = option_field(
         None,
         DISTILLATION,
         str,
@@ -410,7 +386,7 @@ class TrainConfig:
         "by all runs with the same data, augmentation, --data_seed, --batch_size and teachers.",
         shapes_result=False,
     )
-    teacher_cache_mode: str = _option(
+    teacher_cache_mode: str = option_field(
         "fill",
         DISTILLATION,
         str,
@@ -418,155 +394,157 @@ class TrainConfig:
         choices=("fill", "read"),
         shapes_result=False,
     )
-    teacher_cache_top_k: int = _option(
+    teacher_cache_top_k: int = option_field(
         0,
         DISTILLATION,
         int,
         "Soft distillation: keep this many of the largest logits; the remaining probability is "
         "shared out evenly over the other classes. 0 for all logits.",
-        **_NATURAL,
+        **NATURAL,
     )
     # MINE
-    mine_weight: float = _option(
+    mine_weight: float = option_field(
         0.0,
         MINE,
         float,
         "Weight of the mutual information between spatial and channel tokens; 0 turns it off.",
-        **_NATURAL,
+        **NATURAL,
     )
-    mine_schedule: str = _option(
+    mine_schedule: str = option_field(
         "step",
         MINE,
         str,
         "Inside every training step, or once after each epoch.",
         choices=("step", "epoch"),
     )
-    mine_samples: int = _option(
-        0, MINE, int, "Examples of the epoch schedule; 0 for one batch.", **_NATURAL
+    mine_samples: int = option_field(
+        0, MINE, int, "Examples of the epoch schedule; 0 for one batch.", **NATURAL
     )
-    mine_learning_rate: float | None = _option(
+    mine_learning_rate: float | None = option_field(
         None,
         MINE,
         float,
         "Learning rate of the critic: Adam 1e-4 per step, or SGD 0.01 per epoch, if not given.",
-        **_POSITIVE,
+        **POSITIVE,
     )
-    mine_student_learning_rate: float = _option(
-        0.01, MINE, float, "The student's SGD learning rate in the epoch schedule.", **_POSITIVE
+    mine_student_learning_rate: float = option_field(
+        0.01, MINE, float, "The student's SGD learning rate in the epoch schedule.", **POSITIVE
     )
-    mine_bias_correction: bool = _option(
+    mine_bias_correction: bool = option_field(
         True, MINE, bool, "Correct the gradient of the bound by a moving average."
     )
     # Optimization
-    epochs: int = _option(300, OPTIMIZATION, int, "Passes over the train split.", **_COUNT)
-    batch_size: int = _option(
-        128, OPTIMIZATION, int, "Examples per step over all devices.", **_COUNT
+    epochs: int = option_field(300, OPTIMIZATION, int, "Passes over the train split.", **COUNT)
+    batch_size: int = option_field(
+        128, OPTIMIZATION, int, "Examples per step over all devices.", **COUNT
     )
-    optimizer: str = _option(
+    optimizer: str = option_field(
         "adamw",
         OPTIMIZATION,
         str,
         "adamw (decoupled weight decay) or sgd (Nesterov momentum, L2 weight decay).",
         choices=("adamw", "sgd"),
     )
-    learning_rate: float = _option(
-        1e-3, OPTIMIZATION, float, "Learning rate after the warm-up.", **_POSITIVE
+    learning_rate: float = option_field(
+        1e-3, OPTIMIZATION, float, "Learning rate after the warm-up.", **POSITIVE
     )
-    learning_rate_batch_size: int = _option(
+    learning_rate_batch_size: int = option_field(
         0,
         OPTIMIZATION,
         int,
         "The batch size that --learning_rate and --minimum_learning_rate are meant for: with "
         "another --batch_size both are multiplied by --batch_size over this (the linear scaling "
         "rule; not the rates of MINE). 0 takes them as they are.",
-        **_NATURAL,
+        **NATURAL,
     )
-    minimum_learning_rate: float = _option(
-        1e-5, OPTIMIZATION, float, "Where the cosine ends.", **_NATURAL
+    minimum_learning_rate: float = option_field(
+        1e-5, OPTIMIZATION, float, "Where the cosine ends.", **NATURAL
     )
-    warmup_epochs: float | None = _option(
+    warmup_epochs: float | None = option_field(
         None,
         OPTIMIZATION,
         float,
         "Linear warm-up, in epochs; 5, or a fifth of --epochs if that is less, if not given.",
-        **_NATURAL,
+        **NATURAL,
     )
-    weight_decay: float = _option(
+    weight_decay: float = option_field(
         0.05,
         OPTIMIZATION,
         float,
         "Weight decay; biases, normalisations and tokens are left out.",
-        **_NATURAL,
+        **NATURAL,
     )
-    momentum: float = _option(0.9, OPTIMIZATION, float, "Momentum of sgd.", **_FRACTION)
-    clip_norm: float = _option(
+    momentum: float = option_field(0.9, OPTIMIZATION, float, "Momentum of sgd.", **FRACTION)
+    clip_norm: float = option_field(
         0.0,
         OPTIMIZATION,
         float,
         "Largest global norm of the gradient; 0 for no clipping.",
-        **_NATURAL,
+        **NATURAL,
     )
-    accumulation_steps: int = _option(
-        1, OPTIMIZATION, int, "Parts into which a batch is cut to save memory.", **_COUNT
+    accumulation_steps: int = option_field(
+        1, OPTIMIZATION, int, "Parts into which a batch is cut to save memory.", **COUNT
     )
-    ema_decay: float = _option(
+    ema_decay: float = option_field(
         0.0,
         OPTIMIZATION,
         float,
         "Decay of the moving average of the weights; 0 for none.",
-        **_FRACTION,
+        **FRACTION,
     )
-    initialize_from: str | None = _option(
+    initialize_from: str | None = option_field(
         None,
         OPTIMIZATION,
         str,
         "Directory of a finished run whose weights training starts from (fine-tuning); its input "
         "normalisation comes along, and heads stay new if the number of classes differs.",
     )
-    seed: int = _option(0, OPTIMIZATION, int, "Seed of initialisation and dropout.", **_NATURAL)
+    seed: int = option_field(0, OPTIMIZATION, int, "Seed of initialisation and dropout.", **NATURAL)
     # Run directory and cadence
-    evaluate_every_epochs: int = _option(
-        1, RUN, int, "Epochs between evaluations.", shapes_result=False, **_COUNT
+    evaluate_every_epochs: int = option_field(
+        1, RUN, int, "Epochs between evaluations.", shapes_result=False, **COUNT
     )
-    checkpoint_every_steps: int = _option(
+    checkpoint_every_steps: int = option_field(
         0,
         RUN,
         int,
         "Steps between checkpoints; 0 for once an epoch.",
         shapes_result=False,
-        **_NATURAL,
+        **NATURAL,
     )
-    keep_checkpoints: int = _option(2, RUN, int, "Checkpoints kept.", shapes_result=False, **_COUNT)
-    save_failures_allowed: int = _option(
+    keep_checkpoints: int = option_field(
+        2, RUN, int, "Checkpoints kept.", shapes_result=False, **COUNT
+    )
+    save_failures_allowed: int = option_field(
         0,
         RUN,
         int,
         "How many checkpoints in a row may fail to be written, for example because the disk is "
         "full, before the run stops with exit code 5.",
         shapes_result=False,
-        **_NATURAL,
+        **NATURAL,
     )
-    data_stall_seconds: float = _option(
+    data_stall_seconds: float = option_field(
         60.0,
         RUN,
         float,
         "Seconds that a step waits for data until a warning says so; 0 for never.",
         shapes_result=False,
-        **_NATURAL,
+        **NATURAL,
     )
-    log_every_steps: int = _option(
-        50, RUN, int, "Steps between logged training figures.", shapes_result=False, **_COUNT
+    log_every_steps: int = option_field(
+        50, RUN, int, "Steps between logged training figures.", shapes_result=False, **COUNT
     )
-    profile_steps: int = _option(
+    profile_steps: int = option_field(
         0,
         RUN,
         int,
         "Steps to record with the TensorBoard profiler, from the 20th step of this process on.",
         shapes_result=False,
-        **_NATURAL,
+        **NATURAL,
     )
     # Performance
-    strategy: str = _option(
+    strategy: str = option_field(
         "auto",
         PERFORMANCE,
         str,
@@ -574,25 +552,25 @@ class TrainConfig:
         choices=("auto", "one_device", "mirrored", "multi_worker", "tpu"),
         shapes_result=False,
     )
-    logical_cpus: int = _option(
+    logical_cpus: int = option_field(
         0,
         PERFORMANCE,
         int,
         "Split the CPU into this many logical devices, to try --strategy=mirrored without GPUs.",
         shapes_result=False,
-        **_NATURAL,
+        **NATURAL,
     )
-    mixed_precision: bool = _option(
+    mixed_precision: bool = option_field(
         False,
         PERFORMANCE,
         bool,
         "Compute in bfloat16, keep weights in float32.",
         shapes_result=False,
     )
-    jit_compile: bool = _option(
+    jit_compile: bool = option_field(
         False, PERFORMANCE, bool, "Compile the training step with XLA.", shapes_result=False
     )
-    rematerialize: bool = _option(
+    rematerialize: bool = option_field(
         False,
         PERFORMANCE,
         bool,
@@ -600,28 +578,29 @@ class TrainConfig:
         "gradient: less memory, about a third more arithmetic.",
         shapes_result=False,
     )
-    steps_per_call: int = _option(
+    steps_per_call: int = option_field(
         10,
         PERFORMANCE,
         int,
         "Steps per call from Python into TensorFlow.",
         shapes_result=False,
-        **_COUNT,
+        **COUNT,
     )
-    evaluation_batch_size: int | None = _option(
+    evaluation_batch_size: int | None = option_field(
         None,
         PERFORMANCE,
         int,
         "Batch of the evaluation; the training batch if not given.",
         shapes_result=False,
-        **_COUNT,
+        **COUNT,
     )
 
     def __post_init__(self) -> None:
         """Raises `InputError` for a value outside its limits, or for values that do not agree."""
         for name, option in options().items():
-            _check_value(name, option, getattr(self, name))
-        _check_agreement(self)
+            if getattr(self, name) is not None or getattr(TrainConfig, name) is not None:
+                check_value(name, option, getattr(self, name))
+        check_agreement(self)
 
     @property
     def uses_teachers(self) -> bool:
@@ -747,102 +726,3 @@ def _shown(value: Any) -> str:
     if isinstance(value, tuple):
         return "[" + "; ".join(value) + "]"
     return "(not given)" if value is None else str(value)
-
-
-def _check_value(name: str, option: Option, value: Any) -> None:
-    if value is None and getattr(TrainConfig, name) is None:
-        return
-    if option.repeated and not isinstance(value, tuple):
-        raise InputError(
-            f"--{name}={value!r} is not a tuple of texts, one for each time it is given"
-        )
-    values = value if option.repeated else (value,)
-    for item in values:
-        number = option.kind is float and isinstance(item, (int, float))
-        if isinstance(item, bool) is not (option.kind is bool) or not (
-            number or isinstance(item, option.kind)
-        ):
-            raise InputError(f"--{name}={item!r} is not {_KINDS[option.kind]}")
-        if option.kind is float and not math.isfinite(item):
-            raise InputError(f"--{name}={item} is not a finite number")
-        if option.choices and item not in option.choices:
-            raise InputError(f"--{name}={item} is not one of {', '.join(option.choices)}")
-        if option.check and not option.check(item):
-            raise InputError(f"--{name}={item} is outside its limits; it must be {option.wanted}")
-
-
-_KINDS: dict[type, str] = {
-    str: "a text",
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-}
-
-
-def _check_agreement(config: TrainConfig) -> None:
-    c = config
-    if c.distillation != "none" and not c.teacher:
-        raise InputError(
-            f"--distillation={c.distillation} needs a teacher; name at least one with --teacher=..."
-        )
-    if c.minimum_learning_rate > c.learning_rate:
-        raise InputError(
-            f"--minimum_learning_rate={c.minimum_learning_rate} is above "
-            f"--learning_rate={c.learning_rate}; the cosine must go down"
-        )
-    if c.warmup_epochs and c.warmup_epochs >= c.epochs:
-        raise InputError(
-            f"--warmup_epochs={c.warmup_epochs} leaves nothing of --epochs={c.epochs}; "
-            "give fewer, or 0"
-        )
-    if c.mine_weight and c.distillation != "none" and c.tokens != "both":
-        raise InputError(
-            f"--mine_weight={c.mine_weight} needs spatial and channel tokens, but "
-            f"--tokens={c.tokens}; use --tokens=both or --mine_weight=0"
-        )
-    if c.mine_weight and not c.has_student_heads:
-        without = "distillation=none" if c.distillation == "none" else f"objective={c.objective}"
-        raise InputError(
-            f"--mine_weight={c.mine_weight} needs token sets, and --{without} has none; "
-            "use --mine_weight=0"
-        )
-    _check_objective(c)
-    if c.teacher_cache_mode == "read" and c.teacher_cache is None:
-        raise InputError("--teacher_cache_mode=read needs a folder; name it with --teacher_cache")
-    if c.teacher_cache_top_k and (c.teacher_cache is None or c.distillation == "hard"):
-        raise InputError(
-            f"--teacher_cache_top_k={c.teacher_cache_top_k} is for --distillation=soft with a "
-            "--teacher_cache; leave it out"
-        )
-    if c.batch_size % c.accumulation_steps:
-        raise InputError(
-            f"--batch_size={c.batch_size} is not divisible by "
-            f"--accumulation_steps={c.accumulation_steps}"
-        )
-
-
-def _check_objective(config: TrainConfig) -> None:
-    c = config
-    if c.objective == "standard":
-        return
-    if c.objective == "nasty" and c.distillation != "none":
-        raise InputError(
-            f"--objective=nasty moves away from --teacher and does not follow it, so "
-            f"--distillation={c.distillation} does not apply; use --distillation=none"
-        )
-    if c.objective == "nasty" and len(c.teacher) != 1:
-        raise InputError(
-            f"--objective=nasty needs one trained model to move away from, and {len(c.teacher)} "
-            "are named; name it with --teacher=RUN"
-        )
-    if c.objective in ("class_head", "skeptical") and c.distillation == "none":
-        raise InputError(
-            f"--objective={c.objective} is about a teacher that is followed, which "
-            "--distillation=none is not; use --distillation=soft or hard"
-        )
-    for name in ("tokens", "token_mlps", "propagate_tokens"):
-        value = getattr(c, name)
-        if value != getattr(TrainConfig, name):
-            raise InputError(
-                f"--{name}={value}: --objective={c.objective} has no token sets; leave it out"
-            )

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from std_keras import pretrained
 from std_keras.cli import flags, program
 from std_keras.cli.program import StopRequest
-from std_keras.config import DATA, MODEL, PERFORMANCE, Option
 from std_keras.errors import InputError, Interrupted
+from std_keras.option import DATA, MODEL, PERFORMANCE, Option
 
 _OPTIONS = {
     "model_dir": Option(topic=MODEL, help="The run directory, or std_keras:NAME.", kind=str),

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from std_keras import pretrained
 from std_keras.cli import flags, program
 from std_keras.cli.program import StopRequest
-from std_keras.config import DATA, MODEL, RUN, Option
 from std_keras.errors import InputError, Interrupted, LimitError
+from std_keras.option import DATA, MODEL, RUN, Option
 
 if TYPE_CHECKING:
     import numpy as np

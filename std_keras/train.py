@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from std_keras.cli import flags, program
 from std_keras.cli.program import StopRequest
-from std_keras.config import RUN, Option, TrainConfig, options
+from std_keras.config import TrainConfig, options
+from std_keras.option import RUN, Option
 
 
 def main(arguments: Sequence[str], stop: StopRequest) -> None:

@@ -43,8 +43,8 @@ from benchmarks import (  # noqa: E402
 
 from std_keras.cli import flags  # noqa: E402
 from std_keras.cli.program import StopRequest, console  # noqa: E402
-from std_keras.config import Option  # noqa: E402
 from std_keras.errors import InputError  # noqa: E402
+from std_keras.option import Option  # noqa: E402
 from std_keras.quiet import muted_stderr  # noqa: E402
 
 BENCHMARKS: dict[str, Any] = {

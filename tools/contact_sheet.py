@@ -19,8 +19,9 @@ sys.path.insert(0, str(ROOT))  # The checkout, whether the package is installed 
 from std_keras import presets, progress  # noqa: E402
 from std_keras.cli import flags, program  # noqa: E402
 from std_keras.cli.program import StopRequest  # noqa: E402
-from std_keras.config import AUGMENTATION, DATA, RUN, Option, TrainConfig, resolve  # noqa: E402
+from std_keras.config import TrainConfig, resolve  # noqa: E402
 from std_keras.errors import InputError  # noqa: E402
+from std_keras.option import AUGMENTATION, DATA, RUN, Option  # noqa: E402
 
 _OPTIONS = {
     "images": Option(topic=DATA, help="Directory with photographs, at any depth.", kind=str),

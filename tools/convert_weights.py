@@ -16,8 +16,9 @@ sys.path.insert(0, str(ROOT))  # The checkout, whether the package is installed 
 from std_keras import progress  # noqa: E402
 from std_keras.cli import flags, program  # noqa: E402
 from std_keras.cli.program import StopRequest  # noqa: E402
-from std_keras.config import DATA, MODEL, RUN, Option, options  # noqa: E402
+from std_keras.config import options  # noqa: E402
 from std_keras.errors import InputError, Interrupted  # noqa: E402
+from std_keras.option import DATA, MODEL, RUN, Option  # noqa: E402
 
 _FILE = "File"
 _OPTIONS = {

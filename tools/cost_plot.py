@@ -24,8 +24,8 @@ from sweeping import plan, rows  # noqa: E402
 
 from std_keras.cli import flags, program  # noqa: E402
 from std_keras.cli.program import StopRequest  # noqa: E402
-from std_keras.config import RUN, Option  # noqa: E402
 from std_keras.errors import InputError  # noqa: E402
+from std_keras.option import RUN, Option  # noqa: E402
 from std_keras.rundir import replace_atomically  # noqa: E402
 
 _OPTIONS = {

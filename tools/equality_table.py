@@ -29,8 +29,8 @@ from sweeping import machine  # noqa: E402
 from std_keras import progress, quiet  # noqa: E402
 from std_keras.cli import flags, program  # noqa: E402
 from std_keras.cli.program import StopRequest  # noqa: E402
-from std_keras.config import RUN, Option  # noqa: E402
 from std_keras.errors import InputError, Interrupted, MachineError  # noqa: E402
+from std_keras.option import RUN, Option  # noqa: E402
 
 OPTIONS = {
     "output": Option(

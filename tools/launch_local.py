@@ -26,8 +26,8 @@ sys.path.insert(0, str(ROOT))  # The checkout, whether the package is installed 
 
 from std_keras.cli import flags, program  # noqa: E402
 from std_keras.cli.program import StopRequest  # noqa: E402
-from std_keras.config import RUN, Option  # noqa: E402
 from std_keras.errors import InputError, Interrupted, MachineError, StdKerasError  # noqa: E402
+from std_keras.option import RUN, Option  # noqa: E402
 
 # Longer than a worker takes to notice that another one has gone.
 _PATIENCE = 300.0

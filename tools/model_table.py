@@ -26,8 +26,8 @@ from published_models import PUBLISHED, PUBLISHED_STUDENTS, Published  # noqa: E
 from std_keras import progress, quiet  # noqa: E402
 from std_keras.cli import flags, program  # noqa: E402
 from std_keras.cli.program import StopRequest  # noqa: E402
-from std_keras.config import MODEL, RUN, Option  # noqa: E402
 from std_keras.errors import InputError, Interrupted  # noqa: E402
+from std_keras.option import MODEL, RUN, Option  # noqa: E402
 
 _OPTIONS = {
     "output": Option(

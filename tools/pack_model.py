@@ -19,8 +19,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 from std_keras import pretrained, quiet  # noqa: E402
 from std_keras.cli import flags, program  # noqa: E402
 from std_keras.cli.program import StopRequest  # noqa: E402
-from std_keras.config import DATA, MODEL, RUN, Option  # noqa: E402
 from std_keras.errors import InputError, Interrupted, LimitError  # noqa: E402
+from std_keras.option import DATA, MODEL, RUN, Option  # noqa: E402
 from std_keras.rundir import RunDirectory, write_atomically  # noqa: E402
 
 _OPTIONS = {

@@ -16,8 +16,8 @@ sys.path.insert(0, str(ROOT))  # The checkout, whether the package is installed 
 
 from std_keras.cli import flags, program  # noqa: E402
 from std_keras.cli.program import StopRequest  # noqa: E402
-from std_keras.config import RUN, Option  # noqa: E402
 from std_keras.errors import NonFiniteError  # noqa: E402
+from std_keras.option import RUN, Option  # noqa: E402
 
 OPTIONS = {
     "model_dir": Option(topic=RUN, help="A run that became non-finite.", kind=str),

@@ -16,8 +16,8 @@ sys.path[0:0] = [str(_HERE.parent), str(_HERE)]  # The checkout, installed or no
 from std_keras import progress  # noqa: E402
 from std_keras.cli import flags, program  # noqa: E402
 from std_keras.cli.program import StopRequest  # noqa: E402
-from std_keras.config import DATA, PERFORMANCE, RUN, Option  # noqa: E402
 from std_keras.errors import InputError, Interrupted  # noqa: E402
+from std_keras.option import DATA, PERFORMANCE, RUN, Option  # noqa: E402
 
 OPTIONS = {
     "output_dir": Option(

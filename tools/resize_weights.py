@@ -16,8 +16,8 @@ sys.path.insert(0, str(ROOT))  # The checkout, whether the package is installed 
 from std_keras import progress  # noqa: E402
 from std_keras.cli import flags, program  # noqa: E402
 from std_keras.cli.program import StopRequest  # noqa: E402
-from std_keras.config import DATA, MODEL, RUN, Option  # noqa: E402
 from std_keras.errors import InputError, Interrupted  # noqa: E402
+from std_keras.option import DATA, MODEL, RUN, Option  # noqa: E402
 
 _OPTIONS = {
     "source": Option(topic=RUN, help="Directory of a finished run of a Mixer.", kind=str),

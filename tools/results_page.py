@@ -22,8 +22,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 
 from std_keras.cli import flags, program  # noqa: E402
 from std_keras.cli.program import StopRequest  # noqa: E402
-from std_keras.config import RUN, Option  # noqa: E402
 from std_keras.errors import InputError  # noqa: E402
+from std_keras.option import RUN, Option  # noqa: E402
 from std_keras.rundir import write_atomically  # noqa: E402
 
 _OPTIONS = {

@@ -27,8 +27,8 @@ from sweeping.estimate import Estimate  # noqa: E402
 from std_keras import progress  # noqa: E402
 from std_keras.cli import flags, program  # noqa: E402
 from std_keras.cli.program import StopRequest  # noqa: E402
-from std_keras.config import DATA, OPTIMIZATION, RUN, Option  # noqa: E402
 from std_keras.errors import InputError, Interrupted, StdKerasError  # noqa: E402
+from std_keras.option import DATA, OPTIMIZATION, RUN, Option  # noqa: E402
 
 _OPTIONS = {
     "output": Option(topic=RUN, help="The CSV file to write, one row for each run.", kind=str),

@@ -10,8 +10,8 @@ from typing import Any
 from absl import flags as absl_flags
 
 from std_keras.cli import flagfiles
-from std_keras.config import Option
 from std_keras.errors import InputError
+from std_keras.option import Option
 
 _LARGEST = 2**31  # TensorFlow counts shapes, steps and seeds with 32 bits in places.
 

@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 
 from std_keras.cli import flags
-from std_keras.config import TOPICS, Option, TrainConfig, options
+from std_keras.config import TrainConfig, options
 from std_keras.errors import InputError
+from std_keras.option import TOPICS, Option
 
 DEFAULTS = {f.name: f.default for f in dataclasses.fields(TrainConfig)}
 

@@ -12,7 +12,8 @@ import pytest
 
 from std_keras import classify, evaluate, export, presets
 from std_keras.cli import flags
-from std_keras.config import Option, TrainConfig, options, resolve
+from std_keras.config import TrainConfig, options, resolve
+from std_keras.option import Option
 
 MODEL_DIR = {"model_dir": Option(topic="", help="", kind=str)}
 PROGRAMS = {

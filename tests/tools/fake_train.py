@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 
 from std_keras.cli import flags
-from std_keras.config import Option, TrainConfig, options
+from std_keras.config import TrainConfig, options
+from std_keras.option import Option
 from std_keras.rundir import RunDirectory
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from std_keras.config import DATA, MODEL, OPTIMIZATION, PERFORMANCE, RUN, Option
 from std_keras.errors import InputError
+from std_keras.option import DATA, MODEL, OPTIMIZATION, PERFORMANCE, RUN, Option
 
 _NATURAL: dict[str, Any] = {"check": lambda v: v >= 0, "wanted": "0 or more"}
 _COUNT: dict[str, Any] = {"check": lambda v: v >= 1, "wanted": "1 or more"}

@@ -17,8 +17,9 @@ from typing import Any
 
 from benchmarks import setting, startup, train_step
 from std_keras import progress
-from std_keras.config import Option, TrainConfig, options
+from std_keras.config import TrainConfig, options
 from std_keras.errors import InputError, MachineError
+from std_keras.option import Option
 
 _TOPIC = "All benchmarks"
 NAMES = ("input", "train", "infer", "overhead", "growth", "startup", "export")

@@ -19,8 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from std_keras.config import Option
 from std_keras.errors import InputError
+from std_keras.option import Option
 
 _TOPIC = "Export benchmark"
 OPTIONS = {

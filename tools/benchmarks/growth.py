@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import memory, our_step, setting, train_step, turns
-from std_keras.config import Option, TrainConfig, options
+from std_keras.config import TrainConfig, options
 from std_keras.errors import InputError
+from std_keras.option import Option
 
 _TOPIC = "Growth benchmark"
 OPTIONS = {

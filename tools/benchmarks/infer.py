@@ -17,8 +17,9 @@ from typing import Any
 from benchmarks import torch_step, train_step
 from benchmarks.train_step import matmul_name, torch_name
 from benchmarks.turns import Job, Processes
-from std_keras.config import Option, TrainConfig, options
+from std_keras.config import TrainConfig, options
 from std_keras.errors import InputError
+from std_keras.option import Option
 
 _TOPIC = "Inference benchmark"
 OPTIONS = {

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from std_keras import presets
-from std_keras.config import Option
 from std_keras.errors import InputError
+from std_keras.option import Option
 
 _TOPIC = "Input benchmark"
 OPTIONS = {

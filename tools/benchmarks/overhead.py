@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import our_step, train_step, turns
-from std_keras.config import Option, TrainConfig, options
+from std_keras.config import TrainConfig, options
+from std_keras.option import Option
 
 _TOPIC = "Overhead benchmark"
 OPTIONS: dict[str, Option] = {

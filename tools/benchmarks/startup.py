@@ -24,8 +24,9 @@ from typing import Any
 
 from benchmarks import setting, train_step
 from std_keras import progress
-from std_keras.config import Option, TrainConfig, options
+from std_keras.config import TrainConfig, options
 from std_keras.errors import InputError
+from std_keras.option import Option
 
 _TOPIC = "Start-up benchmark"
 OPTIONS = {
