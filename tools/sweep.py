@@ -28,7 +28,7 @@ from std_keras import progress  # noqa: E402
 from std_keras.cli import flags, program  # noqa: E402
 from std_keras.cli.program import StopRequest  # noqa: E402
 from std_keras.errors import InputError, Interrupted, StdKerasError  # noqa: E402
-from std_keras.option import DATA, OPTIMIZATION, RUN, Option  # noqa: E402
+from std_keras.option import DATA, FRACTION, NATURAL, OPTIMIZATION, RUN, Option  # noqa: E402
 
 _OPTIONS = {
     "output": Option(topic=RUN, help="The CSV file to write, one row for each run.", kind=str),
@@ -54,23 +54,20 @@ _OPTIONS = {
         topic=RUN,
         help="Stop after so many minutes, with the running training saved; 0 for no end.",
         kind=float,
-        check=lambda v: v >= 0,
-        wanted="0 or more",
+        **NATURAL,
     ),
     "trial_examples": Option(
         topic=DATA,
         help="One epoch on so many examples for every run, teachers too, to see that every command "
         "works; 0 for the real runs.",
         kind=int,
-        check=lambda v: v >= 0,
-        wanted="0 or more",
+        **NATURAL,
     ),
     "validation_fraction": Option(
         topic=DATA,
         help="Compare the arms on this part of train, held out, instead of the test split.",
         kind=float,
-        check=lambda v: 0 <= v < 1,
-        wanted="at least 0 and below 1",
+        **FRACTION,
     ),
     "data_dir": Option(topic=DATA, help="Where TFDS keeps its prepared data sets.", kind=str),
     "extra_flags": Option(

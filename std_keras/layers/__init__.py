@@ -8,6 +8,7 @@ from std_keras.layers.combine_heads import CombineHeads
 from std_keras.layers.cycle_fc import CycleFC
 from std_keras.layers.cycle_mixing import CycleMixing
 from std_keras.layers.cyclemlp_block import CycleMLPBlock
+from std_keras.layers.fused_batch_norm import FusedBatchNorm
 from std_keras.layers.gmlp_block import GMLPBlock
 from std_keras.layers.grouped_conv import GroupedConv2D
 from std_keras.layers.layer_scale import LayerScale
@@ -36,6 +37,7 @@ __all__ = [
     "CycleFC",
     "CycleMLPBlock",
     "CycleMixing",
+    "FusedBatchNorm",
     "GMLPBlock",
     "GroupedConv2D",
     "LayerScale",

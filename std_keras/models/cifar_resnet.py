@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from std_keras.errors import InputError
-from std_keras.layers import ZeroPaddedShortcut
+from std_keras.layers import FusedBatchNorm, ZeroPaddedShortcut
 from std_keras.models import option_checks
 from std_keras.models.image_model import ImageModelSpec, full_precision
 from std_keras.models.registry import register
@@ -50,7 +50,7 @@ def build_cifar_resnet(spec: ImageModelSpec, options: CifarResNetOptions) -> ker
 
     inputs, x = spec.normalized_input()
     x = _convolution(x, _WIDTHS[0], 3, 1, "stem")
-    x = keras.layers.ReLU(name="stem_relu")(_batch_norm(x, "stem_norm"))
+    x = keras.layers.ReLU(name="stem_relu")(FusedBatchNorm(name="stem_norm")(x))
     for stage, channels in enumerate(_WIDTHS):
         for block in range((options.depth - 2) // 6):
             stride = 2 if stage > 0 and block == 0 else 1
@@ -71,35 +71,28 @@ def _basic_block(x: Any, channels: int, stride: int, shortcut: str, name: str) -
     residual = x
     if stride != 1 and shortcut == "projection":
         residual = _convolution(x, channels, 1, stride, f"{name}_shortcut")
-        residual = _batch_norm(residual, f"{name}_shortcut_norm")
+        residual = FusedBatchNorm(name=f"{name}_shortcut_norm")(residual)
     elif stride != 1:
         residual = ZeroPaddedShortcut(channels, stride, name=f"{name}_shortcut")(x)
     x = _convolution(x, channels, 3, stride, f"{name}_conv_1")
-    x = keras.layers.ReLU(name=f"{name}_relu_1")(_batch_norm(x, f"{name}_norm_1"))
+    x = keras.layers.ReLU(name=f"{name}_relu_1")(FusedBatchNorm(name=f"{name}_norm_1")(x))
     x = _convolution(x, channels, 3, 1, f"{name}_conv_2")
-    x = _batch_norm(x, f"{name}_norm_2")
+    x = FusedBatchNorm(name=f"{name}_norm_2")(x)
     return keras.layers.ReLU(name=name)(keras.layers.Add(name=f"{name}_add")([x, residual]))
 
 
 def _convolution(x: Any, channels: int, size: int, stride: int, name: str) -> Any:
-    if size > 1:
+    if size > 1 and stride > 1:
         # Padding "same" with a stride of 2 would pad even sizes on one side only, unlike PyTorch.
         x = keras.layers.ZeroPadding2D(size // 2, name=f"{name}_padding")(x)
     return keras.layers.Conv2D(
         channels,
         size,
         strides=stride,
-        padding="valid",
+        padding="same" if stride == 1 else "valid",
         use_bias=False,
         kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
         name=name,
-    )(x)
-
-
-def _batch_norm(x: Any, name: str) -> Any:
-    # Without synchronisation the replicas of a strategy part at once.
-    return keras.layers.BatchNormalization(
-        momentum=0.9, epsilon=1e-5, synchronized=True, name=name
     )(x)
 
 

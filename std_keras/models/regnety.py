@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from std_keras.errors import InputError
-from std_keras.layers import GroupedConv2D, SqueezeExcite, StochasticDepth
+from std_keras.layers import FusedBatchNorm, GroupedConv2D, SqueezeExcite, StochasticDepth
 from std_keras.models import option_checks
 from std_keras.models.image_model import ImageModelSpec, full_precision
 from std_keras.models.registry import register
@@ -71,7 +71,7 @@ def build_regnety(spec: ImageModelSpec, options: RegNetYOptions) -> keras.Model:
     inputs, x = spec.normalized_input()
     x = keras.layers.ZeroPadding2D(1, name="stem_padding")(x)
     x = _convolution(x, _STEM_WIDTH, 3, 2, "stem")
-    x = keras.layers.ReLU(name="stem_relu")(_batch_norm(x, "stem_norm"))
+    x = keras.layers.ReLU(name="stem_relu")(FusedBatchNorm(name="stem_norm")(x))
     before = 0
     for stage, (depth, width) in enumerate(options.stages()):
         for block in range(depth):
@@ -96,16 +96,16 @@ def _block(x: Any, width: int, group_width: int, stride: int, rate: float, name:
     inputs = x.shape[-1]
     if stride != 1 or inputs != width:
         residual = _convolution(x, width, 1, stride, f"{name}_shortcut")
-        residual = _batch_norm(residual, f"{name}_shortcut_norm")
+        residual = FusedBatchNorm(name=f"{name}_shortcut_norm")(residual)
     x = _convolution(x, width, 1, 1, f"{name}_conv_1")
-    x = keras.layers.ReLU(name=f"{name}_relu_1")(_batch_norm(x, f"{name}_norm_1"))
+    x = keras.layers.ReLU(name=f"{name}_relu_1")(FusedBatchNorm(name=f"{name}_norm_1")(x))
     x = GroupedConv2D(group_width, stride, name=f"{name}_conv_2")(x)
-    x = keras.layers.ReLU(name=f"{name}_relu_2")(_batch_norm(x, f"{name}_norm_2"))
+    x = keras.layers.ReLU(name=f"{name}_relu_2")(FusedBatchNorm(name=f"{name}_norm_2")(x))
     # A quarter of what enters the block, not of its own width.
     x = SqueezeExcite(max(1, round(inputs / 4)), name=f"{name}_squeeze_excite")(x)
     x = _convolution(x, width, 1, 1, f"{name}_conv_3")
     # The block starts as its shortcut, as in timm.
-    x = _batch_norm(x, f"{name}_norm_3", gamma_initializer="zeros")
+    x = FusedBatchNorm(name=f"{name}_norm_3", gamma_initializer="zeros")(x)
     if rate > 0.0:
         x = StochasticDepth(rate, name=f"{name}_stochastic_depth")(x)
     return keras.layers.ReLU(name=name)(keras.layers.Add(name=f"{name}_add")([x, residual]))
@@ -121,13 +121,6 @@ def _convolution(x: Any, channels: int, size: int, stride: int, name: str) -> An
         use_bias=False,
         kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
         name=name,
-    )(x)
-
-
-def _batch_norm(x: Any, name: str, **options: Any) -> Any:
-    # Without synchronisation the replicas of a strategy part at once.
-    return keras.layers.BatchNormalization(
-        momentum=0.9, epsilon=1e-5, synchronized=True, name=name, **options
     )(x)
 
 

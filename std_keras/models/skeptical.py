@@ -14,7 +14,7 @@ from typing import Any
 import keras
 
 from std_keras.errors import InputError
-from std_keras.layers import TrainAlong
+from std_keras.layers import FusedBatchNorm, TrainAlong
 from std_keras.models import registry
 from std_keras.models.cifar_resnet import CifarResNetOptions
 
@@ -89,7 +89,7 @@ def _classifier(features: Any, channels: int, num_classes: int, index: int) -> A
     height, width = features.shape[1:3]
     gate = _separable(features, features.shape[-1], f"{name}_attention")
     gate = keras.layers.ReLU(name=f"{name}_attention_relu")(
-        _batch_norm(gate, f"{name}_attention_norm")
+        FusedBatchNorm(name=f"{name}_attention_norm")(gate)
     )
     gate = keras.layers.UpSampling2D(
         2, interpolation="bilinear", name=f"{name}_attention_upsampling"
@@ -135,12 +135,7 @@ def _separable(x: Any, channels: int, name: str) -> Any:
             ),
             name=f"{name}_pointwise_{number}",
         )(x)
-        x = keras.layers.ReLU(name=f"{name}_relu_{number}")(_batch_norm(x, f"{name}_norm_{number}"))
+        x = keras.layers.ReLU(name=f"{name}_relu_{number}")(
+            FusedBatchNorm(name=f"{name}_norm_{number}")(x)
+        )
     return x
-
-
-def _batch_norm(x: Any, name: str) -> Any:
-    # As in the backbone: without synchronisation the replicas of a strategy part at once.
-    return keras.layers.BatchNormalization(
-        momentum=0.9, epsilon=1e-5, synchronized=True, name=name
-    )(x)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import importlib
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import tensorflow as tf
 
+from std_keras.cli import program
 from std_keras.config import TrainConfig
 from std_keras.training import train
 
@@ -44,6 +47,22 @@ def eagerly() -> Iterator[None]:
     """See `eager_functions`."""
     with eager_functions():
         yield
+
+
+@pytest.fixture
+def run_tool(root, monkeypatch, capsys, eagerly) -> Callable[..., tuple[int, str, str]]:
+    """Runs a tool in this process; returns exit code, standard output and standard error."""
+    pytest.importorskip("matplotlib")
+    monkeypatch.syspath_prepend(str(root / "tools"))
+    monkeypatch.setattr(program.StopRequest, "install", lambda self: None)
+
+    def run(name: str, *arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
+        code = program.run(importlib.import_module(name).main)
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
 
 
 @pytest.fixture(scope="session")

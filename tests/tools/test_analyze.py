@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
+import functools
 import json
-import sys
 from html.parser import HTMLParser
 
 import numpy as np
@@ -26,20 +25,8 @@ STUDENT_HEADS = [
 
 
 @pytest.fixture
-def analyze(root, monkeypatch, capsys, eagerly):
-    """Runs the program in this process; returns exit code and what it wrote to both streams."""
-    pytest.importorskip("matplotlib")
-    monkeypatch.syspath_prepend(str(root / "tools"))
-    monkeypatch.setattr(program.StopRequest, "install", lambda self: None)
-    tool = importlib.import_module("analyze")
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["analyze.py", *map(str, arguments)])
-        code = program.run(tool.main)
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
+def analyze(run_tool):
+    return functools.partial(run_tool, "analyze")
 
 
 class Page(HTMLParser):

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import shutil
-import sys
 
 import pytest
-
-from std_keras.cli import program
 
 # `eagerly` does not apply to the functions of tf.data, which TensorFlow says.
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the .*run_functions_eagerly")
 
 
 @pytest.fixture
-def report(root, monkeypatch, capsys, eagerly):
-    """Runs the program in this process; returns exit code and what it wrote to standard error."""
-    pytest.importorskip("matplotlib")
-    monkeypatch.syspath_prepend(str(root / "tools"))
-    monkeypatch.setattr(program.StopRequest, "install", lambda self: None)
-    tool = importlib.import_module("report")
+def report(run_tool):
+    """Returns exit code and what it wrote to standard error."""
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["report.py", *map(str, arguments)])
-        return program.run(tool.main), capsys.readouterr().err
+        code, _, error = run_tool("report", *arguments)
+        return code, error
 
     return run
 

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import subprocess
-import sys
-import time
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from killed import train_and_kill
 
-import std_keras
 from std_keras.errors import InputError, Interrupted, MachineError
 from std_keras.training import train
 from std_keras.training.checkpoints import Checkpoints, newest_checkpoint
-
-HERE = Path(__file__).parent
 
 
 class StopAfter:
@@ -150,23 +144,7 @@ def test_killed_in_the_middle_and_continued(student_config, student_run, tmp_pat
     every_step = dataclasses.replace(
         student_config, checkpoint_every_steps=1, log_every_steps=1, steps_per_call=1
     )
-    (tmp_path / "wanted").mkdir()
-    (tmp_path / "wanted" / "config.json").write_text(every_step.to_json())
-    root = Path(std_keras.__path__[0]).parent
-    process = subprocess.Popen(
-        [sys.executable, str(HERE / "interrupted_process.py"), str(tmp_path / "wanted"), str(run)],
-        env={**os.environ, "PYTHONPATH": str(root), "TF_CPP_MIN_LOG_LEVEL": "3"},
-        stderr=subprocess.PIPE,
-    )
-    try:
-        deadline = time.monotonic() + 240
-        while not (run / "checkpoints" / "ckpt-2.index").exists():
-            assert process.poll() is None, process.stderr.read().decode()[-3000:]
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-    finally:
-        process.kill()
-        process.communicate()
+    train_and_kill(every_step, folder=tmp_path / "wanted", run=run, after_step=2)
     reached = int(newest_checkpoint(run / "checkpoints").rpartition("-")[2])
     assert 1 <= reached < 6
     with open(run / "metrics.jsonl", "a") as lines:

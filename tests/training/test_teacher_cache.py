@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from killed import SCRIPT, train_and_kill
 from tiny import (
     CLASSES,
     batch,
@@ -29,7 +27,6 @@ from tiny import (
     values,
 )
 
-import std_keras
 from std_keras import teachers
 from std_keras.config import resolve
 from std_keras.data import Shard
@@ -39,8 +36,6 @@ from std_keras.teachers.labels import LabelFormat
 from std_keras.training import build, stream, train
 from std_keras.training.cached_labels import CachedLabels, open_cache
 from std_keras.training.precompute import precompute
-
-HERE = Path(__file__).parent
 
 
 @pytest.fixture(autouse=True)
@@ -298,31 +293,17 @@ def test_killed_while_filling_and_continued(simple_config, simple_cache, tmp_pat
     run, folder = tmp_path / "run", tmp_path / "labels"
     train(simple_config, model_dir=tmp_path / "plain")
     wanted = filled(simple_config, folder, checkpoint_every_steps=1, steps_per_call=1)
-    (tmp_path / "wanted").mkdir()
-    (tmp_path / "wanted" / "config.json").write_text(wanted.to_json())
     script = (
-        "import sys; from std_keras.teachers import cache; cache._VIEWS_PER_CHUNK = 64;"
-        "import runpy; runpy.run_path(sys.argv[0], run_name='__main__')"
+        "import runpy, sys; from std_keras.teachers import cache; cache._VIEWS_PER_CHUNK = 64;"
+        "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
     )
-    paths = [str(HERE / "interrupted_process.py"), str(tmp_path / "wanted"), str(run)]
-    process = subprocess.Popen(
-        [sys.executable, "-c", f"import sys; sys.argv = {paths!r}; {script}"],
-        env={
-            **os.environ,
-            "PYTHONPATH": str(Path(std_keras.__path__[0]).parent),
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-        },
-        stderr=subprocess.PIPE,
+    train_and_kill(
+        wanted,
+        folder=tmp_path / "wanted",
+        run=run,
+        after_step=4,
+        python=("-c", script, str(SCRIPT)),
     )
-    try:
-        deadline = time.monotonic() + 240
-        while not (run / "checkpoints" / "ckpt-4.index").exists():
-            assert process.poll() is None, process.stderr.read().decode()[-3000:]
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-    finally:
-        process.kill()
-        process.communicate()
     there = tree(folder)
     assert sum(name.endswith(".labels") for name in there) < 4
     assert any(name.endswith("-begun") for name in there), "nothing of the open chunk was kept"

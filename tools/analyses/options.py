@@ -7,11 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from std_keras.errors import InputError
-from std_keras.option import DATA, MODEL, OPTIMIZATION, PERFORMANCE, RUN, Option
-
-_NATURAL: dict[str, Any] = {"check": lambda v: v >= 0, "wanted": "0 or more"}
-_COUNT: dict[str, Any] = {"check": lambda v: v >= 1, "wanted": "1 or more"}
-_POSITIVE: dict[str, Any] = {"check": lambda v: v > 0, "wanted": "a number above 0"}
+from std_keras.option import (
+    COUNT,
+    DATA,
+    MODEL,
+    NATURAL,
+    OPTIMIZATION,
+    PERFORMANCE,
+    POSITIVE,
+    RUN,
+    Option,
+)
 
 COMMON = {
     "model_dir": Option(topic=MODEL, help="The run directory to look into.", kind=str),
@@ -29,7 +35,7 @@ COMMON = {
     "data_dir": Option(topic=DATA, help="Where TFDS keeps its prepared data sets.", kind=str),
     "examples": Option(
         topic=DATA,
-        **_NATURAL,
+        **NATURAL,
         help="So many images of a part, taken at equal distances; 0 for all.",
         kind=int,
     ),
@@ -79,7 +85,7 @@ ANALYSES = {
                 topic=RUN,
                 help="Bins of the reliability diagrams.",
                 kind=int,
-                **_COUNT,
+                **COUNT,
             ),
         },
         defaults={"bins": 15},
@@ -93,7 +99,7 @@ ANALYSES = {
                 topic=RUN,
                 help="How many contested images to show.",
                 kind=int,
-                **_NATURAL,
+                **NATURAL,
             ),
         },
         defaults={"images": 12},
@@ -106,13 +112,13 @@ ANALYSES = {
                 topic=RUN,
                 help="Steps of the new critic that estimates I(T_S; T_C); 0 leaves it out.",
                 kind=int,
-                **_NATURAL,
+                **NATURAL,
             ),
             "history_examples": Option(
                 topic=RUN,
                 help="Images for the similarities over training; 0 leaves them out.",
                 kind=int,
-                **_NATURAL,
+                **NATURAL,
             ),
         },
         defaults={"critic_steps": 400, "history_examples": 256},
@@ -140,7 +146,7 @@ ANALYSES = {
                 topic=RUN,
                 help="How many filters of a layer to show, those of the largest norm.",
                 kind=int,
-                **_COUNT,
+                **COUNT,
             ),
         },
         defaults={"filters": 64},
@@ -154,7 +160,7 @@ ANALYSES = {
                 topic=OPTIMIZATION,
                 help="Epochs of each training; 0 leaves the trainings out.",
                 kind=int,
-                **_NATURAL,
+                **NATURAL,
             ),
             "train_learning_rate": Option(
                 topic=OPTIMIZATION,
@@ -176,7 +182,7 @@ ANALYSES = {
                 topic=OPTIMIZATION,
                 help="Steps of the two-layer experiment; 0 leaves it out.",
                 kind=int,
-                **_NATURAL,
+                **NATURAL,
             ),
         },
         defaults={"synthetic_steps": 4000},
@@ -190,38 +196,38 @@ ANALYSES = {
                 topic=RUN,
                 help="Radius of the attacks in L-infinity, in pixel values of 0..255.",
                 kind=float,
-                **_POSITIVE,
+                **POSITIVE,
             ),
             "epsilon_l2": Option(
                 topic=RUN,
                 help="Radius of the attack in L2, of the whole image, in the same values.",
                 kind=float,
-                **_POSITIVE,
+                **POSITIVE,
             ),
-            "attack_steps": Option(topic=RUN, help="Steps of each attack.", kind=int, **_COUNT),
+            "attack_steps": Option(topic=RUN, help="Steps of each attack.", kind=int, **COUNT),
             "images": Option(
-                topic=RUN, help="How many attacked images to show.", kind=int, **_NATURAL
+                topic=RUN, help="How many attacked images to show.", kind=int, **NATURAL
             ),
             "train_epochs": Option(
                 topic=OPTIMIZATION,
                 help="Epochs of each of the seven trainings; 0 leaves them out.",
                 kind=int,
-                **_NATURAL,
+                **NATURAL,
             ),
             "train_learning_rate": Option(
                 topic=OPTIMIZATION,
                 help="Of Adam, at the start of each training.",
                 kind=float,
-                **_POSITIVE,
+                **POSITIVE,
             ),
             "train_attack_steps": Option(
-                topic=OPTIMIZATION, help="Steps of each attack while training.", kind=int, **_COUNT
+                topic=OPTIMIZATION, help="Steps of each attack while training.", kind=int, **COUNT
             ),
             "rho": Option(
                 topic=OPTIMIZATION,
                 help="CCAT: how soon an adversarial image gives up its label.",
                 kind=float,
-                **_POSITIVE,
+                **POSITIVE,
             ),
         },
         defaults={

@@ -1,0 +1,52 @@
+"""A training in a process of its own that is killed (kill -9) in the middle."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import std_keras
+from std_keras.config import TrainConfig
+
+SCRIPT = Path(__file__).parent / "interrupted_process.py"
+
+
+def train_and_kill(
+    config: TrainConfig,
+    *,
+    folder: Path,
+    run: Path,
+    after_step: int,
+    python: Sequence[str] = (str(SCRIPT),),
+) -> None:
+    """Trains into `run` until the checkpoint of `after_step` is there, and kills the process.
+
+    Args:
+      config: what is trained.
+      folder: does not exist yet; the process reads its configuration from there.
+      run: the run directory.
+      after_step: one that `config` saves.
+      python: what the interpreter is given before the two folders.
+    """
+    folder.mkdir()
+    (folder / "config.json").write_text(config.to_json())
+    root = Path(std_keras.__path__[0]).parent
+    process = subprocess.Popen(
+        [sys.executable, *python, str(folder), str(run)],
+        env={**os.environ, "PYTHONPATH": str(root), "TF_CPP_MIN_LOG_LEVEL": "3"},
+        stderr=subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    try:
+        deadline = time.monotonic() + 240
+        while not (run / "checkpoints" / f"ckpt-{after_step}.index").exists():
+            assert process.poll() is None, process.stderr.read().decode()[-3000:]
+            assert time.monotonic() < deadline, "the checkpoint did not appear"
+            time.sleep(0.05)
+    finally:
+        process.kill()
+        process.communicate()
