@@ -72,7 +72,7 @@ def weights_of(run):
     return keras.models.load_model(run / "model.keras", compile=False).get_weights()
 
 
-@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_workers_end_with_the_weights_of_one_process(root, run_program, tmp_path, count):
     arguments = ("--epochs=1", "--max_train_examples=640", "--max_test_examples=100")
     arguments += ("--batch_size=96",)  # Divisible by both; the last flag counts.

@@ -128,6 +128,26 @@ def test_inference_has_the_operators_that_converters_know():
     assert operators(True) != operators(False)
 
 
+@pytest.mark.parametrize("loop", [False, True])
+def test_xla_fuses_by_itself(loop):
+    """In a function that XLA compiles as a whole nothing is a function of its own."""
+
+    def twice(x):
+        if not loop:
+            return gelu(gelu(x, kind="exact", training=True), kind="exact", training=True)
+        for _ in tf.range(2):
+            x = gelu(x, kind="exact", training=True)
+        return x
+
+    def names(jit_compile):
+        call = tf.function(twice, jit_compile=jit_compile)
+        graph = call.get_concrete_function(tf.TensorSpec((3, 5))).graph
+        return str(graph.as_graph_def())
+
+    assert "PartitionedCall" not in names(True)
+    assert "PartitionedCall" in names(False)
+
+
 def test_small_arrays_are_not_worth_compiling(monkeypatch):
     monkeypatch.setattr(sys.modules["std_keras.layers.gelu"], "SMALLEST_COMPILED", 16)
 
