@@ -146,7 +146,7 @@ def _result_blocks(records: Sequence[Record]) -> list[page.Block]:
                 page.percent(result.get("top5")),
                 f"{result['parameters']:,}" if result.get("parameters") else "–",  # noqa: RUF001
                 result.get("epochs"),
-                result.get("images_per_second"),
+                _rate(result.get("images_per_second")),
                 _hours(result.get("train_seconds")),
                 ", ".join(record.teachers) or "none",
                 "; ".join(f"{h} {page.percent(v.get('top1'))}" for h, v in others.items()),
@@ -158,6 +158,10 @@ def _result_blocks(records: Sequence[Record]) -> list[page.Block]:
         page.Text("Of the head and the weights in model.keras, on the test part.", title="Results"),
         page.Table(columns, rows),
     ]
+
+
+def _rate(images_per_second: float | None) -> str | None:
+    return None if images_per_second is None else f"{images_per_second:,.0f}"
 
 
 def _hours(seconds: float | None) -> str | None:
