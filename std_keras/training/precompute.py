@@ -130,7 +130,7 @@ def _labeller(
 ) -> Callable[[Any], dict[str, np.ndarray]]:
     """A function from a distributed batch to the labels (B, M, ...) of all its views."""
     if config.jit_compile:
-        teachers = [t.compiled() if t.compilable else t for t in teachers]
+        teachers = [teacher.compiled() for teacher in teachers]
 
     def of_replica(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         logits = [teacher.logits(batch["images"]) for teacher in teachers]

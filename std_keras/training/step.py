@@ -98,7 +98,7 @@ class Trainer:
         self._apply = self._update
         if self.options.jit_compile:
             self._apply = tf.function(self._update, jit_compile=True)
-            self.teachers = [t.compiled() if t.compilable else t for t in self.teachers]
+            self.teachers = [teacher.compiled() for teacher in self.teachers]
         self._many = tf.function(self._many_steps, reduce_retracing=True)
 
     def call(self, iterator: Iterator[Any], *, first_step: int, steps: int) -> CallResult:

@@ -116,8 +116,12 @@ def test_probabilities_become_logits_of_the_same_distribution(linear):
     np.testing.assert_allclose(tf.nn.softmax(logits), p, atol=1e-6)
 
 
-def test_compiled_gives_the_same_logits(linear):
+def test_compiled_gives_the_same_logits(linear, monkeypatch):
     made, _ = linear
+    assert made.compiled() is made, "XLA does not pay on a CPU"
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind])
+    assert dataclasses.replace(made, compilable=False).compiled().network is made.network
+    assert made.compiled().network is not made.network
     images = tf.constant(np.arange(8, dtype=np.float32).reshape(2, 2, 2, 1))
     np.testing.assert_allclose(made.compiled().logits(images), made.logits(images))
     assert made.logits(images).dtype == tf.float32
