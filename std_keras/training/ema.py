@@ -44,6 +44,7 @@ class WeightAverage(tf.Module):
         """The averages, in the order of the model's variables."""
         return list(self._averages)
 
+    @tf.autograph.experimental.do_not_convert
     def update(self, updates: tf.Tensor) -> None:
         """Moves the averages; call it in cross-replica context after `updates` earlier calls."""
         strategy = tf.distribute.get_strategy()
