@@ -20,8 +20,8 @@ class FusedBatchNorm(keras.layers.BatchNormalization):
     types and ranks, and several devices, whose statistics must be of the whole batch.
 
     Args:
-      momentum: how much of the moving averages an update keeps. With epsilon, of PyTorch's default.
-      epsilon: added to the variance.
+      momentum: how much of the moving averages an update keeps; PyTorch's default is 1 minus this.
+      epsilon: added to the variance; PyTorch's default.
       synchronized: whether devices share their statistics; without it they part at once.
       **kwargs: as `keras.layers.BatchNormalization` takes them.
     """

@@ -377,3 +377,18 @@ def test_interrupted_writes_nothing(analyze, digits_runs, tmp_path, monkeypatch)
     )
     assert code == 75, err
     assert list(tmp_path.glob("*.json")) == []
+
+
+def test_packed_weights_are_named_as_everywhere(analyze, tmp_path):
+    """By std_keras:NAME; one that is not there is refused with those that are."""
+    code, _, error = analyze("weights", "--model_dir=std_keras:nothing", f"--output_dir={tmp_path}")
+    assert code == 2
+    assert "--model_dir=std_keras:nothing: no weights of that name are packed" in error
+    code, _, error = analyze(
+        "weights",
+        "--model_dir=std_keras:cifar100_cpu_resnet20",
+        f"--output_dir={tmp_path}",
+        f"--data_dir={tmp_path}",
+    )
+    assert code == 2
+    assert "--dataset=cifar100: no prepared data in" in error

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from std_keras import config as configuration
-from std_keras import data, progress, teachers
+from std_keras import data, pretrained, progress, teachers
 from std_keras.analysis import predictions
 from std_keras.config import TrainConfig
 from std_keras.data import DataSet, Source
@@ -112,7 +112,7 @@ def open_study(parsed: Mapping[str, Any], *, against: str, stop: Callable[[], bo
     Raises:
         InputError: for anything that is not there or does not fit.
     """
-    run = RunDirectory(parsed["model_dir"])
+    run = RunDirectory(pretrained.located(parsed["model_dir"], flag="model_dir"))
     model = load_trained(run.path, weights=parsed["weights"])
     config = run.read_config()
     dataset = build.data_of_run(
