@@ -212,13 +212,17 @@ def test_weights(analyze, digits_runs, tmp_path):
 
 
 def test_permutation(analyze, digits_runs, tmp_path):
-    common = (f"--output_dir={tmp_path}", "--examples=48", "--train_epochs=1")
+    common = (
+        *(f"--output_dir={tmp_path}", "--examples=48"),
+        *("--train_examples=64", "--train_epochs=1"),
+    )
     code, _, err = analyze("permutation", f"--model_dir={digits_runs['student']}", *common)
     assert code == 0, err
     found = check_output(tmp_path, "permutation", ["images", "trained"])
     identity = found["identity"]
     assert identity["largest_logit_difference"] < 1e-4 * identity["largest_logit"] + 1e-5
     assert identity["top1"] == identity["top1_shuffled_images_and_weights"]
+    assert found["train_examples"] == 64
     assert list(found["trained_top1"]) == ["student", "teacher"]
     ways = {"original", "patches and pixels", "all pixels"}
     assert all(set(found) == ways for found in found["trained_top1"].values())
@@ -267,6 +271,7 @@ def test_robustness(analyze, digits_runs, tmp_path):
     assert code == 0, err
     found = check_output(tmp_path, "robustness", ["accuracy", "images"])
     assert (found["oracle"], found["judge"]) == ("teacher", "student")
+    assert (found["examples"], found["train_examples"]) == (24, 24)
     ways = list(found["found"])
     assert ways[:4] == ["model.keras", "labels", "classes", "logits"] and len(ways) == 8
     for measured in found["found"].values():

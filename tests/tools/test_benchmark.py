@@ -79,8 +79,18 @@ def test_a_teacher_that_nothing_is_known_of(tools, tmp_path):
         tools("our_step").make(config, tmp_path, teachers="on", xla=False)
 
 
+def test_a_packed_teacher(tools, tmp_path):
+    teacher = "std_keras:cifar100_cpu_resnet20,site=last"
+    config = TrainConfig(**{**TINY, "dataset": "cifar100", "patch_size": 8, "teacher": (teacher,)})
+    data = tools("setting").dataset(config)
+    assert data.label_names[0] == "apple"
+    _, facts = tools("our_step").make(config, tmp_path, teachers="on", xla=False)
+    assert facts["teacher_models"] == ["cifar_resnet20"]
+
+
 @pytest.mark.usefixtures("eagerly")
-def test_torch_takes_the_same_step(tools, root, tmp_path, monkeypatch):
+@pytest.mark.parametrize("convolutions", [False, True])
+def test_torch_takes_the_same_step(tools, root, tmp_path, monkeypatch, convolutions):
     """Both get the same weights, and the losses of three steps in a row agree."""
     torch = pytest.importorskip("torch")
     for folder in ("weights", "training"):
@@ -133,7 +143,7 @@ def test_torch_takes_the_same_step(tools, root, tmp_path, monkeypatch):
     images = ((pixels / 255 - mean) / std).transpose(0, 3, 1, 2)
     torch_step = tools("torch_step")
     step = torch_step.training_step(
-        torch_step.with_linear_layers(network.train()),
+        network.train() if convolutions else torch_step.with_linear_layers(network.train()),
         None,
         torch.tensor(images, dtype=torch.float32),
         torch.tensor(targets),
@@ -146,11 +156,27 @@ def test_torch_takes_the_same_step(tools, root, tmp_path, monkeypatch):
     assert abs(ours[0] - ours[2]) > 1e-2  # They do move.
 
 
+def test_torch_with_and_without_convolutions(tools):
+    torch = pytest.importorskip("torch")
+    torch_step = tools("torch_step")
+    facts = {"image_shape": [8, 8, 3], "features": [4, 12], "depth": 2, "num_classes": 5}
+    found = {
+        name: sum(
+            isinstance(layer, torch.nn.Conv1d)
+            for layer in torch_step.student_of(facts, teachers=0, variant=name).modules()
+        )
+        for name in torch_step.VARIANTS
+    }
+    assert found == {name: 4 if "convolutions" in name else 0 for name in torch_step.VARIANTS}
+    assert torch_step.usual(bfloat16=False) == ["eager", "compile"]
+    assert torch_step.usual(bfloat16=True)[2:] == ["eager_bfloat16", "compile_bfloat16"]
+
+
 def test_torch_has_no_grey_images(tools):
     pytest.importorskip("torch")
     facts = {"image_shape": [8, 8, 1], "features": [16, 12], "depth": 1, "num_classes": 5}
     with pytest.raises(InputError, match="3 colours, not 1"):
-        tools("torch_step").student_of(facts, teachers=1)
+        tools("torch_step").student_of(facts, teachers=1, variant="eager")
 
 
 @pytest.mark.parametrize(
@@ -305,15 +331,14 @@ def test_plot(tools, tmp_path):
     image = pytest.importorskip("PIL.Image")
     growth = tools("growth")
     best = {"batch": {1: 1.0, 2: 2.0, 3: 3.2}, "teachers": {0: 3.0, 1: 3.1, 2: 3.3}}
-    growth.draw(best, {k: growth.fit(v) for k, v in best.items()}, tmp_path / "new" / "plot.png")
+    lines = {k: growth.fit(v) for k, v in best.items()}
+    figure = growth.draw(best, lines, tmp_path / "new" / "plot.png")
+    for axis, values in zip(figure.axes, best.values(), strict=True):
+        assert axis.get_ylim()[0] == 0
+        assert axis.get_ylim()[1] > max(v for other in best.values() for v in other.values())
+        assert axis.get_xlim()[0] < min(values) < max(values) < axis.get_xlim()[1]
     with image.open(tmp_path / "new" / "plot.png") as picture:
         assert picture.size == (1020, 450)
-
-
-def test_working_memory(tools):
-    size = 96 * 2**20
-    found = tools("memory").working_bytes(lambda: np.ones(size, np.uint8).sum())
-    assert found is None or 0.9 * size < found < 1.3 * size
 
 
 def test_flags_of_a_configuration_are_read_as_the_same(tools):
@@ -448,6 +473,19 @@ def test_train_beside_torch(root, tmp_path):
     assert found["ratios"]["torch eager / ours"]["best"] == pytest.approx(theirs / ours)
     assert "torch eager" in done.stdout
     assert len((tmp_path / "main.csv").read_text().splitlines()) > 10
+
+
+@pytest.mark.slow
+def test_bytes_of_a_step_grow_with_the_batch(tools):
+    config = TrainConfig(**{**TINY, "width": 256, "depth": 4})
+    few, many = (
+        tools("growth").step_bytes(dataclasses.replace(config, batch_size=n), teachers="on")
+        for n in (8, 512)
+    )
+    # What channel mixing alone keeps for the way back: its input and four times as much inside.
+    patches = (8 // config.patch_size) ** 2
+    kept = 4 * (512 - 8) * patches * config.width * config.depth * 5
+    assert few is None or kept < many - few < 20 * kept
 
 
 @pytest.mark.slow

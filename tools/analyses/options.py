@@ -48,6 +48,14 @@ COMMON = {
     ),
 }
 COMMON_DEFAULTS: dict[str, Any] = {"examples": 2000, "batch_size": 128}
+_TRAIN_EXAMPLES = {
+    "train_examples": Option(
+        topic=OPTIMIZATION,
+        help="Images to train on; 0 for all, and as many as --examples if not given.",
+        kind=int,
+        **NATURAL,
+    ),
+}
 _AGAINST = {
     "against": Option(
         topic=MODEL,
@@ -156,6 +164,7 @@ ANALYSES = {
         about="Does the order of patches and pixels matter? Trains small models.",
         options={
             **_AGAINST,
+            **_TRAIN_EXAMPLES,
             "train_epochs": Option(
                 topic=OPTIMIZATION,
                 help="Epochs of each training; 0 leaves the trainings out.",
@@ -208,6 +217,7 @@ ANALYSES = {
             "images": Option(
                 topic=RUN, help="How many attacked images to show.", kind=int, **NATURAL
             ),
+            **_TRAIN_EXAMPLES,
             "train_epochs": Option(
                 topic=OPTIMIZATION,
                 help="Epochs of each of the seven trainings; 0 leaves them out.",

@@ -38,7 +38,7 @@ def run(chosen: Study, parsed: Mapping[str, Any]) -> Result:
     trained: dict[str, dict[str, float]] = {}
     count = 0
     if parsed["train_epochs"]:
-        images, labels = chosen.source("train").take()
+        images, labels = chosen.to_train_on(parsed["train_examples"]).take()
         count = len(labels)
         for name, network in _networks(chosen).items():
             training = SmallTraining(

@@ -51,7 +51,7 @@ def run(chosen: Study, parsed: Mapping[str, Any]) -> Result:
     student = models.prediction_model(own, head="classification")
     count = 0
     if parsed["train_epochs"]:
-        train_images, train_labels = chosen.source("train").take()
+        train_images, train_labels = chosen.to_train_on(parsed["train_examples"]).take()
         count = len(train_labels)
         ways = RobustTraining(
             teacher=judgement.teacher,

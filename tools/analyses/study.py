@@ -62,15 +62,24 @@ class Study:
 
     def source(self, part: str) -> Source:
         """The chosen examples of train or test."""
+        return self._first(part, self.examples, flag="examples")
+
+    def to_train_on(self, examples: int | None) -> Source:
+        """What `--train_examples` chooses of train."""
+        if examples is None:
+            return self.source("train")
+        return self._first("train", examples, flag="train_examples")
+
+    def _first(self, part: str, examples: int, *, flag: str) -> Source:
         source: Source = getattr(self.dataset, part)
-        if not self.examples or self.examples >= source.size:
+        if not examples or examples >= source.size:
             return source
         if not isinstance(source, IndexedSource):
             raise InputError(
-                f"--examples={self.examples}: {self.dataset.name} is too large for memory and is "
-                "read in one pass, from which none can be picked; use --examples=0"
+                f"--{flag}={examples}: {self.dataset.name} is too large for memory and is "
+                f"read in one pass, from which none can be picked; use --{flag}=0"
             )
-        return limited_source(source, self.examples, flag="examples")
+        return limited_source(source, examples, flag=flag)
 
     def batches(self, part: str) -> Iterable[Mapping[str, Any]]:
         """Batches of the chosen examples with progress, each example once."""

@@ -9,8 +9,8 @@ Patches grow by the size of the images, so their number is a square; only models
 can do that, which Swin's windows do not. Teachers are copies of the first one of the flags, at the
 last site; with --teachers=cached their networks do not run, and what grows is the student alone.
 
-"working_bytes" is what a step holds beside what was there before it, where the system tells;
-"bytes_per_image" is the slope of its line over the batch.
+"step_bytes" is what steps of this batch take in a process of their own, beside what it held before
+its first one (on a GPU: all that it holds there); "bytes_per_image" is the slope of its line.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import memory, our_step, setting, train_step, turns
+from benchmarks import our_step, setting, train_step, turns
 from std_keras.config import TrainConfig, options
 from std_keras.errors import InputError
 from std_keras.option import Option
@@ -135,7 +135,10 @@ def run(
                 )
                 calls[name]()
         timed = turns.in_one_process(calls, rounds=rounds, seconds=seconds)
-        held = {n: memory.working_bytes(calls[name]) for n, name in names["batch"].items()}
+    held = {
+        n: step_bytes(dataclasses.replace(config, **changes), teachers=teachers)
+        for n, changes in made["batch"].items()
+    }
     best = {
         kind: {n: min(s for turn in timed[name] for s in turn) for n, name in numbers.items()}
         for kind, numbers in names.items()
@@ -155,7 +158,7 @@ def run(
             names[kind][n]: {
                 "seconds": value,
                 "line": lines[kind].start + lines[kind].slope * n,
-                "working_bytes": held.get(n) if kind == "batch" else None,
+                "step_bytes": held.get(n) if kind == "batch" else None,
             }
             for kind, values in best.items()
             for n, value in values.items()
@@ -172,8 +175,30 @@ def run(
     }
 
 
-def draw(best: Mapping[str, Mapping[int, float]], lines: Mapping[str, Line], path: Path) -> None:
-    """Draws a panel for each kind."""
+def step_bytes(config: TrainConfig, *, teachers: str) -> int | None:
+    """What steps take in a process of their own; None if the system does not tell.
+
+    TensorFlow keeps what it once took for the next step, so in the process of all the others
+    nothing could be seen.
+    """
+    options = {
+        "config": dataclasses.asdict(config),
+        "teachers": teachers,
+        "xla": config.jit_compile,
+    }
+    name = f"memory at batch {config.batch_size}"
+    with turns.Processes() as processes:
+        processes.start(turns.Job(name, "benchmarks.our_step:prepare", options))
+        processes.take_turns(rounds=1, seconds=0)
+        figures = processes.figures()[name]
+    if figures["device_peak_bytes"] is not None:
+        return int(figures["device_peak_bytes"])
+    before = figures["before_first_call_bytes"]
+    return None if before is None else int(figures["peak_bytes"] - before)
+
+
+def draw(best: Mapping[str, Mapping[int, float]], lines: Mapping[str, Line], path: Path) -> Any:
+    """Draws a panel for each kind; returns the figure, which is written."""
     figure = _figure_class()(figsize=(3.4 * len(best), 3.0), layout="constrained")
     axes: Sequence[Any] = figure.subplots(1, len(best), sharey=True, squeeze=False)[0]
     for axis, (kind, values) in zip(axes, best.items(), strict=True):
@@ -181,10 +206,11 @@ def draw(best: Mapping[str, Mapping[int, float]], lines: Mapping[str, Line], pat
         axis.plot(ends, [line.start + line.slope * x for x in ends], color="0.6")
         axis.plot(list(values), list(values.values()), "o")
         axis.set_xlabel(KINDS[kind])
-        axis.set_ylim(bottom=0)
+    axes[0].set_ylim(bottom=0)  # Of all, and after all: it ends the search for limits.
     axes[0].set_ylabel("seconds per step")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
+    return figure
 
 
 def _figure_class() -> Any:

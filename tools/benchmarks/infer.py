@@ -64,7 +64,7 @@ def run(
     others: list[str] = []
     fields = dataclasses.asdict(config)
     if against == "torch":
-        every = ",".join(torch_step.VARIANTS if config.mixed_precision else ("eager", "compile"))
+        every = ",".join(torch_step.usual(bfloat16=config.mixed_precision))
         others = train_step.chosen("torch_variants", torch_variants or every, torch_step.VARIANTS)
         torch_step.check_model(fields)
     own = "bfloat16" if config.mixed_precision else "float32"

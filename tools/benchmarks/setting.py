@@ -149,7 +149,9 @@ def _read(flag_file: Path) -> TrainConfig:
 
 
 def _run_directories(config: TrainConfig) -> list[Any]:
+    from std_keras import pretrained
     from std_keras.rundir import RunDirectory
 
-    found = [RunDirectory(text.split(",")[0]) for text in config.teacher]
+    sources = (text.split(",")[0] for text in config.teacher)
+    found = [RunDirectory(pretrained.located(source, flag="teacher")) for source in sources]
     return [run for run in found if run.labels_file.is_file()]

@@ -10,9 +10,23 @@ from typing import Any
 from benchmarks.turns import Prepared
 from std_keras.errors import InputError
 
-VARIANTS = ("eager", "compile", "eager_bfloat16", "compile_bfloat16")
+# With convolutions: the network as the public reproduction has it; see `with_linear_layers`.
+VARIANTS = (
+    "eager",
+    "compile",
+    "convolutions",
+    "eager_bfloat16",
+    "compile_bfloat16",
+    "convolutions_bfloat16",
+)
 
 _TESTS = Path(__file__).resolve().parent.parent.parent / "tests" / "weights"
+
+
+def usual(*, bfloat16: bool) -> list[str]:
+    """The variants that are measured if none is asked for: those written for speed."""
+    fast = [name for name in VARIANTS if not name.startswith("convolutions")]
+    return [name for name in fast if bfloat16 or not name.endswith("bfloat16")]
 
 
 def prepare(
@@ -33,7 +47,7 @@ def prepare(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
     distils = teachers != "off" and config["distillation"] != "none"
-    student = student_of(facts, teachers=int(distils)).to(device)
+    student = student_of(facts, teachers=int(distils), variant=variant).to(device)
     teacher = None
     if distils and teachers == "on":
         teacher = _teacher(facts).to(device).to(memory_format=torch.channels_last)
@@ -116,7 +130,7 @@ def training_step(
     return step
 
 
-def student_of(facts: Mapping[str, Any], *, teachers: int) -> Any:
+def student_of(facts: Mapping[str, Any], *, teachers: int, variant: str) -> Any:
     """The Mixer of our step, with a token set if `teachers` is 1."""
     _, torch_models = import_torch(), import_models()
     height, width, colors = facts["image_shape"]
@@ -126,16 +140,15 @@ def student_of(facts: Mapping[str, Any], *, teachers: int) -> Any:
             "another --dataset, such as cifar100, which need not be there"
         )
     patches, channels = facts["features"]
-    return with_linear_layers(
-        torch_models.StdMixer(
-            image=height,
-            patch=round((height * width / patches) ** 0.5),
-            width=channels,
-            depth=facts["depth"],
-            num_classes=facts["num_classes"],
-            teachers=teachers,
-        )
+    student = torch_models.StdMixer(
+        image=height,
+        patch=round((height * width / patches) ** 0.5),
+        width=channels,
+        depth=facts["depth"],
+        num_classes=facts["num_classes"],
+        teachers=teachers,
     )
+    return student if variant.startswith("convolutions") else with_linear_layers(student)
 
 
 def device_bytes() -> int | None:
@@ -257,7 +270,8 @@ def prepare_inference(
     torch = import_torch()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
-    network = student_of(facts, teachers=int(config["distillation"] != "none")).to(device).eval()
+    teachers = int(config["distillation"] != "none")
+    network = student_of(facts, teachers=teachers, variant=variant).to(device).eval()
     asked = torch.compile(network) if variant.startswith("compile") else network
     height, width, channels = facts["image_shape"]
     images = torch.rand(batch, channels, height, width, device=device) * 2 - 1

@@ -49,7 +49,8 @@ OPTIONS = {
     "torch_variants": Option(
         topic=_TOPIC,
         help=f"Of PyTorch's, separated by commas: {', '.join(torch_step.VARIANTS)}. If not given, "
-        "eager and compile, and with --mixed_precision all.",
+        "eager and compile, and with --mixed_precision theirs in bfloat16 too; convolutions is the "
+        "network as the public reproduction has it.",
         kind=str,
     ),
     "rounds": Option(topic=_TOPIC, help="Turns of each variant.", kind=int),
@@ -102,7 +103,7 @@ def run(
     others: list[str] = []
     fields = dataclasses.asdict(config)
     if against == "torch":
-        every = ",".join(torch_step.VARIANTS if config.mixed_precision else ("eager", "compile"))
+        every = ",".join(torch_step.usual(bfloat16=config.mixed_precision))
         others = chosen("torch_variants", torch_variants or every, torch_step.VARIANTS)
         torch_step.check(fields)
     common = {"config": fields, "teachers": teachers}
