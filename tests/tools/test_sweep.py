@@ -373,7 +373,7 @@ def test_a_real_sweep_on_the_digits(root, tmp_path):
 @pytest.mark.parametrize(
     ("name", "arms", "runs"),
     [
-        ("cifar100_cpu_recipe", 18, 18),
+        ("cifar100_cpu_recipe", 19, 19),
         ("cifar100_cpu_study", 16, 49),
         ("cifar100_reproduction", 6, 8),
         ("cifar100_cpu_undistillable", 10, 12),

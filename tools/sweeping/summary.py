@@ -124,7 +124,8 @@ def _differences(rows: Sequence[Row]) -> list[str]:
 
 def _machines(rows: Sequence[Row]) -> list[str]:
     def described(row: Row) -> str:
-        parts = [row.get("processor", ""), f"{row.get('cores', '')} cores"]
+        cores = row.get("cores", "")
+        parts = [row.get("processor", ""), f"{cores} core" if cores == "1" else f"{cores} cores"]
         parts += [row.get("accelerator", ""), f"TensorFlow {row.get('tensorflow', '')}"]
         parts += [f"Keras {row.get('keras', '')}", f"Python {row.get('python', '')}"]
         return ", ".join(p for p in parts if p) + f"; revision {row.get('git_revision') or '?'}"
