@@ -189,7 +189,7 @@ def _teacher(facts: Mapping[str, Any]) -> Any:
 def with_linear_layers(student: Any) -> Any:
     """Token mixing as linear layers on the transposed features, with the same weights.
 
-    The reproduction has convolutions of size 1 there, which are far slower on a CPU.
+    The reproduction has convolutions of size 1 there, which are slower on a CPU.
     """
     import torch
 
