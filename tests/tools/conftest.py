@@ -82,3 +82,10 @@ def digits_runs(tmp_path_factory) -> dict[str, Path]:
         train(_config(width=8), model_dir=runs["baseline"])
         train(student, model_dir=runs["student"])
     return runs
+
+
+@pytest.fixture
+def tools(root, monkeypatch):
+    """Imports a module of the benchmarks."""
+    monkeypatch.syspath_prepend(str(root / "tools"))
+    return lambda name: importlib.import_module(f"benchmarks.{name}")

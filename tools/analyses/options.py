@@ -48,14 +48,28 @@ COMMON = {
     ),
 }
 COMMON_DEFAULTS: dict[str, Any] = {"examples": 2000, "batch_size": 128}
-_TRAIN_EXAMPLES = {
+# Of the analyses that train small models.
+_TRAINING = {
     "train_examples": Option(
         topic=OPTIMIZATION,
         help="Images to train on; 0 for all, and as many as --examples if not given.",
         kind=int,
         **NATURAL,
     ),
+    "train_epochs": Option(
+        topic=OPTIMIZATION,
+        help="Epochs of each training; 0 leaves the trainings out.",
+        kind=int,
+        **NATURAL,
+    ),
+    "train_learning_rate": Option(
+        topic=OPTIMIZATION,
+        help="Of Adam, at the start of each training.",
+        kind=float,
+        **POSITIVE,
+    ),
 }
+_TRAINING_DEFAULTS = {"train_epochs": 10, "train_learning_rate": 1e-3}
 _AGAINST = {
     "against": Option(
         topic=MODEL,
@@ -164,23 +178,10 @@ ANALYSES = {
         about="Does the order of patches and pixels matter? Trains small models.",
         options={
             **_AGAINST,
-            **_TRAIN_EXAMPLES,
-            "train_epochs": Option(
-                topic=OPTIMIZATION,
-                help="Epochs of each training; 0 leaves the trainings out.",
-                kind=int,
-                **NATURAL,
-            ),
-            "train_learning_rate": Option(
-                topic=OPTIMIZATION,
-                help="Of Adam, at the start of each training.",
-                kind=float,
-                check=lambda v: v > 0,
-                wanted="a number above 0, such as 0.001",
-            ),
+            **_TRAINING,
             "shuffle_seed": Option(topic=OPTIMIZATION, help="Of the permutations.", kind=int),
         },
-        defaults={"train_epochs": 10, "train_learning_rate": 1e-3, "shuffle_seed": 0},
+        defaults={**_TRAINING_DEFAULTS, "shuffle_seed": 0},
         against="optional",
     ),
     "specialization": Analysis(
@@ -217,19 +218,7 @@ ANALYSES = {
             "images": Option(
                 topic=RUN, help="How many attacked images to show.", kind=int, **NATURAL
             ),
-            **_TRAIN_EXAMPLES,
-            "train_epochs": Option(
-                topic=OPTIMIZATION,
-                help="Epochs of each of the seven trainings; 0 leaves them out.",
-                kind=int,
-                **NATURAL,
-            ),
-            "train_learning_rate": Option(
-                topic=OPTIMIZATION,
-                help="Of Adam, at the start of each training.",
-                kind=float,
-                **POSITIVE,
-            ),
+            **_TRAINING,
             "train_attack_steps": Option(
                 topic=OPTIMIZATION, help="Steps of each attack while training.", kind=int, **COUNT
             ),
@@ -245,8 +234,7 @@ ANALYSES = {
             "epsilon_l2": 128.0,
             "attack_steps": 20,
             "images": 6,
-            "train_epochs": 10,
-            "train_learning_rate": 1e-3,
+            **_TRAINING_DEFAULTS,
             "train_attack_steps": 5,
             "rho": 10.0,
         },

@@ -122,6 +122,11 @@ def run(
     side, image = _sides(config)
     made = sizes(config, side=side, image=image, points=points)
     names = {kind: {n: f"{n} {KINDS[kind]}" for n in numbers} for kind, numbers in made.items()}
+    # Before this process holds all the others: both together may be more than there is.
+    held = {
+        n: step_bytes(dataclasses.replace(config, **changes), teachers=teachers)
+        for n, changes in made["batch"].items()
+    }
     with tempfile.TemporaryDirectory() as folder:
         for kind, numbers in made.items():
             for number, changes in numbers.items():
@@ -135,10 +140,6 @@ def run(
                 )
                 calls[name]()
         timed = turns.in_one_process(calls, rounds=rounds, seconds=seconds)
-    held = {
-        n: step_bytes(dataclasses.replace(config, **changes), teachers=teachers)
-        for n, changes in made["batch"].items()
-    }
     best = {
         kind: {n: min(s for turn in timed[name] for s in turn) for n, name in numbers.items()}
         for kind, numbers in names.items()
