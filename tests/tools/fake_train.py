@@ -1,13 +1,15 @@
 """Stands in for the training program: leaves the same files within a moment.
 
 The accuracy follows from the seed and --alpha, so that a table's means are known. --clip_norm=99
-asks it to fail as a diverged run does; --width=99 to wait until it is told to stop.
+asks it to fail as a diverged run does; --width=99 to wait until it is told to stop, --width=98 to
+wait a moment. `ran.json` says when it ran, and on which cores.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import signal
 import sys
 import time
@@ -21,6 +23,7 @@ from std_keras.rundir import RunDirectory
 
 def main() -> int:
     stopping: list[int] = []
+    ran = {"began": time.time(), "cores": sorted(os.sched_getaffinity(0))}
     signal.signal(signal.SIGTERM, lambda number, frame: stopping.append(number))
     parsed = flags.parse(
         sys.argv[1:],
@@ -44,6 +47,8 @@ def main() -> int:
         waited += 0.05
         if stopping:
             return 75
+    if config.width == 98:
+        time.sleep(1.0)
     top1 = 0.5 + config.seed / 100 + config.alpha / 10
     heads = {"classification": {"top1": top1 - 0.1, "top5": 0.9, "loss": 1.0}}
     if config.distillation != "none":
@@ -70,6 +75,7 @@ def main() -> int:
             "train_seconds": 10.0,
         }
     )
+    (run.path / "ran.json").write_text(json.dumps({**ran, "ended": time.time()}))
     return 0
 
 

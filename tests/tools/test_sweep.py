@@ -219,6 +219,70 @@ def test_a_signal_to_the_sweep_reaches_the_run(root, spec, tmp_path):
     assert len((tmp_path / "runs/baseline-seed0/started").read_text().splitlines()) == 2
 
 
+def test_two_runs_at_once(sweep, spec, tmp_path, monkeypatch):
+    """Each on cores of its own, and none before its teacher; the table is that of one at a time."""
+    assert sweep() == 0
+    one_by_one = {(r["arm"], r["seed"]): r["top1"] for r in read(tmp_path / "out.csv")}
+    subprocess.run(["rm", "-r", tmp_path / "runs", tmp_path / "small"], check=True)
+    (tmp_path / "out.csv").unlink()
+    change(spec, '"--distillation=none"', '"--distillation=none --width=98"')
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        pytest.skip("one core")
+    assert sweep("--parallel=2") == 0
+    rows = {(r["arm"], r["seed"]): r for r in read(tmp_path / "out.csv")}
+    assert {key: row["top1"] for key, row in rows.items()} == one_by_one
+    assert rows["baseline", "0"]["cores"] == str(len(cores) // 2)
+    ran = {f.parent.name: json.loads(f.read_text()) for f in tmp_path.rglob("ran.json")}
+    teacher, baseline, other = ran["small"], ran["baseline-seed0"], ran["baseline-seed2"]
+    assert teacher["cores"] == cores[: len(cores) // 2]
+    assert baseline["cores"] == cores[len(cores) // 2 :]
+    assert other["began"] < baseline["ended"], "side by side"
+    for seed in (0, 2):
+        assert ran[f"weak-seed{seed}"]["began"] >= teacher["ended"]
+
+
+def test_no_more_runs_at_once_than_cores(sweep, tmp_path, capsys):
+    cores = len(os.sched_getaffinity(0))
+    assert sweep(f"--parallel={cores + 1}") == 2
+    assert f"--parallel={cores + 1} is more than the cores of this machine; it must be at most" in (
+        capsys.readouterr().err
+    )
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_budget_ends_all_runs_that_are_made_at_once(sweep, spec, tmp_path, capsys):
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("one core")
+    change(spec, '"--distillation=none"', '"--distillation=none --width=99"')
+    assert sweep("--parallel=2", "--budget_minutes=0.1") == 75
+    assert "runs left; what was done is saved" in capsys.readouterr().err
+    states = {f.stem: json.loads(f.read_text())["state"] for f in tmp_path.glob("runs/*.json")}
+    assert states["baseline-seed0"] == "started"
+    assert states["teacher-small"] == "done"
+    assert sweep("--parallel=2", "--only=baseline", "--budget_minutes=0.1") in (0, 75)
+    assert starts(tmp_path)["baseline-seed0"] == 2, "continued"
+
+
+def test_the_time_that_is_left(tool, spec, tmp_path, monkeypatch):
+    planned = tool.plan.runs(tool.spec.read(spec), tool.plan.Choices(runs_dir=tmp_path / "runs"))
+    teacher, first, weak, *others = planned
+    clock = [100.0]
+    monkeypatch.setattr("sweeping.estimate.time.monotonic", lambda: clock[0])
+    estimate = tool.Estimate(planned, parallel=2)
+    waiting = [weak, *others]
+    assert estimate.line([(teacher, 0.0), (first, 0.0)], waiting) == (
+        "0/5 runs done; teacher-small 0%; baseline seed 0 0%"
+    )
+    clock[0] += 30
+    # The teacher needs 60 s, the other 120: 30 and 90 s are left of them, three more take 90 each.
+    assert estimate.line([(teacher, 0.5), (first, 0.25)], waiting).endswith(
+        "; teacher-small 50%; baseline seed 0 25%; 3:15 left for all"
+    )
+    # Nothing waits: the longest one counts.
+    assert estimate.line([(teacher, 0.5), (first, 0.25)], []).endswith("; 1:30 left for all")
+
+
 def test_choosing_sees_no_test_accuracy(sweep, tmp_path):
     assert sweep("--validation_fraction=0.1") == 0
     rows = {(row["arm"], row["seed"]): row for row in read(tmp_path / "out.csv")}

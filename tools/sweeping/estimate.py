@@ -16,38 +16,44 @@ class Estimate:
 
     Args:
         runs: all runs of the sweep.
+        parallel: how many are made at once.
     """
 
-    def __init__(self, runs: Sequence[Run]) -> None:
-        self._runs = runs
-        self._current: Run | None = None
-        self._began = self._part_before = 0.0
+    def __init__(self, runs: Sequence[Run], *, parallel: int = 1) -> None:
+        self._runs, self._parallel = runs, parallel
+        self._began: dict[str, tuple[float, float]] = {}
         self._seconds: dict[str, list[float]] = {}
 
-    def line(self, run: Run, left: Sequence[Run], part: float) -> str:
+    def line(self, running: Sequence[tuple[Run, float]], waiting: Sequence[Run]) -> str:
         """How it stands, in one line.
 
         Args:
-            run: the one that is being made.
-            left: the runs that this sitting has to make.
-            part: how much of `run` is done, 0 to 1.
+            running: the runs that are being made, each with the part of it that is done, 0 to 1.
+            waiting: the runs that this sitting has to make after them.
         """
-        if run is not self._current:
-            self._start(run, part)
-        elapsed = time.monotonic() - self._began
-        grown = part - self._part_before
-        own = elapsed / grown if grown > 0 else self._guess(run)
-        position = list(left).index(run)
-        seconds = None
-        if own is not None:
-            guesses = [self._guess(other) or own for other in left[position + 1 :]]
-            seconds = (1 - part) * own + sum(guesses)
-        done = len(self._runs) - len(left) + position
-        line = f"run {done + 1}/{len(self._runs)}: {run.name}, {part:.0%}"
-        return line if seconds is None else f"{line}; {duration(seconds)} left for all"
+        if any(run.name not in self._began for run, _ in running):
+            self._learn()
+        now = time.monotonic()
+        needed, left = [], []
+        for run, part in running:
+            began, before = self._began.setdefault(run.name, (now, part))
+            grown = part - before
+            own = (now - began) / grown if grown > 0 else self._guess(run)
+            if own is not None:
+                needed.append(own)
+                left.append((1 - part) * own)
+        done = len(self._runs) - len(waiting) - len(running)
+        line = f"{done}/{len(self._runs)} runs done; " + "; ".join(
+            f"{run.name} {part:.0%}" for run, part in running
+        )
+        if len(left) < len(running) or not left:
+            return line
+        left += [self._guess(run) or statistics.fmean(needed) for run in waiting]
+        # Work is shared, but no run is cut in two.
+        seconds = max(sum(left) / self._parallel, *left)
+        return f"{line}; {duration(seconds)} left for all"
 
-    def _start(self, run: Run, part: float) -> None:
-        self._current, self._began, self._part_before = run, time.monotonic(), part
+    def _learn(self) -> None:
         self._seconds = {}
         for other in self._runs:
             known = record.read(other)

@@ -111,6 +111,19 @@ def runs(spec: Spec, choices: Choices) -> list[Run]:
     return [*teachers, *arms]
 
 
+def next_ready(waiting: Sequence[Run], *, running: Sequence[Run]) -> Run | None:
+    """The first run that needs nothing of one that is still to be made; None if all must wait.
+
+    Args:
+        waiting: runs that were not started, in order.
+        running: those that are being made.
+    """
+    unfinished = {str(run.model_dir) for run in (*waiting, *running)}
+    ready = next((run for run in waiting if not _needs(run.config) & unfinished), None)
+    # If they wait for each other, the training program says what is wrong.
+    return ready or (waiting[0] if waiting and not running else None)
+
+
 def arguments_of(config: TrainConfig, *, shaping: bool = False) -> list[str]:
     """The shortest command line that gives this configuration.
 
@@ -133,6 +146,12 @@ def arguments_of(config: TrainConfig, *, shaping: bool = False) -> list[str]:
 
 def _teachers(config: TrainConfig) -> tuple[str, ...]:
     return config.teacher if config.uses_teachers else ()
+
+
+def _needs(config: TrainConfig) -> set[str]:
+    """The run directories, or other sources, that a run begins with."""
+    start = {config.initialize_from} if config.initialize_from else set()
+    return _sources(config) | start
 
 
 def _sources(config: TrainConfig) -> set[str]:

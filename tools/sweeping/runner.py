@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import ctypes
+import functools
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from std_keras.errors import InputError
 from sweeping import record
-from sweeping.metrics import progress_of
 from sweeping.plan import Run, arguments_of
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
@@ -37,64 +39,91 @@ class Outcome:
     seconds: float
 
 
-def make(
-    run: Run, *, machine: dict[str, str], stop: Callable[[], bool], show: Callable[[float], None]
-) -> Outcome:
-    """Trains, or continues, and keeps the record.
+class Training:
+    """A run that is being trained, or continued; its record is kept.
 
     Args:
         run: what to train.
         machine: what is recorded beside the result.
-        stop: asked all the time; once true, the program is told to save and end.
-        show: called all the time with the part of the run that is done.
+        cores: the processor's cores that it may use; all that this process has if empty.
     """
-    run.files.parent.mkdir(parents=True, exist_ok=True)
-    before = record.read(run) or record.Record()
-    started = before.continued(run, machine=machine)
-    record.write(run, started)
-    began = time.monotonic()
-    exit_code = _train(run, stop=stop, show=show)
-    seconds = time.monotonic() - began
-    error = last_line(run.log) if exit_code not in (0, 75) else ""
-    ended = started.ended(
-        exit_code=exit_code, error=error, seconds=seconds, finished=record.is_finished(run)
-    )
-    record.write(run, ended)
-    return Outcome(exit_code=exit_code, error=error, seconds=seconds)
 
+    def __init__(self, run: Run, *, machine: dict[str, str], cores: Sequence[int] = ()) -> None:
+        self.run, self.cores = run, tuple(cores)
+        run.files.parent.mkdir(parents=True, exist_ok=True)
+        here = machine | {"cores": str(len(cores))} if cores else machine
+        self._record = (record.read(run) or record.Record()).continued(run, machine=here)
+        record.write(run, self._record)
+        self._began = time.monotonic()
+        self._asked = False
+        self._process = self._start()
 
-def _train(run: Run, *, stop: Callable[[], bool], show: Callable[[float], None]) -> int:
-    command = [
-        *PROGRAM,
-        *arguments_of(run.config),
-        f"--model_dir={run.model_dir}",
-    ]
-    path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH", ""))))
-    with run.log.open("a", encoding="utf-8") as log:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=log,
-            env={**os.environ, "PYTHONPATH": path},
-            # Ctrl-C in the terminal reaches the sweep alone, which tells the program once: a
-            # second SIGINT would end it without saving.
-            start_new_session=True,
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+    def stop(self) -> None:
+        """Tells the program, once, to save and end."""
+        if not self._asked and self._process.poll() is None:
+            self._process.terminate()
+            self._asked = True
+
+    def outcome(self) -> Outcome | None:
+        """How it ended; None while it trains. To be asked until it ends, and not after that."""
+        exit_code = self._process.poll()
+        if exit_code is None:
+            return None
+        if self._asked and exit_code == -signal.SIGTERM:
+            exit_code = 75  # It was still starting, and had nothing to save.
+        seconds = time.monotonic() - self._began
+        error = last_line(self.run.log) if exit_code not in (0, 75) else ""
+        finished = record.is_finished(self.run)
+        ended = self._record.ended(
+            exit_code=exit_code, error=error, seconds=seconds, finished=finished
         )
-        asked = False
-        while process.poll() is None:
-            if stop() and not asked:
-                process.terminate()
-                asked = True
-            show(progress_of(run))
-            try:
-                process.wait(timeout=_POLL_SECONDS)
-            except subprocess.TimeoutExpired:
-                continue
-    if asked and process.returncode == -signal.SIGTERM:
-        return 75  # It was still starting, and had nothing to save.
-    return process.returncode
+        record.write(self.run, ended)
+        return Outcome(exit_code=exit_code, error=error, seconds=seconds)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        command = [*PROGRAM, *arguments_of(self.run.config), f"--model_dir={self.run.model_dir}"]
+        path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH", ""))))
+        with self.run.log.open("a", encoding="utf-8") as log:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                env={**os.environ, "PYTHONPATH": path},
+                # Ctrl-C in the terminal reaches the sweep alone, which tells the program once: a
+                # second SIGINT would end it without saving.
+                start_new_session=True,
+                preexec_fn=functools.partial(_prepare, self.cores),
+            )
+
+
+def wait() -> None:
+    """Lets the programs work for a moment."""
+    time.sleep(_POLL_SECONDS)
+
+
+def shares(count: int) -> list[tuple[int, ...]]:
+    """The cores that this process may use, in `count` shares of nearly the same size.
+
+    Raises:
+        InputError: if there are fewer cores than shares.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    if count > len(cores):
+        raise InputError(
+            f"--parallel={count} is more than the cores of this machine; it must be at most "
+            f"{len(cores)}, a core for each run"
+        )
+    ends = [index * len(cores) // count for index in range(count + 1)]
+    return [tuple(cores[a:b]) for a, b in itertools.pairwise(ends)]
+
+
+def _prepare(cores: Sequence[int]) -> None:
+    """What the new process does before it becomes the program."""
+    if cores:
+        os.sched_setaffinity(0, cores)  # TensorFlow starts as many threads.
+    if sys.platform == "linux":
+        _end_with_parent()
 
 
 def _end_with_parent() -> None:
