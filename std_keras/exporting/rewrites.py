@@ -322,6 +322,7 @@ _RULES: dict[type, Rule] = {
     keras.layers.Conv2D: _conv2d,
     keras.layers.Dense: dense,
     keras.layers.LayerNormalization: layer_norm,
+    layers.LayerNorm: layer_norm,
     keras.layers.GlobalAveragePooling1D: _mean,
     keras.layers.GlobalAveragePooling2D: _mean,
     keras.layers.Cropping1D: _cropping,
@@ -343,5 +344,6 @@ _APPLIES: dict[type, Callable[[Any], bool]] = {
     keras.layers.GlobalAveragePooling1D: _is_plain_pooling,
     keras.layers.GlobalAveragePooling2D: _is_plain_pooling,
     keras.layers.LayerNormalization: _is_last_axis_norm,
+    layers.LayerNorm: _is_last_axis_norm,
     keras.layers.Concatenate: _is_last_axis_concatenation,
 }

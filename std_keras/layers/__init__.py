@@ -11,6 +11,7 @@ from std_keras.layers.cyclemlp_block import CycleMLPBlock
 from std_keras.layers.fused_batch_norm import FusedBatchNorm
 from std_keras.layers.gmlp_block import GMLPBlock
 from std_keras.layers.grouped_conv import GroupedConv2D
+from std_keras.layers.layer_norm import LayerNorm
 from std_keras.layers.layer_scale import LayerScale
 from std_keras.layers.mixer_block import MixerBlock
 from std_keras.layers.mlp import MLP
@@ -40,6 +41,7 @@ __all__ = [
     "FusedBatchNorm",
     "GMLPBlock",
     "GroupedConv2D",
+    "LayerNorm",
     "LayerScale",
     "MixerBlock",
     "PatchMerging",

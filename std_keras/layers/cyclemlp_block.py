@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from std_keras.layers.cycle_mixing import CycleMixing
+from std_keras.layers.layer_norm import LayerNorm
 from std_keras.layers.mlp import MLP
 from std_keras.layers.stochastic_depth import StochasticDepth
 
@@ -49,13 +50,11 @@ class CycleMLPBlock(keras.layers.Layer):
         if len(input_shape) != 4 or channels is None:
             raise ValueError(f"input shape {tuple(input_shape)} must be (B, H, W, N) with fixed N")
         policy = self.dtype_policy
-        self.mixing_norm = keras.layers.LayerNormalization(
+        self.mixing_norm = LayerNorm(
             epsilon=self.layer_norm_epsilon, dtype=policy, name="mixing_norm"
         )
         self.mixing = CycleMixing(self.gelu, dtype=policy, name="mixing")
-        self.mlp_norm = keras.layers.LayerNormalization(
-            epsilon=self.layer_norm_epsilon, dtype=policy, name="mlp_norm"
-        )
+        self.mlp_norm = LayerNorm(epsilon=self.layer_norm_epsilon, dtype=policy, name="mlp_norm")
         self.mlp = MLP(self.mlp_dim, channels, self.gelu, dtype=policy, name="mlp")
         for dense in (self.mlp.hidden_dense, self.mlp.output_dense):
             dense.kernel_initializer = keras.initializers.TruncatedNormal(stddev=0.02)

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from std_keras.layers.gelu import gelu
+from std_keras.layers.layer_norm import LayerNorm
 from std_keras.layers.mlp import check_gelu
 from std_keras.layers.spatial_gating_unit import SpatialGatingUnit
 from std_keras.layers.stochastic_depth import StochasticDepth
@@ -51,9 +52,7 @@ class GMLPBlock(keras.layers.Layer):
         if patches is None or channels is None:
             raise ValueError(f"input shape {tuple(input_shape)} must be (B, P, N) with fixed P, N")
         policy = self.dtype_policy
-        self.norm = keras.layers.LayerNormalization(
-            epsilon=self.layer_norm_epsilon, dtype=policy, name="norm"
-        )
+        self.norm = LayerNorm(epsilon=self.layer_norm_epsilon, dtype=policy, name="norm")
         self.hidden_dense = keras.layers.Dense(self.channel_mlp_dim, dtype=policy, name="hidden")
         self.gate = SpatialGatingUnit(dtype=policy, name="gate")
         self.output_dense = keras.layers.Dense(channels, dtype=policy, name="output")

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from std_keras.layers.layer_norm import LayerNorm
 from std_keras.layers.mlp import MLP
 from std_keras.layers.stochastic_depth import StochasticDepth
 
@@ -51,11 +52,11 @@ class MixerBlock(keras.layers.Layer):
         if patches is None or channels is None:
             raise ValueError(f"input shape {tuple(input_shape)} must be (B, P, N) with fixed P, N")
         policy = self.dtype_policy
-        self.token_norm = keras.layers.LayerNormalization(
+        self.token_norm = LayerNorm(
             epsilon=self.layer_norm_epsilon, dtype=policy, name="token_norm"
         )
         self.token_mlp = MLP(self.token_mlp_dim, patches, self.gelu, dtype=policy, name="token_mlp")
-        self.channel_norm = keras.layers.LayerNormalization(
+        self.channel_norm = LayerNorm(
             epsilon=self.layer_norm_epsilon, dtype=policy, name="channel_norm"
         )
         self.channel_mlp = MLP(

@@ -7,6 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from std_keras.layers.layer_norm import LayerNorm
+
 
 @keras.saving.register_keras_serializable(package="std_keras")
 class PatchMerging(keras.layers.Layer):
@@ -28,9 +30,7 @@ class PatchMerging(keras.layers.Layer):
         if height is None or width is None or channels is None or height % 2 or width % 2:
             raise ValueError(f"input shape {tuple(input_shape)} must be (B, H, W, N), even H and W")
         merged = (None, height // 2, width // 2, 4 * channels)
-        self.norm = keras.layers.LayerNormalization(
-            epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name="norm"
-        )
+        self.norm = LayerNorm(epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name="norm")
         self.reduction = keras.layers.Dense(
             2 * channels,
             use_bias=False,

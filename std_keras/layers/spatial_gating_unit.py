@@ -7,6 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from std_keras.layers.layer_norm import LayerNorm
+
 
 @keras.saving.register_keras_serializable(package="std_keras")
 class SpatialGatingUnit(keras.layers.Layer):
@@ -31,9 +33,7 @@ class SpatialGatingUnit(keras.layers.Layer):
         if channels % 2:
             raise ValueError(f"input shape {tuple(input_shape)} must have an even last size")
         policy = self.dtype_policy
-        self.norm = keras.layers.LayerNormalization(
-            epsilon=self.layer_norm_epsilon, dtype=policy, name="norm"
-        )
+        self.norm = LayerNorm(epsilon=self.layer_norm_epsilon, dtype=policy, name="norm")
         self.token_dense = keras.layers.Dense(
             patches,
             kernel_initializer=keras.initializers.RandomNormal(stddev=1e-6),

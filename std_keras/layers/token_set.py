@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from std_keras.layers.layer_norm import LayerNorm
 from std_keras.layers.mlp import MLP, check_gelu
 
 TOKEN_KINDS = ("both", "spatial", "channel")
@@ -110,7 +111,7 @@ class TokenSet(keras.layers.Layer):
     ) -> tuple[list[Any], list[Any]]:
         norms, mlps = [], []
         for i in range(self.token_mlps):
-            norm = keras.layers.LayerNormalization(
+            norm = LayerNorm(
                 epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=f"{kind}_norm_{i}"
             )
             mlp = MLP(hidden, 1, self.gelu, dtype=self.dtype_policy, name=f"{kind}_mlp_{i}")

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from std_keras.layers.layer_norm import LayerNorm
 from std_keras.layers.mlp import MLP
 from std_keras.layers.self_attention import SelfAttention
 from std_keras.layers.stochastic_depth import StochasticDepth
@@ -51,13 +52,11 @@ class TransformerBlock(keras.layers.Layer):
         if channels is None:
             raise ValueError(f"input shape {tuple(input_shape)} must have a fixed last size")
         policy = self.dtype_policy
-        self.attention_norm = keras.layers.LayerNormalization(
+        self.attention_norm = LayerNorm(
             epsilon=self.layer_norm_epsilon, dtype=policy, name="attention_norm"
         )
         self.attention = self._attention_layer()
-        self.mlp_norm = keras.layers.LayerNormalization(
-            epsilon=self.layer_norm_epsilon, dtype=policy, name="mlp_norm"
-        )
+        self.mlp_norm = LayerNorm(epsilon=self.layer_norm_epsilon, dtype=policy, name="mlp_norm")
         self.mlp = MLP(self.mlp_dim, channels, self.gelu, dtype=policy, name="mlp")
         for dense in (self.mlp.hidden_dense, self.mlp.output_dense):
             dense.kernel_initializer = keras.initializers.TruncatedNormal(stddev=0.02)

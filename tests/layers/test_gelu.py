@@ -11,15 +11,28 @@ import pytest
 import tensorflow as tf
 
 from std_keras.layers import MLP
-from std_keras.layers.gelu import gelu
+from std_keras.layers.gelu import biased_gelu, gelu
 
 
 @pytest.fixture(autouse=True)
 def _compile_small_ones_too(monkeypatch):
-    monkeypatch.setattr(sys.modules["std_keras.layers.gelu"], "SMALLEST_COMPILED", 0)
+    monkeypatch.setattr(sys.modules["std_keras.layers.compiled"], "SMALLEST_COMPILED", 0)
 
 
 X = np.concatenate([np.linspace(-9.0, 9.0, 181), [-40.0, 40.0, 0.0]])
+
+
+# TensorFlow's own, which the tanh is, has constants in float32.
+VALUE_TOLERANCE = {
+    "exact": {"rtol": 1e-12, "atol": 1e-14},
+    "tanh": {"rtol": 1e-6, "atol": 1e-8},
+}
+
+
+def values(x: np.ndarray, kind: str) -> np.ndarray:
+    if kind == "exact":
+        return x * np.vectorize(lambda x: 0.5 * math.erfc(-x / math.sqrt(2.0)))(x)
+    return 0.5 * x * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
 
 
 def exact_slope(x: float) -> float:
@@ -48,8 +61,9 @@ def test_slope_in_double_precision(kind, slope, graph):
     y, found = call(tf.constant(X, tf.float64), kind, upstream=tf.constant(2.0 * X, tf.float64))
     expected = 2.0 * X * np.vectorize(slope)(X)
     np.testing.assert_allclose(found, expected, atol=1e-13 if kind == "exact" else 1e-8)
+    np.testing.assert_allclose(y, values(X, kind), **VALUE_TOLERANCE[kind])
     own = gelu(tf.constant(X, tf.float64), kind=kind, training=False)
-    np.testing.assert_allclose(y, own, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(y, own, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("kind", ["exact", "tanh"])
@@ -91,6 +105,38 @@ def test_a_model_trains_as_with_keras_gelu(rng, policy):
         np.testing.assert_allclose(
             tf.cast(own, tf.float64), tf.cast(other, tf.float64), rtol=tolerance, atol=tolerance
         )
+
+
+@pytest.mark.parametrize(("kind", "slope"), [("exact", exact_slope), ("tanh", tanh_slope)])
+def test_the_bias_inside_in_double_precision(rng, kind, slope):
+    bias, upstream = rng.standard_normal(2), np.stack([2.0 * X, 1.0 - X], axis=1)
+    x = np.stack([X, X + 0.3], axis=1) - bias
+
+    @tf.function
+    def step(x, bias, upstream):
+        with tf.GradientTape() as tape:
+            tape.watch([x, bias])
+            y = biased_gelu(x, bias, kind=kind)
+        return y, *tape.gradient(y, [x, bias], upstream)
+
+    y, of_x, of_bias = step(*(tf.constant(v, tf.float64) for v in (x, bias, upstream)))
+    np.testing.assert_allclose(y, values(x + bias, kind), **VALUE_TOLERANCE[kind])
+    expected = upstream * np.vectorize(slope)(x + bias)
+    np.testing.assert_allclose(of_x, expected, atol=1e-12 if kind == "exact" else 1e-7)
+    np.testing.assert_allclose(
+        of_bias, expected.sum(axis=0), atol=1e-10 if kind == "exact" else 1e-5
+    )
+
+
+def test_bfloat16_is_rounded_once():
+    """Value and slope are the nearest bfloat16 to the exact ones; in between is float32."""
+    x = tf.cast(X, tf.bfloat16)
+    y, found = tf.function(value_and_gradient)(x, "exact")
+    wide = np.asarray(x, np.float64)
+    for ours, exact in ((y, values(wide, "exact")), (found, np.vectorize(exact_slope)(wide))):
+        exact = np.asarray(exact, np.float64)
+        # Half a unit in the last of 8 bits, and what float32 loses near 0 in the tail.
+        np.testing.assert_allclose(np.asarray(ours, np.float64), exact, rtol=1.01 * 2.0**-8, atol=1e-6)
 
 
 def test_layers_of_equal_shape_share_one_program():
@@ -149,7 +195,7 @@ def test_xla_fuses_by_itself(loop):
 
 
 def test_small_arrays_are_not_worth_compiling(monkeypatch):
-    monkeypatch.setattr(sys.modules["std_keras.layers.gelu"], "SMALLEST_COMPILED", 16)
+    monkeypatch.setattr(sys.modules["std_keras.layers.compiled"], "SMALLEST_COMPILED", 16)
 
     def operators(shape):
         call = tf.function(lambda x: gelu(x, kind="exact", training=True))

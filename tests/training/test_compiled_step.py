@@ -59,7 +59,7 @@ def operations(graph: Any, seen: set[str] | None = None) -> Iterator[tf.Operatio
 def _compiled_gelu():
     """As in a model of a real size, whose GELUs are large enough to be compiled."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys.modules["std_keras.layers.gelu"], "SMALLEST_COMPILED", 0)
+        patch.setattr(sys.modules["std_keras.layers.compiled"], "SMALLEST_COMPILED", 0)
         yield
 
 
@@ -103,8 +103,10 @@ def test_products(step):
     critic = 3
     counts = Counter(operation.type for operation in step)
     products = sum(counts[kind] for kind in PRODUCTS)
+    # Of each bias of an MLP, and of the two weights of each norm, the gradient is ones · rows.
+    sums = 4 * DEPTH + 4 + 2 * (2 * DEPTH + 2)
     # The stem has no gradient of its input. The teacher is one product.
-    assert products == 3 * (layers + critic) - 1 + 1
+    assert products == 3 * (layers + critic) - 1 + sums + 1
 
 
 def test_arithmetic(step):
@@ -115,6 +117,10 @@ def test_arithmetic(step):
     stem = dense(PATCHES, 16, WIDTH)
     critic = 2 * dense(1, WIDTH + PATCHES, 32, 32, 1)  # Of pairs and of strangers.
     image = 2 * stem + 3 * (DEPTH * block + tokens + heads + critic) + dense(1, 64, CLASSES)
+    block_sums = WIDTH * (WIDTH // 2 + PATCHES) + PATCHES * (4 * WIDTH + WIDTH + 4 * WIDTH)
+    token_sums = WIDTH * (WIDTH // 2 + 1) + PATCHES * (4 * WIDTH + 1)
+    token_norms = 2 * (PATCHES + 1) * WIDTH + 2 * PATCHES * (WIDTH + 1)
+    image += 2 * (DEPTH * block_sums + token_sums + token_norms)
     found = sum(flop(operation) for operation in step if operation.type in PRODUCTS)
     assert found == BATCH * image
 
@@ -125,9 +131,11 @@ def test_operations(step):
     gelus = 2 * DEPTH + 2
     critic_gelus = 2
     # The value of each, and its gradient, in functions that XLA compiles.
-    assert counts["PartitionedCall"] == 2 * gelus
+    norms = 2 * DEPTH + 2
+    assert counts["PartitionedCall"] == 2 * (gelus + norms)
     # Layers of equal shape share them, those of the token set with those of the blocks.
-    assert counts["Erfc"] == 2 * 2 + critic_gelus
+    assert counts["Erf"] == 2 * 2
+    assert counts["Erfc"] == critic_gelus
     # Token mixing has two in each direction, and two more in the gradient of its kernels; the
     # spatial token MLP likewise; labels and weights of teachers are turned once or twice.
     assert counts["Transpose"] <= 20

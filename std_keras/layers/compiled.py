@@ -1,0 +1,43 @@
+"""Functions of TensorFlow that XLA compiles inside of a graph that is not compiled itself."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.python.ops import control_flow_util
+
+# Elements. To compile for a smaller array, about half a second, takes longer than it saves.
+SMALLEST_COMPILED = 2**18
+
+
+def inside_xla() -> bool:
+    """Whether the graph that is being made belongs to a function with `jit_compile=True`."""
+    # There is no public way to ask.
+    return bool(control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
+
+
+def on_cpu_operation_by_operation() -> bool:
+    """Whether a graph for a CPU is being made, whose operations TensorFlow will run one by one."""
+    return not (tf.executing_eagerly() or inside_xla() or tf.config.list_physical_devices("GPU"))
+
+
+def compiled(function: Callable[..., Any], *inputs: tf.Tensor) -> Any:
+    """Calls a function of tensors as XLA compiles it, where that is known to pay.
+
+    The first input tells how large the arrays are.
+    """
+    elements = inputs[0].shape.num_elements()
+    small = elements is None or elements < SMALLEST_COMPILED
+    if small or not on_cpu_operation_by_operation():
+        return function(*inputs)
+    signature = tuple(tf.TensorSpec(value.shape, value.dtype) for value in inputs)
+    return _traced(function, signature)(*inputs)
+
+
+@functools.cache
+def _traced(function: Callable[..., Any], signature: tuple[tf.TensorSpec, ...]) -> Any:
+    """One function for all layers of equal shape, so that XLA compiles it once."""
+    return tf.function(function, input_signature=signature, jit_compile=True, autograph=False)

@@ -1,0 +1,99 @@
+"""Layer normalisation in one pass over memory for the value and one for the gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from std_keras.layers.bias import column_sums
+from std_keras.layers.compiled import compiled, on_cpu_operation_by_operation
+
+
+@keras.saving.register_keras_serializable(package="std_keras")
+class LayerNorm(keras.layers.LayerNormalization):
+    """Keras' layer normalisation (Ba et al. 2016, arXiv 1607.06450), faster in training on a CPU.
+
+    Shapes, weights and values are those of `keras.layers.LayerNormalization`, over the last axis.
+    Keras makes an array of the size of the input for every elementwise operation of the formula
+    and of its gradient; here XLA compiles one function for each. A step of Mixer-S/4 in bfloat16
+    takes 0.85 of the time with it (docs/speed.md). Everything else is Keras' own: inference, so
+    that exported graphs have the operators that converters know, GPUs, and steps that XLA
+    compiles as a whole.
+
+    Args:
+      epsilon: added to the variance.
+      **kwargs: as `keras.layers.Layer` takes them.
+    """
+
+    def __init__(self, epsilon: float = 1e-6, **kwargs: Any) -> None:
+        super().__init__(epsilon=epsilon, **kwargs)
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        if not (training and on_cpu_operation_by_operation() and self._simple(inputs)):
+            return super().call(inputs)
+        outputs = _normalize(
+            inputs, *(self._wide(v) for v in (self.gamma, self.beta)), self.epsilon
+        )
+        return tf.cast(outputs, self.compute_dtype)
+
+    def _simple(self, inputs: Any) -> bool:
+        last = inputs.shape.rank - 1
+        axes = self.axis if isinstance(self.axis, (list, tuple)) else (self.axis,)
+        whole = not self.rms_scaling and self.gamma is not None and self.beta is not None
+        return whole and [axis % inputs.shape.rank for axis in axes] == [last]
+
+    def _wide(self, weight: keras.Variable) -> tf.Tensor:
+        """A weight as it is, at least in float32."""
+        value = tf.convert_to_tensor(weight)
+        return value if value.dtype.size >= 4 else tf.cast(value, tf.float32)
+
+
+def _normalize(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float) -> tf.Tensor:
+    """(..., features) normalised over the last axis, times gamma, plus beta, both (features,)."""
+
+    @tf.custom_gradient
+    def with_gradient(
+        x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor
+    ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]]:
+        small = tf.constant(epsilon, gamma.dtype)
+
+        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            of_x, of_gamma = compiled(_gradient, x, upstream, gamma, small)
+            return (
+                of_x,
+                tf.cast(column_sums(of_gamma), gamma.dtype),
+                tf.cast(column_sums(upstream), beta.dtype),
+            )
+
+        return compiled(_value, x, gamma, beta, small), gradient
+
+    return with_gradient(x, gamma, beta)
+
+
+def _standardized(x: tf.Tensor, epsilon: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """(x - mean) / deviation over the last axis, and 1 / deviation."""
+    x = tf.cast(x, epsilon.dtype)
+    centred = x - tf.reduce_mean(x, axis=-1, keepdims=True)
+    inverse = tf.math.rsqrt(tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True) + epsilon)
+    return centred * inverse, inverse
+
+
+def _value(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:
+    standardized, _ = _standardized(x, epsilon)
+    return tf.cast(standardized * gamma + beta, x.dtype)
+
+
+def _gradient(
+    x: tf.Tensor, upstream: tf.Tensor, gamma: tf.Tensor, epsilon: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The gradient of x, and what sums over rows to that of gamma."""
+    standardized, inverse = _standardized(x, epsilon)
+    wide = tf.cast(upstream, epsilon.dtype)
+    scaled = wide * gamma
+    mean = tf.reduce_mean(scaled, axis=-1, keepdims=True)
+    along = tf.reduce_mean(scaled * standardized, axis=-1, keepdims=True)
+    of_x = inverse * (scaled - mean - standardized * along)
+    return tf.cast(of_x, x.dtype), tf.cast(wide * standardized, x.dtype)
