@@ -34,9 +34,8 @@ class LayerNorm(keras.layers.LayerNormalization):
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         if not (training and on_cpu_operation_by_operation() and self._simple(inputs)):
             return super().call(inputs)
-        outputs = _normalize(
-            inputs, *(self._wide(v) for v in (self.gamma, self.beta)), self.epsilon
-        )
+        gamma, beta = self._wide(self.gamma), self._wide(self.beta)
+        outputs = _normalize(inputs, gamma, beta, self.epsilon)
         return tf.cast(outputs, self.compute_dtype)
 
     def _simple(self, inputs: Any) -> bool:
