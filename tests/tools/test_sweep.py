@@ -438,7 +438,7 @@ def test_a_real_sweep_on_the_digits(root, tmp_path):
     ("name", "arms", "runs"),
     [
         ("cifar100_cpu_recipe", 19, 19),
-        ("cifar100_cpu_study", 16, 49),
+        ("cifar100_cpu_study", 16, 48),
         ("cifar100_reproduction", 6, 8),
         ("cifar100_cpu_undistillable", 10, 12),
     ],
