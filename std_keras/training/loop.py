@@ -480,7 +480,7 @@ class Loop:
                 return images
             both = tf.data.Dataset.zip(images, labels.labels(step, segment))
             merged = both.map(lambda batch, said: {**batch, **said})
-            return merged.prefetch(tf.data.AUTOTUNE)
+            return merged.prefetch(2)
 
         return segment, iter(self.strategy.distribute_datasets_from_function(batches))
 
