@@ -191,7 +191,7 @@ def test_impossible_shards_are_refused(shard):
 
 
 def test_nothing_of_tensorflow_tunes_the_threads():
-    """Its thread holds an iterator that is let go for up to a minute; seen after 20 s on one core."""
+    """Its thread holds an iterator that is let go, for up to a minute; seen after 20 s."""
     source = numbered_source(100)
     batches = training_batches(
         source, batch_size=8, num_classes=100, data_seed=0, augmentation=RECIPE
