@@ -188,8 +188,8 @@ def _finish(batches: tf.data.Dataset, shard: Shard) -> tf.data.Dataset:
     options.deterministic = True
     # The shards are cut here; TensorFlow must not cut them again.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    # TensorFlow's tuning of threads does not always hear that its iterator is gone, which then waits
-    # for it, up to a minute (seen on one core). Without it a map has a thread per core, up to 16.
+    # TensorFlow's tuning of threads does not always hear that its iterator is gone, which waits
+    # for it then, up to a minute (seen on one core). Now a map has a thread per core, up to 16.
     options.autotune.enabled = False
     # A fixed number: left to itself, TensorFlow raises it whenever a step had to wait.
     return batches.prefetch(_AHEAD * shard.local_replicas).with_options(options)
