@@ -37,6 +37,19 @@ def check_devices(config: TrainConfig, strategy: tf.distribute.Strategy) -> None
             )
 
 
+def slow_choice(config: TrainConfig, strategy: tf.distribute.Strategy) -> str | None:
+    """A sentence on flags that work together but slowly here; None if there is nothing to say."""
+    accelerated = tf.config.list_physical_devices("GPU")
+    if isinstance(strategy, tf.distribute.TPUStrategy) or accelerated:
+        return None
+    if config.jit_compile and config.mixed_precision:
+        return (
+            "--jit_compile with --mixed_precision: XLA has no fast products in bfloat16 on a CPU, "
+            "so --nojit_compile is faster; both may be changed in a run that continues"
+        )
+    return None
+
+
 def check_same_run(run: RunDirectory, config: TrainConfig, dataset: DataSet) -> None:
     """Raises InputError if a run directory was begun with other flags, classes or examples."""
     differing = differing_flags(run.read_config(), config)

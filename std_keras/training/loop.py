@@ -25,7 +25,12 @@ from std_keras.training import build, optimizers, start, stream
 from std_keras.training.cached_labels import CachedLabels, Segment, label_format, open_cache
 from std_keras.training.cadence import Cadence
 from std_keras.training.checkpoints import Checkpoints
-from std_keras.training.checks import check_devices, check_same_run, refuse_damaged_data
+from std_keras.training.checks import (
+    check_devices,
+    check_same_run,
+    refuse_damaged_data,
+    slow_choice,
+)
 from std_keras.training.evaluation import Accuracy, Evaluator
 from std_keras.training.figures import StepMeans, by_path
 from std_keras.training.mine_epoch import create_epoch_step
@@ -112,6 +117,9 @@ def _train(
         if run.result_file.is_file() and run.model_file.is_file():
             progress.say(f"{run.path} is a finished run; nothing to do")
             return run.read_result()
+    slow = slow_choice(config, strategy)
+    if slow:
+        progress.warn(slow)
     with strategy.scope():
         with own_signal_handlers():
             loop = Loop(config=config, dataset=dataset, run=run, strategy=strategy, chief=chief)

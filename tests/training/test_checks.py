@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+import tensorflow as tf
 
 from std_keras import data
 from std_keras.config import TrainConfig
 from std_keras.data.limit import limited
 from std_keras.errors import InputError
 from std_keras.rundir import RunDirectory
-from std_keras.training.checks import check_same_run
+from std_keras.training.checks import check_same_run, slow_choice
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +67,16 @@ def test_a_training_set_of_another_size_is_refused(begin, digits):
         check_same_run(run, TrainConfig(epochs=3), grown)
     # More to test on changes nothing that was trained.
     check_same_run(run, TrainConfig(epochs=3), limited(digits, train=0, test=10))
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("mixed_precision", [False, True])
+def test_what_is_slow_on_a_cpu_is_said(monkeypatch, jit_compile, mixed_precision, gpu):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["one"] if gpu else [])
+    config = TrainConfig(jit_compile=jit_compile, mixed_precision=mixed_precision)
+    said = slow_choice(config, tf.distribute.get_strategy())
+    if jit_compile and mixed_precision and not gpu:
+        assert "--nojit_compile is faster" in said
+    else:
+        assert said is None
