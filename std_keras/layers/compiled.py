@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import tensorflow as tf
@@ -11,6 +13,27 @@ from tensorflow.python.ops import control_flow_util
 
 # Elements. To compile for a smaller array, about half a second, takes longer than it saves.
 SMALLEST_COMPILED = 2**18
+
+_INFERENCE: ContextVar[bool] = ContextVar("fast_inference", default=False)
+
+
+@contextlib.contextmanager
+def fast_inference() -> Iterator[None]:
+    """Graphs that are made inside have the fast functions in inference too.
+
+    For graphs that are run here, such as an evaluation's. Those that leave the project are made
+    without it, and have the operators that Keras gives them and converters know.
+    """
+    token = _INFERENCE.set(True)
+    try:
+        yield
+    finally:
+        _INFERENCE.reset(token)
+
+
+def is_fast(training: bool | None) -> bool:
+    """Whether a layer takes its fast functions: always in training, else in `fast_inference`."""
+    return bool(training) or _INFERENCE.get()
 
 
 def inside_xla() -> bool:

@@ -15,24 +15,25 @@ import keras
 import tensorflow as tf
 
 from std_keras.layers.bias import column_sums
-from std_keras.layers.compiled import compiled, inside_xla
+from std_keras.layers.compiled import compiled, inside_xla, is_fast
 
 
 def gelu(x: Any, *, kind: str, training: bool) -> Any:
     """Gaussian error linear unit (Hendrycks and Gimpel 2016, arXiv 1606.08415), element by element.
 
-    In inference it is Keras' own, so that an exported graph has the operators that converters
-    know; and where XLA compiles the whole step, which fuses GELU with what stands around it (6.7 s
-    instead of 7.5 s for a step of Mixer-S/4). Elsewhere in training value and gradient are two
-    functions of `x` that XLA compiles. TensorFlow alone makes 5 arrays of the size of `x` for the
-    value and 12 for the gradient, and keeps some of them in between; here each makes one.
+    It is Keras' own in inference outside of `fast_inference`, so that an exported graph has the
+    operators that converters know; and where XLA compiles the whole step, which fuses GELU with
+    what stands around it (6.7 s instead of 7.5 s for a step of Mixer-S/4). Elsewhere value and
+    gradient are two functions of `x` that XLA compiles. TensorFlow alone makes 5 arrays of the size
+    of `x` for the value and 12 for the gradient, and keeps some of them in between; here each makes
+    one.
 
     Args:
       x: a float tensor of any shape.
       kind: "exact" (with the error function) or "tanh" (its approximation).
       training: whether a gradient will be asked for.
     """
-    if not training or inside_xla():
+    if not is_fast(training) or inside_xla():
         return keras.activations.gelu(x, approximate=kind == "tanh")
     value, gradient = _FUNCTIONS[kind]
 

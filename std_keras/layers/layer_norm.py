@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from std_keras.layers.bias import column_sums
-from std_keras.layers.compiled import compiled, on_cpu_operation_by_operation
+from std_keras.layers.compiled import compiled, is_fast, on_cpu_operation_by_operation
 
 
 @keras.saving.register_keras_serializable(package="std_keras")
@@ -19,9 +19,9 @@ class LayerNorm(keras.layers.LayerNormalization):
     Shapes, weights and values are those of `keras.layers.LayerNormalization`, over the last axis.
     Keras makes an array of the size of the input for every elementwise operation of the formula
     and of its gradient; here XLA compiles one function for each. A step of Mixer-S/4 in bfloat16
-    takes 0.85 of the time with it (docs/speed.md). Everything else is Keras' own: inference, so
-    that exported graphs have the operators that converters know, GPUs, and steps that XLA
-    compiles as a whole.
+    takes 0.85 of the time with it (docs/speed.md). Everything else is Keras' own: inference
+    outside of `fast_inference`, so that exported graphs have the operators that converters know,
+    GPUs, and steps that XLA compiles as a whole.
 
     Args:
       epsilon: added to the variance.
@@ -32,7 +32,7 @@ class LayerNorm(keras.layers.LayerNormalization):
         super().__init__(epsilon=epsilon, **kwargs)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        if not (training and on_cpu_operation_by_operation() and self._simple(inputs)):
+        if not (is_fast(training) and on_cpu_operation_by_operation() and self._simple(inputs)):
             return super().call(inputs)
         gamma, beta = self._wide(self.gamma), self._wide(self.beta)
         outputs = _normalize(inputs, gamma, beta, self.epsilon)

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from std_keras.layers.bias import add_bias
-from std_keras.layers.compiled import on_cpu_operation_by_operation
+from std_keras.layers.compiled import is_fast, on_cpu_operation_by_operation
 from std_keras.layers.gelu import biased_gelu, gelu
 
 GELU_KINDS = ("exact", "tanh")
@@ -59,7 +59,7 @@ class MLP(keras.layers.Layer):
         self.output_dense.build((*input_shape[:-1], self.hidden))
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        if not (training and on_cpu_operation_by_operation()):
+        if not (is_fast(training) and on_cpu_operation_by_operation()):
             hidden = self.hidden_dense(inputs)
             return self.output_dense(gelu(hidden, kind=self.gelu, training=training))
         # The same, with the first bias inside of the GELU and a faster gradient of the second: a

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from std_keras import losses
 from std_keras.errors import InputError
+from std_keras.layers.compiled import fast_inference
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -76,7 +77,8 @@ class Teacher:
 
     def classify(self, inputs: tf.Tensor) -> tf.Tensor:
         """(B, K) logits from what `inputs` gives, without a gradient; float32 as a rule."""
-        outputs = self.network(inputs)
+        with fast_inference():
+            outputs = self.network(inputs)
         if not (tf.is_tensor(outputs) and outputs.dtype == tf.float64):
             outputs = tf.cast(outputs, tf.float32)
         if self.probabilities:

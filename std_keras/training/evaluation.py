@@ -13,6 +13,7 @@ import tensorflow as tf
 from std_keras import losses
 from std_keras.data import Shard, Source, evaluation_batches
 from std_keras.errors import Interrupted
+from std_keras.layers.compiled import fast_inference
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ class Evaluator:
         return self._strategy.reduce("SUM", per_replica, axis=None)
 
     def _replica_sums(self, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        outputs = self._heads(tf.cast(batch["images"], tf.float32), training=False)
+        with fast_inference():
+            outputs = self._heads(tf.cast(batch["images"], tf.float32), training=False)
         labels, weights = batch["labels"], batch["weights"]
         rows = []
         for name in self._names:

@@ -21,6 +21,7 @@ def prepare(*, config: Mapping[str, Any], batch: int, xla: bool) -> Prepared:
     import tensorflow as tf
 
     from std_keras import models
+    from std_keras.layers.compiled import fast_inference
     from std_keras.quiet import load_tensorflow
     from std_keras.training import build
 
@@ -33,7 +34,8 @@ def prepare(*, config: Mapping[str, Any], batch: int, xla: bool) -> Prepared:
 
     @tf.function(jit_compile=xla, autograph=False)
     def predict(pixels: Any) -> Any:
-        return model(pixels, training=False)
+        with fast_inference():  # As an evaluation.
+            return model(pixels, training=False)
 
     macs = models.multiply_accumulates(model)
     facts = {
