@@ -9,9 +9,10 @@ each teacher, which is what labels cost that no cache has yet. Needs matplotlib.
 
 from __future__ import annotations
 
+import re
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,12 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 
 from sweeping import plan, rows  # noqa: E402
 
+from std_keras import pretrained  # noqa: E402
 from std_keras.cli import flags, program  # noqa: E402
 from std_keras.cli.program import StopRequest  # noqa: E402
 from std_keras.errors import InputError  # noqa: E402
 from std_keras.option import RUN, Option  # noqa: E402
-from std_keras.rundir import replace_atomically  # noqa: E402
+from std_keras.rundir import RunDirectory, replace_atomically  # noqa: E402
 
 _OPTIONS = {
     "output": Option(
@@ -109,10 +111,14 @@ def points(table: Sequence[rows.Row], *, batch_size: int) -> list[Point]:
         table: the rows of a sweep.
         batch_size: of rows whose flags do not name one.
     """
-    teachers = {row["arm"].removeprefix(plan.TEACHER): row.get("macs") for row in table}
+    trained = {
+        row["arm"].removeprefix(plan.TEACHER): int(row["macs"])
+        for row in table
+        if row["arm"].startswith(plan.TEACHER) and row.get("macs")
+    }
     by_arm: dict[str, list[rows.Row]] = {}
     for row in table:
-        counted = row.get("macs") and all(teachers.get(t) for t in row.get("teachers", "").split())
+        counted = row.get("macs") and _teachers_macs(row, trained=trained) is not None
         is_arm = not row["arm"].startswith(plan.TEACHER)
         if row["state"] == "done" and row["split"] == "test" and is_arm and counted:
             by_arm.setdefault(row["arm"], []).append(row)
@@ -121,7 +127,7 @@ def points(table: Sequence[rows.Row], *, batch_size: int) -> list[Point]:
         flag = rows.flags_by_name(runs[0]["flags"])
         images = int(runs[0]["steps"]) * int(flag.get("batch_size", batch_size))
         per_image = _PASSES * int(runs[0]["macs"])
-        per_image += sum(int(teachers[t] or 0) for t in runs[0].get("teachers", "").split())
+        per_image += _teachers_macs(runs[0], trained=trained) or 0
         top1 = [100 * float(run["top1"]) for run in runs]
         found.append(
             Point(
@@ -134,6 +140,21 @@ def points(table: Sequence[rows.Row], *, batch_size: int) -> list[Point]:
             )
         )
     return found
+
+
+def _teachers_macs(row: rows.Row, *, trained: Mapping[str, int]) -> int | None:
+    """Of all teachers together; None if it is not known of one of them.
+
+    A teacher of the sweep's own is a row of the table. One that comes with the package is none: the
+    flags name it, and it says what it costs.
+    """
+    names = row.get("teachers", "").split()
+    costs = [trained[name] for name in names if name in trained]
+    for name in re.findall(rf"{pretrained.PREFIX}([\w-]+)", row["flags"]):
+        if name in pretrained.names():
+            result = RunDirectory(pretrained.folder() / name).read_result()
+            costs += [int(result["macs"])] if "macs" in result else []
+    return sum(costs) if len(costs) == len(names) else None
 
 
 def _group(flag: Any) -> str:

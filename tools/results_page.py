@@ -2,23 +2,25 @@
 
 Usage: python tools/results_page.py [--published=results/published.csv] [--output=RESULTS.md]
 
-`published.csv` names our cell as TABLE:ARM:COLUMN, of `results/TABLE.csv`: an arm of a sweep, a
-difference `ARM - ARM` (of runs with the same seed), or a model of `models.csv`. A cell that names
-nothing, or something that is not in the table yet, is "not run".
+`questions.csv`, beside it, has the questions of the paper's ablations and which difference of ours
+answers them. `published.csv` names our cell as TABLE:ARM:COLUMN, of `results/TABLE.csv`: an arm of
+a sweep, a difference `ARM - ARM` (of runs with the same seed), or a model of `models.csv`. A cell
+that names nothing, or something that is not in the table yet, is "not run".
 """
 
 from __future__ import annotations
 
-import csv
 import statistics
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # The checkout, whether the package is installed or not.
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
+
+from sweeping import measured, questions  # noqa: E402
+from sweeping.measured import Table  # noqa: E402
 
 from std_keras.cli import flags, program  # noqa: E402
 from std_keras.cli.program import StopRequest  # noqa: E402
@@ -40,14 +42,17 @@ CERTAINTIES = {
     "missing": "looked for and not found",
 }
 NOT_RUN = "not run"
-
-
-@dataclass(frozen=True)
-class Table:
-    """A CSV file of ours: the command that wrote it, and its rows."""
-
-    command: str
-    rows: tuple[dict[str, str], ...]
+_QUESTIONS = (
+    "From `results/questions.csv` and the sweeps that it names. Ours is the mean difference ± half "
+    "the width of its 95 % confidence interval (Student's t; runs with the same seed are paired, n "
+    "seeds). Seeds differ in initialisation alone; data, augmentation, teachers' labels and test "
+    "images are the same.",
+    "",
+    "The verdict follows from the figures: *holds* and *the opposite*, or *better* and *worse* "
+    "where no direction is known, if the interval leaves out 0; else *cannot be told apart*. Of "
+    "twenty differences that are nothing, one gets a verdict by chance. What is said is about this "
+    "student, these teachers and this budget.",
+)
 
 
 def main(arguments: Sequence[str], stop: StopRequest) -> None:
@@ -71,7 +76,7 @@ def page(published: Path) -> str:
     Raises:
         InputError: if a table is damaged, or `published` says what cannot be.
     """
-    cells = _read(published).rows
+    cells = measured.read(published).rows
     if not cells or any(tuple(cell) != _COLUMNS for cell in cells):
         raise InputError(f"{published} must have the columns {', '.join(_COLUMNS)}")
     lines = [
@@ -104,6 +109,10 @@ def page(published: Path) -> str:
         for cell in cells:
             if cell["table"] == title:
                 lines.append(_line(cell, folder=published.parent, tables=tables))
+    asked = published.with_name("questions.csv")
+    if asked.is_file():
+        lines += ["", "## The paper's questions, answered at CPU size", "", *_QUESTIONS, ""]
+        lines += questions.lines(asked)
     used = {name: table for name, table in tables.items() if table is not None}
     if used:
         lines += ["", "## The commands", ""]
@@ -127,7 +136,7 @@ def _line(cell: dict[str, str], *, folder: Path, tables: dict[str, Table | None]
         arm, _, column = rest.rpartition(":")
         if name not in tables:
             path = folder / f"{name}.csv"
-            tables[name] = _read(path) if path.is_file() else None
+            tables[name] = measured.read(path) if path.is_file() else None
         table = tables[name]
         found = None if table is None else _ours(table, arm, column)
         if found is not None:
@@ -145,11 +154,8 @@ def _ours(table: Table, arm: str, column: str) -> str | None:
             return None
         value = float(rows[0][column])
         return f"{value / 1e6:.2f}" if column == "parameters" else f"{value:.2f}"
-    first, minus, second = arm.partition(" - ")
-    values = _by_seed(table, first, column)
-    if minus:
-        others = _by_seed(table, second, column)
-        values = {s: v - others[s] for s, v in values.items() if s in others}
+    minus = " - " in arm
+    values = measured.differences(table, arm, column)
     if not values:
         return None
     mean = 100 * statistics.fmean(values.values())
@@ -157,28 +163,6 @@ def _ours(table: Table, arm: str, column: str) -> str | None:
     if len(values) > 1:
         text += f" ± {100 * statistics.stdev(values.values()):.2f}"
     return f"{text} (n = {len(values)})"
-
-
-def _by_seed(table: Table, arm: str, column: str) -> dict[str, float]:
-    """Finished runs on the test split; figures that were made to choose with do not count."""
-    return {
-        row["seed"]: float(row[column])
-        for row in table.rows
-        if row.get("arm") == arm
-        and row.get("state") == "done"
-        and row.get("split") == "test"
-        and row.get(column)
-    }
-
-
-def _read(path: Path) -> Table:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as a table: {error}") from error
-    comments = [line[2:] for line in lines if line.startswith("# ")]
-    rows = csv.DictReader(line for line in lines if not line.startswith("#"))
-    return Table(command=comments[0] if comments else "", rows=tuple(rows))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import json
 import re
 import sys
 
@@ -65,6 +66,17 @@ def test_a_run_whose_cost_is_not_known_is_left_out(tool, table):
     )
     arms = [p.arm for p in tool.points(tool.rows.read(table), batch_size=128)]
     assert arms == ["baseline"]
+
+
+def test_a_teacher_of_the_package_says_itself_what_it_costs(tool, table, root):
+    """It has no row: the sweep did not train it."""
+    flags = "--distillation=hard --teacher=std_keras:cifar100_cpu_resnet20,site=last"
+    table.write_text(f'# the command\n{HEAD}\nstd,0,done,test,0.3,0.6,small,220,10,"{flags}",\n')
+    (point,) = tool.points(tool.rows.read(table), batch_size=128)
+    folder = root / "std_keras" / "pretrained" / "cifar100_cpu_resnet20"
+    macs = json.loads((folder / "result.json").read_text())["macs"]
+    assert macs > 4e7
+    assert point.cost == 10 * 128 * (3 * 220 + macs)
 
 
 def test_names_keep_their_distance_and_order_and_move_no_more_than_needed(tool):

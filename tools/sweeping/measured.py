@@ -1,0 +1,61 @@
+"""What a table of `results/` says: figures of arms by seed, and their differences."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from std_keras.errors import InputError
+
+
+@dataclass(frozen=True)
+class Table:
+    """A CSV file of ours: the command that wrote it, and its rows."""
+
+    command: str
+    rows: tuple[dict[str, str], ...]
+
+
+def read(path: Path) -> Table:
+    """The table in a CSV file; the first comment is its command.
+
+    Raises:
+        InputError: if there is no such file, or it is not text.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as a table: {error}") from error
+    comments = [line[2:] for line in lines if line.startswith("# ")]
+    rows = csv.DictReader(line for line in lines if not line.startswith("#"))
+    return Table(command=comments[0] if comments else "", rows=tuple(rows))
+
+
+def by_seed(table: Table, arm: str, column: str) -> dict[str, float]:
+    """A figure of an arm, by seed.
+
+    Of finished runs on the test split; figures that were made to choose with do not count.
+    """
+    return {
+        row["seed"]: float(row[column])
+        for row in table.rows
+        if row.get("arm") == arm
+        and row.get("state") == "done"
+        and row.get("split") == "test"
+        and row.get(column)
+    }
+
+
+def differences(table: Table, arms: str, columns: str) -> dict[str, float]:
+    """Differences by seed: of two arms (`ARM - ARM`), or of two figures of one (`COLUMN - COLUMN`).
+
+    A seed that one side lacks does not count. Without a minus it is the figure itself.
+    """
+    arm, _, other_arm = arms.partition(" - ")
+    column, _, other_column = columns.partition(" - ")
+    values = by_seed(table, arm, column)
+    if not other_arm and not other_column:
+        return values
+    others = by_seed(table, other_arm or arm, other_column or column)
+    return {seed: value - others[seed] for seed, value in values.items() if seed in others}
