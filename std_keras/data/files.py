@@ -45,7 +45,11 @@ class FileSource(IndexedSource):
         with tf.device("CPU:0"):
             self._path_tensor = tf.constant(self._paths, tf.string)
             self._label_tensor = tf.constant(self._labels)
-        self._read = tf.function(self._read_one, input_signature=[tf.TensorSpec((), tf.string)])
+        self._read = tf.function(
+            self._read_one,
+            input_signature=[tf.TensorSpec((), tf.string)],
+            autograph=False,
+        )
 
     def _read_one(self, path: tf.Tensor) -> tf.Tensor:
         image = decode_rgb(tf.io.read_file(path))

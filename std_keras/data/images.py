@@ -179,4 +179,4 @@ def _to_uint8(pixels: tf.Tensor) -> tf.Tensor:
 
 
 # One pass over the pixels instead of four; for static shapes only, each of which it compiles once.
-_to_uint8_compiled = tf.function(_to_uint8, jit_compile=True)
+_to_uint8_compiled = tf.function(_to_uint8, jit_compile=True, autograph=False)

@@ -100,6 +100,8 @@ def training_batches(
     # Partners are decoded and augmented too, even if they belong to another shard.
     rows = own if partners is None else np.union1d(own, partners[own])
 
+    # Its branches are plain Python; AutoGraph would read them for longer than all else of a start.
+    @tf.autograph.experimental.do_not_convert
     def make(step: tf.Tensor, raw: tf.Tensor) -> dict[str, tf.Tensor]:
         drawn = augmentation.draw(
             batch_size=batch_size, seed=data_seed, step=step, image_shape=source.image_shape
@@ -147,6 +149,7 @@ def evaluation_batches(
     first = shard.first_replica * local_batch
     rows = tf.range(first, first + shard.local_replicas * local_batch, dtype=tf.int64)
 
+    @tf.autograph.experimental.do_not_convert
     def make(raw: tf.Tensor) -> dict[str, tf.Tensor]:
         # Padding repeats the last example, which is readable; its weight is 0.
         last = tf.size(raw, out_type=tf.int64) - 1

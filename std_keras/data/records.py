@@ -76,6 +76,7 @@ class RecordSource(Source):
         first_epoch, first_step = divmod(start_step, steps_per_epoch)
         paths = [file.path for file in self.files]
 
+        @tf.autograph.experimental.do_not_convert
         def steps_of(epoch: tf.Tensor) -> tf.data.Dataset:
             shard_order = permutation(
                 len(paths), seed=derive_seed(seed, Purpose.SHARD_ORDER, epoch)

@@ -111,7 +111,8 @@ class Source(abc.ABC):
         n = self.size if n is None else min(n, self.size)
         batch = max(1, min(n, 256))
         batches = self.sequential(batch_size=batch).take(-(-n // batch))
-        batches = batches.map(self.decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        decode = tf.autograph.experimental.do_not_convert(self.decode)
+        batches = batches.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         images = np.empty((n, *self.image_shape), np.uint8)
         labels = np.empty((n,), np.int32)
         done = 0
@@ -136,6 +137,7 @@ class IndexedSource(Source):
         steps_per_epoch = check_batch_size(batch_size, size=self.size)
         first_epoch, first_step = divmod(start_step, steps_per_epoch)
 
+        @tf.autograph.experimental.do_not_convert
         def steps_of(epoch: tf.Tensor) -> tf.data.Dataset:
             order = permutation(self.size, seed=derive_seed(seed, Purpose.EXAMPLE_ORDER, epoch))
             if repeats > 1:

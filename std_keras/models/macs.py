@@ -37,7 +37,7 @@ def multiply_accumulates(model: keras.Model) -> int:
       ValueError: a shape is not fixed, or products are in a loop, a branch or an operation that
         cannot be counted.
     """
-    call = tf.function(lambda inputs: model(inputs, training=False))
+    call = tf.function(lambda inputs: model(inputs, training=False), autograph=False)
     signature = keras.tree.map_structure(_one_example, model.input)
     return _count(call.get_concrete_function(signature).graph)
 

@@ -184,6 +184,7 @@ class LabelCache:
         records = [tf.data.TFRecordDataset(own).skip(skipped) for own in paths]
         views, count = self.grid.batch_size, len(self.parts)
 
+        @tf.autograph.experimental.do_not_convert
         def unpack(position: tf.Tensor, *all_records: tf.Tensor) -> dict[str, tf.Tensor]:
             of_teachers = []
             for index, key in enumerate(self._keys):

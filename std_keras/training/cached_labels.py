@@ -140,6 +140,7 @@ class CachedLabels:
         first = self._shard.first_replica * rows
         local = self._shard.local_replicas
 
+        @tf.autograph.experimental.do_not_convert
         def own(labels: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             own = {n: v[first : first + local * rows] for n, v in labels.items()}
             if local == 1:

@@ -94,6 +94,7 @@ class Evaluator:
             more = iterator.get_next_as_optional()  # type: ignore[attr-defined]
         return sums
 
+    @tf.autograph.experimental.do_not_convert  # The loop over batches alone needs it.
     def _sum_batch(self, batch: Any) -> tf.Tensor:
         per_replica = self._strategy.run(self._replica_sums, args=(batch,))
         return self._strategy.reduce("SUM", per_replica, axis=None)

@@ -75,7 +75,7 @@ def create_epoch_step(
         critic_sgd.apply([-g for g in gradients[count:]], state.critic_variables)
         return values / replicas
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def step(batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
         return strategy.reduce("SUM", strategy.run(replica_step, args=(batch,)), axis=None)
 

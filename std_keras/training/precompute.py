@@ -136,7 +136,7 @@ def _labeller(
         logits = [teacher.logits(batch["images"]) for teacher in teachers]
         return cache.form.encode(tf.stack(logits, axis=1))
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def step(batch: Any) -> dict[str, tf.Tensor]:
         labels = strategy.run(of_replica, args=(batch,))
         return {

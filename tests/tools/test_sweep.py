@@ -440,6 +440,7 @@ def test_a_real_sweep_on_the_digits(root, tmp_path):
         ("cifar100_cpu_recipe", 19, 19),
         ("cifar100_cpu_study", 16, 48),
         ("cifar100_reproduction", 6, 8),
+        ("cifar100_reproduction_short", 5, 7),
         ("cifar100_cpu_undistillable", 10, 12),
     ],
 )

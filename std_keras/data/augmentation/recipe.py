@@ -195,7 +195,7 @@ class Augmentation:
 # Parameters that belong to the loop over images.
 _EACH_IMAGE = ("operations", "arguments", "erase_boxes", "erase_key")
 
-_mixed_images = tf.function(mix_images, jit_compile=True)
+_mixed_images = tf.function(mix_images, jit_compile=True, autograph=False)
 
 
 @functools.cache
@@ -221,4 +221,4 @@ def _each_image(recipe: Augmentation) -> Callable[[tf.Tensor, Parameters], tf.Te
         signature = tf.TensorSpec(images.shape[1:], images.dtype)
         return tf.map_fn(one, {"image": images, **parameters}, fn_output_signature=signature)
 
-    return tf.function(loop, jit_compile=True)
+    return tf.function(loop, jit_compile=True, autograph=False)
