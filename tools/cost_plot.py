@@ -9,6 +9,7 @@ each teacher, which is what labels cost that no cache has yet. Needs matplotlib.
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
 import sys
@@ -149,6 +150,8 @@ def _teachers_macs(row: rows.Row, *, trained: Mapping[str, int]) -> int | None:
     flags name it, and it says what it costs.
     """
     names = row.get("teachers", "").split()
+    if not names:  # The flags of every arm may name a teacher that this one does not use.
+        return 0
     costs = [trained[name] for name in names if name in trained]
     for name in re.findall(rf"{pretrained.PREFIX}([\w-]+)", row["flags"]):
         if name in pretrained.names():
@@ -168,13 +171,15 @@ def draw(found: Sequence[Point]) -> Any:
     """The picture as a matplotlib figure: names in a column at the right, so that none overlap."""
     from matplotlib.figure import Figure
 
+    exponent = 3 * int(math.log10(max(p.cost for p in found)) // 3)
+    unit = 10.0**exponent
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     for group, color in _GROUPS.items():
         members = [p for p in found if p.group == group]
         if members:
             axes.errorbar(
-                [p.cost / 1e15 for p in members],
+                [p.cost / unit for p in members],
                 [p.top1 for p in members],
                 yerr=[p.deviation for p in members],
                 fmt="o",
@@ -184,13 +189,13 @@ def draw(found: Sequence[Point]) -> Any:
             )
     low, high = axes.get_ylim()
     heights = spread([p.top1 for p in found], gap=(high - low) / 24)
-    right = max(p.cost for p in found) / 1e15
-    left = min(p.cost for p in found) / 1e15
+    right = max(p.cost for p in found) / unit
+    left = min(p.cost for p in found) / unit
     column = right + 0.12 * ((right - left) or right)
     for point, height in zip(found, heights, strict=True):
         axes.annotate(
             point.arm,
-            xy=(point.cost / 1e15, point.top1),
+            xy=(point.cost / unit, point.top1),
             xytext=(column, height),
             fontsize=8,
             va="center",
@@ -204,7 +209,7 @@ def draw(found: Sequence[Point]) -> Any:
             annotation_clip=False,
         )
     axes.set_xlabel(
-        "multiply-accumulates of one training run, 10$^{15}$, teachers' labels included"
+        f"multiply-accumulates of one training run, 10$^{{{exponent}}}$, teachers' labels included"
     )
     runs = sorted({p.runs for p in found})
     seeds = "–".join(str(n) for n in dict.fromkeys((runs[0], runs[-1])))  # noqa: RUF001

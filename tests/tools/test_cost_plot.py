@@ -71,12 +71,18 @@ def test_a_run_whose_cost_is_not_known_is_left_out(tool, table):
 def test_a_teacher_of_the_package_says_itself_what_it_costs(tool, table, root):
     """It has no row: the sweep did not train it."""
     flags = "--distillation=hard --teacher=std_keras:cifar100_cpu_resnet20,site=last"
-    table.write_text(f'# the command\n{HEAD}\nstd,0,done,test,0.3,0.6,small,220,10,"{flags}",\n')
-    (point,) = tool.points(tool.rows.read(table), batch_size=128)
+    none = flags.replace("hard", "none")
+    lines = [
+        f'std,0,done,test,0.3,0.6,small,220,10,"{flags}",',
+        f'baseline,0,done,test,0.3,0.6,,200,10,"{none}",',
+    ]
+    table.write_text("\n".join(["# the command", HEAD, *lines, ""]))
+    point, baseline = tool.points(tool.rows.read(table), batch_size=128)
     folder = root / "std_keras" / "pretrained" / "cifar100_cpu_resnet20"
     macs = json.loads((folder / "result.json").read_text())["macs"]
     assert macs > 4e7
     assert point.cost == 10 * 128 * (3 * 220 + macs)
+    assert baseline.cost == 10 * 128 * 3 * 200  # Its flags name the teacher too.
 
 
 def test_names_keep_their_distance_and_order_and_move_no_more_than_needed(tool):
