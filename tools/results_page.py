@@ -113,6 +113,7 @@ def page(published: Path) -> str:
     if asked.is_file():
         lines += ["", "## The paper's questions, answered at CPU size", "", *_QUESTIONS, ""]
         lines += questions.lines(asked)
+        tables |= questions.sources(asked)
     used = {name: table for name, table in tables.items() if table is not None}
     if used:
         lines += ["", "## The commands", ""]

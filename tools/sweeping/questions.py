@@ -16,6 +16,7 @@ from scipy import stats
 
 from std_keras.errors import InputError
 from sweeping import measured
+from sweeping.measured import Table
 
 COLUMNS = ("table", "question", "expected", "source", "ours")
 DIRECTIONS = {"above 0": 1, "below 0": -1, "not known": 0}
@@ -76,14 +77,14 @@ def lines(path: Path) -> list[str]:
             f"{path} must have the columns {', '.join(COLUMNS)}, and expected one of "
             f"{', '.join(DIRECTIONS)}"
         )
+    tables = sources(path)
     found = [
         "| of table | difference in top-1, points | expected | by | ours | verdict |",
         "| --- | --- | --- | --- | ---: | --- |",
     ]
     for row in asked:
         name, arms, columns = row["ours"].split(":")
-        table = measured.read(path.parent / f"{name}.csv")
-        values = [100 * d for d in measured.differences(table, arms, columns).values()]
+        values = [100 * d for d in measured.differences(tables[name], arms, columns).values()]
         ours, verdict = "not run", ""
         if values:
             said = answer(values, expected=row["expected"])
@@ -92,3 +93,13 @@ def lines(path: Path) -> list[str]:
         cells = [row["table"], row["question"], row["expected"], row["source"], ours, verdict]
         found.append(f"| {' | '.join(cells)} |")
     return found
+
+
+def sources(path: Path) -> dict[str, Table]:
+    """The tables that answer the questions in a CSV file, by name.
+
+    Raises:
+        InputError: if one of them cannot be read.
+    """
+    names = dict.fromkeys(row["ours"].partition(":")[0] for row in measured.read(path).rows)
+    return {name: measured.read(path.parent / f"{name}.csv") for name in names}
