@@ -564,8 +564,8 @@ class TrainConfig:
         False,
         PERFORMANCE,
         bool,
-        "Compute in bfloat16, keep weights in float32. For GPUs, and for CPUs that have units for "
-        "it (AMX), there without --jit_compile.",
+        "Compute in bfloat16, keep weights in float32; Keras teachers too. For GPUs, and for CPUs "
+        "that have units for it (AMX), there without --jit_compile.",
         shapes_result=False,
     )
     jit_compile: bool = option_field(

@@ -37,12 +37,16 @@ def find(spec: TeacherSpec) -> Kind:
     )
 
 
-def identity(spec: TeacherSpec) -> dict[str, str]:
+def identity(spec: TeacherSpec, *, bfloat16: bool = False) -> dict[str, str]:
     """Everything that shapes a teacher's predictions, by name, without loading it.
 
     The weights go by the SHA-256 of the file that holds them (of all files of a SavedModel), not by
     their place, so a teacher may be moved. Those of `keras:NAME` go by its name and Keras' version.
     `site` is not among it: where the student listens does not change what the teacher says.
+
+    Args:
+        spec: what the user wrote.
+        bfloat16: whether it is asked to compute in bfloat16.
 
     Raises:
         InputError: if there is no such teacher, or its files cannot be read.
@@ -62,6 +66,8 @@ def identity(spec: TeacherSpec) -> dict[str, str]:
     # A run's model normalises its images itself; the others are told the range of pixels.
     given = {"input": spec.input, "output": spec.output, "size": spec.size}
     named = {f"teacher {name}": str(value) for name, value in given.items() if value is not None}
+    if bfloat16 and kind != "saved_model":
+        named["teacher precision"] = "bfloat16"
     return {"teacher weights": weights, **named}
 
 

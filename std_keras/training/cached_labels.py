@@ -47,7 +47,10 @@ def open_cache(config: TrainConfig, dataset: DataSet) -> LabelCache | None:
     return LabelCache(
         config.teacher_cache,
         stream=stream.facts(config, dataset),
-        teachers=[identity(teachers.parse(text)) for text in config.teacher],
+        teachers=[
+            identity(teachers.parse(text), bfloat16=config.mixed_precision)
+            for text in config.teacher
+        ],
         form=label_format(config, dataset),
         grid=Grid(config.batch_size, stream.steps_per_epoch(config, dataset)),
         picture_levels=stream.picture_levels(config, dataset),

@@ -50,3 +50,12 @@ def test_what_is_not_there_is_named(make_run, tmp_path):
         identity(parse(str(tmp_path / "nothing")))
     with pytest.raises(InputError, match=r"without model\.keras"):
         identity(parse(str(make_run(None))))
+
+
+def test_precision_counts_where_it_changes_anything(network, make_run, tmp_path):
+    run = parse(str(make_run(network())))
+    exact, rounded = identity(run), identity(run, bfloat16=True)
+    assert rounded == {**exact, "teacher precision": "bfloat16"}
+    network().export(str(tmp_path / "saved"), verbose=False)
+    saved = parse(f"{tmp_path / 'saved'},input=byte")
+    assert identity(saved, bfloat16=True) == identity(saved)

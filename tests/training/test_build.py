@@ -62,6 +62,17 @@ def test_mixed_precision_computes_in_bfloat16_and_leaves_the_global_policy(datas
     assert keras.config.dtype_policy() == before
 
 
+@pytest.mark.parametrize("mixed_precision", [False, True])
+def test_teachers_compute_in_the_precision_of_the_run(dataset, tmp_path, mixed_precision):
+    model = models.create("cifar_resnet20", depth=8, input_shape=(8, 8, 1), num_classes=10)
+    model.save(tmp_path / "teacher.keras")
+    teacher = (f"{tmp_path / 'teacher.keras'},input=byte",)
+    config = TrainConfig(distillation="hard", teacher=teacher, mixed_precision=mixed_precision)
+    (loaded,) = build.load_teachers(config, dataset)
+    precisions = {layer.compute_dtype for layer in loaded.model.layers}
+    assert precisions == ({"float32", "bfloat16"} if mixed_precision else {"float32"})
+
+
 def test_the_normalisation_of_the_data_is_in_the_model(dataset):
     layer = build.build_model(SMALL, dataset).get_layer("normalization")
     np.testing.assert_allclose(layer(np.array([[[[0.0]], [[255.0]]]]))[0, :, 0, 0], [-1.0, 1.0])

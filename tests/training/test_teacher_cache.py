@@ -189,6 +189,7 @@ def test_views_are_stored_once_and_read_in_the_same_run(simple_config, tmp_path,
     [
         ({"data_seed": 7}, "--data_seed=0 there, 7 here"),
         ({"cutmix_alpha": 0.5}, "augmentation mixing.cutmix_alpha=1.0 there, 0.5 here"),
+        ({"mixed_precision": True}, "teacher precision=(none) there, bfloat16 here"),
         ({"distillation": "soft"}, ""),  # The same teachers and views, but no logits.
     ],
 )
