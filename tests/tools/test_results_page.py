@@ -79,15 +79,15 @@ def test_every_figure_says_how_sure_it_is(cell, published, certainty):
 
 def test_the_commands_of_all_tables_that_are_quoted(tool, tmp_path):
     (tmp_path / "study.csv").write_text(SWEEP)
-    (tmp_path / "answers.csv").write_text(SWEEP.replace("study", "answers"))
+    (tmp_path / "more.csv").write_text(SWEEP.replace("study", "more"))
     (tmp_path / "published.csv").write_text(f"{HEADER}T,S,top-1,51,read,x,study:plain:top1\n")
     (tmp_path / "questions.csv").write_text(
-        "table,question,expected,source,ours\n7,Q,above 0,x,answers:better - plain:top1\n"
+        "table,question,expected,source,ours\n7,Q,above 0,x,more:better - plain:top1\n"
     )
     text = tool.page(tmp_path / "published.csv")
     assert text.splitlines()[-2:] == [
         "- `results/study.csv`: `python tools/sweep.py study.toml --output=results/study.csv`",
-        "- `results/answers.csv`: `python tools/sweep.py answers.toml --output=results/answers.csv`",
+        "- `results/more.csv`: `python tools/sweep.py more.toml --output=results/more.csv`",
     ]
 
 
