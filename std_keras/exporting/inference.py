@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 
 from std_keras import models
 from std_keras.exporting.graph import InferenceGraph
+from std_keras.layer_config import with_precision
 
 
 def inference_model(model: keras.Model, *, head: str) -> keras.Model:
@@ -74,17 +73,6 @@ def _in_float32(model: keras.Model) -> keras.Model:
     """
     if all(layer.compute_dtype == "float32" for layer in model.layers):
         return model
-    copy = type(model).from_config(_with_float32(model.get_config()))
+    copy = type(model).from_config(with_precision(model.get_config(), "float32"))
     copy.set_weights(model.get_weights())
     return copy
-
-
-def _with_float32(config: Any) -> Any:
-    """A serialized configuration with every dtype policy replaced."""
-    if isinstance(config, dict):
-        if config.get("class_name") == "DTypePolicy":
-            return config | {"config": {"name": "float32"}}
-        return {key: _with_float32(value) for key, value in config.items()}
-    if isinstance(config, (list, tuple)):
-        return type(config)(_with_float32(value) for value in config)
-    return config

@@ -16,7 +16,6 @@ from std_keras.errors import InputError
 from std_keras.keras_file import load_keras_file
 from std_keras.rundir import RunDirectory
 from std_keras.teachers.identity import find, unfinished
-from std_keras.teachers.precision import in_bfloat16
 from std_keras.teachers.spec import TeacherSpec
 from std_keras.teachers.teacher import INPUT_RANGES, Teacher, check_labels
 
@@ -24,11 +23,7 @@ _RANGES = "|".join(INPUT_RANGES)
 
 
 def load(
-    spec: TeacherSpec,
-    *,
-    image_shape: tuple[int, int, int],
-    label_names: tuple[str, ...],
-    bfloat16: bool = False,
+    spec: TeacherSpec, *, image_shape: tuple[int, int, int], label_names: tuple[str, ...]
 ) -> Teacher:
     """Loads one teacher.
 
@@ -36,8 +31,6 @@ def load(
         spec: what the user wrote.
         image_shape: (H, W, C) of the student's images.
         label_names: the data set's class names.
-        bfloat16: whether it computes in bfloat16; a SavedModel, and a Keras model that is neither
-            functional nor sequential, stay as they are.
 
     Raises:
         InputError: if it is not there, cannot be loaded, or knows other classes.
@@ -53,10 +46,6 @@ def load(
         teacher = _from_keras_file(spec, path, image_shape)
     else:
         teacher = _from_saved_model(spec, path, image_shape)
-    if bfloat16 and teacher.model is not None:
-        faster = in_bfloat16(teacher.model)
-        if faster is not None:
-            teacher = dataclasses.replace(teacher, model=faster, network=_inference(faster))
     return _checked(teacher, spec, image_shape, label_names)
 
 
@@ -143,7 +132,7 @@ def _keras_teacher(
     return Teacher(
         name=spec.source,
         site=spec.site,
-        network=_inference(model),
+        network=lambda images: model(images, training=False),
         scale=scale or INPUT_RANGES[spec.input or "byte"],
         image_shape=_image_shape(spec, shape[1:], image_shape),
         probabilities=False,
@@ -151,10 +140,6 @@ def _keras_teacher(
         label_names=labels,
         model=model,
     )
-
-
-def _inference(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
-    return lambda images: model(images, training=False)
 
 
 def _from_saved_model(spec: TeacherSpec, path: Path, image_shape: tuple[int, int, int]) -> Teacher:

@@ -146,14 +146,11 @@ def load_teachers(config: TrainConfig, dataset: DataSet) -> list[Teacher]:
     for text in config.teacher:
         spec = teachers.parse(text)
         teacher = teachers.load(
-            spec,
-            image_shape=dataset.image_shape,
-            label_names=dataset.label_names,
-            bfloat16=config.mixed_precision,
+            spec, image_shape=dataset.image_shape, label_names=dataset.label_names
         )
         if config.jit_compile and not teacher.compilable:
             progress.say(f"teacher {spec.source} is a SavedModel; it runs outside the XLA step")
-        loaded.append(teacher)
+        loaded.append(teacher.fast(bfloat16=config.mixed_precision))
     return loaded
 
 

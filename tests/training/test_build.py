@@ -71,6 +71,7 @@ def test_teachers_compute_in_the_precision_of_the_run(dataset, tmp_path, mixed_p
     (loaded,) = build.load_teachers(config, dataset)
     precisions = {layer.compute_dtype for layer in loaded.model.layers}
     assert precisions == ({"float32", "bfloat16"} if mixed_precision else {"float32"})
+    assert not any("BatchNorm" in type(layer).__name__ for layer in loaded.model.layers)
 
 
 def test_the_normalisation_of_the_data_is_in_the_model(dataset):
