@@ -7,7 +7,9 @@ activation, s belongs into its kernel, and only t is left to be added.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 import keras
@@ -41,33 +43,33 @@ class Shift(keras.layers.Layer):
 
 def foldable(model: keras.Model) -> dict[str, str]:
     """Products of a functional or sequential model, and the norm of each, by name."""
-    found: dict[str, str] = {}
-    readers: dict[str, list[str]] = {}
-    outputs: list[str] = []
-    if isinstance(model, keras.Sequential):
-        for layer, reader in zip(model.layers, model.layers[1:], strict=False):
-            readers[layer.name] = [reader.name]
-    else:
-        config = model.get_config()
-        for entry in config["layers"]:
-            for node in entry["inbound_nodes"]:
-                for name in _read(node):
-                    readers.setdefault(name, []).append(entry["name"])
-        outputs = model.output_names
+    links = list(_links(model))
+    read_by = Counter(source for source, _ in links)
+    reads = Counter(reader for _, reader in links)
+    outputs = () if isinstance(model, keras.Sequential) else model.output_names
     named = {layer.name: layer for layer in model.layers}  # Bare operations are not among them.
-    for name, read_by in readers.items():
-        layer, norm = named.get(name), named.get(read_by[0])
-        if type(layer) not in _PRODUCTS or name in outputs or len(read_by) != 1:
-            continue
-        if not isinstance(norm, keras.layers.BatchNormalization):
-            continue
-        if _fits(layer, norm) and [name] == _sources(readers, norm.name):
-            found[name] = norm.name
-    return found
+    return {
+        source: reader
+        for source, reader in links
+        if read_by[source] == reads[reader] == 1
+        and source not in outputs
+        and _fits(named.get(source), named.get(reader))
+    }
+
+
+def _links(model: keras.Model) -> Iterable[tuple[str, str]]:
+    """Which layer is read by which, by name, once for every time that it is."""
+    if isinstance(model, keras.Sequential):
+        for layer, reader in pairwise(model.layers):
+            yield layer.name, reader.name
+        return
+    for entry in model.get_config()["layers"]:
+        for source in _read(entry["inbound_nodes"]):
+            yield source, entry["name"]
 
 
 def _read(node: Any) -> Iterable[str]:
-    """Names of the layers whose outputs a call of a layer takes, as a configuration has them."""
+    """Names of the layers whose outputs calls of a layer take, as a configuration has them."""
     if isinstance(node, dict):
         if node.get("class_name") == "__keras_tensor__":
             yield node["config"]["keras_history"][0]
@@ -79,18 +81,16 @@ def _read(node: Any) -> Iterable[str]:
             yield from _read(value)
 
 
-def _sources(readers: dict[str, list[str]], name: str) -> list[str]:
-    """What a layer reads, over all its calls."""
-    return [source for source, read_by in readers.items() for reader in read_by if reader == name]
-
-
-def _fits(layer: keras.layers.Layer, norm: keras.layers.BatchNormalization) -> bool:
+def _fits(layer: keras.layers.Layer | None, norm: keras.layers.Layer | None) -> bool:
+    """Whether the one is a product and the other scales its channels."""
+    if type(layer) not in _PRODUCTS or not isinstance(norm, keras.layers.BatchNormalization):
+        return False
+    assert layer is not None
     # Of a dense layer's outputs -1 alone is sure to be the last axis.
     last = (-1,) if isinstance(layer, keras.layers.Dense) else (-1, 3)
-    activation = getattr(layer, "activation", None)
     return (
         norm.axis in last
-        and activation in (None, keras.activations.linear)
+        and getattr(layer, "activation", None) in (None, keras.activations.linear)
         and getattr(layer, "data_format", "channels_last") == "channels_last"
         and getattr(layer, "quantization_mode", None) is None
         and layer.kernel.dtype == norm.moving_variance.dtype == "float32"
