@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
 from keras import layers
 
@@ -16,7 +18,7 @@ def config():
 
 
 def precisions(config) -> tuple[str, str]:
-    layer = layers.TimeDistributed.from_config(config)
+    layer = layers.TimeDistributed.from_config(deepcopy(config))  # which takes entries out of it
     return layer.dtype_policy.name, layer.layer.dtype_policy.name
 
 
