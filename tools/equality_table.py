@@ -21,10 +21,10 @@ ROOT = Path(__file__).resolve().parent.parent
 # The checkout, whether the package is installed or not.
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 
+import machine  # noqa: E402
 from equality import compare  # noqa: E402
 from equality.compare import Arrays  # noqa: E402
 from launch_local import free_addresses  # noqa: E402
-from sweeping import machine  # noqa: E402
 
 from std_keras import progress, quiet  # noqa: E402
 from std_keras.cli import flags, program  # noqa: E402

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # The checkout, whether the package is installed or not.
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 
-from sweeping import machine  # noqa: E402
+import machine  # noqa: E402
 
 from std_keras import progress, quiet  # noqa: E402
 from std_keras.cli import flags, program  # noqa: E402

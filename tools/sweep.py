@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # The checkout, whether the package is installed or not.
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 
-from sweeping import machine, plan, record, rows, runner, spec, summary  # noqa: E402
+import machine  # noqa: E402
+from sweeping import plan, record, rows, runner, spec, summary  # noqa: E402
 from sweeping.estimate import Estimate  # noqa: E402
 from sweeping.metrics import progress_of  # noqa: E402
 
@@ -169,7 +170,6 @@ def _make(
     waiting = [run for run in runs if run.files not in done]
     progress.say(f"{len(runs)} runs, {len(runs) - len(waiting)} of them done")
     tables.write(runs)  # A finished sweep gets its tables again.
-    here = machine.describe(ROOT) if waiting else {}
     estimate = Estimate(runs, parallel=len(shares))
     status = progress.Status()
     free = list(shares)
@@ -182,6 +182,8 @@ def _make(
                 if run is None:
                     break
                 waiting.remove(run)
+                # Asked each time: somebody may work on the checkout while a sweep runs.
+                here = machine.describe(ROOT)
                 running.append(runner.Training(run, machine=here, cores=free.pop(0)))
             if ending():
                 for training in running:

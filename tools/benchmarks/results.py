@@ -7,12 +7,11 @@ import datetime
 import fnmatch
 import json
 import os
-import platform
-import shutil
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from machine import accelerators, git_revision, processor
 
 from std_keras.errors import InputError
 from std_keras.rundir import write_atomically
@@ -61,7 +60,7 @@ def append_csv(
     target = _writable("csv", path)
     new = not target.exists() or not target.stat().st_size
     date = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    common = (date, _machine_name(), _revision(), command)
+    common = (date, _machine_name(), git_revision(_ROOT), command)
     with target.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         if new:
@@ -134,28 +133,4 @@ def _writable(flag: str, path: str) -> Path:
 
 
 def _machine_name() -> str:
-    processor = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        processor = next(x.split(":")[1].strip() for x in lines if x.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    return " + ".join([f"{os.cpu_count()} x {processor}", *_gpus()])
-
-
-def _gpus() -> list[str]:
-    if shutil.which("nvidia-smi") is None:
-        return []
-    asked = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-    found = subprocess.run(asked, capture_output=True, text=True, check=False)
-    return found.stdout.strip().splitlines() if not found.returncode else []
-
-
-def _revision() -> str:
-    """The commit of the checkout, with + if files differ from it; empty outside of git."""
-    asked = ["git", "-C", str(_ROOT), "describe", "--always", "--exclude=*", "--dirty=+"]
-    try:
-        found = subprocess.run(asked, capture_output=True, text=True, check=False)
-    except OSError:
-        return ""
-    return found.stdout.strip()
+    return " + ".join([f"{os.cpu_count()} x {processor()}", *accelerators()])

@@ -14,9 +14,9 @@ def describe(root: Path) -> dict[str, str]:
     """Processor, accelerators, versions, and the revision of the project, as texts by name."""
     return {
         "git_revision": git_revision(root),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": str(len(os.sched_getaffinity(0))),
-        "accelerator": _accelerator(),
+        "accelerator": "; ".join(accelerators()),
         "tensorflow": _version("tensorflow"),
         "keras": _version("keras"),
         "python": platform.python_version(),
@@ -24,26 +24,32 @@ def describe(root: Path) -> dict[str, str]:
 
 
 def git_revision(root: Path) -> str:
-    """The commit that is checked out, with `-changed` if files differ; empty without git."""
-    commit = _output("git", "-C", str(root), "rev-parse", "--short=12", "HEAD")
+    """The commit that is checked out, with `-changed` if files differ; empty without git.
+
+    Files in `results/` do not count: they are what a measurement leaves, not what it is made with.
+    """
+    git = ("git", "-C", str(root))
+    commit = _output(*git, "rev-parse", "--short=12", "HEAD")
     if not commit:
         return ""
-    changed = _output("git", "-C", str(root), "status", "--porcelain", "--untracked-files=no")
+    others = ("--", ":/", ":(top,exclude)results")
+    changed = _output(*git, "status", "--porcelain", "--untracked-files=no", *others)
     return commit + ("-changed" if changed else "")
 
 
-def _processor() -> str:
+def processor() -> str:
+    """What the processor is called."""
     cpu_info = Path("/proc/cpuinfo")
     lines = cpu_info.read_text().splitlines() if cpu_info.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _accelerator() -> str:
+def accelerators() -> list[str]:
+    """What each GPU is called."""
     if not shutil.which("nvidia-smi"):
-        return ""
-    names = _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines()
-    return "; ".join(names)
+        return []
+    return _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines()
 
 
 def _version(package: str) -> str:
