@@ -236,6 +236,12 @@ class _Tables:
         """Whether a run needs no training: its directory or its row in the table is there."""
         record.read(run)  # Refuses a run with other flags.
         if record.is_finished(run):
+            differing = record.flags_that_differ(run) if run.is_teacher else ()
+            if differing:
+                progress.warn(
+                    f"{run.name}: {run.model_dir} was made with other flags "
+                    f"({'; '.join(differing)}), which its row will show; remove it to train anew"
+                )
             return True
         row = self._old.get((run.arm, str(run.seed)))
         if row is None or row["state"] != "done":
@@ -250,6 +256,8 @@ class _Tables:
 
     def write(self, runs: Sequence[plan.Run]) -> None:
         """Writes all files from what there is; rows of runs that are elsewhere are kept."""
+        # Read again: another sweep with the same --output may have added rows.
+        self._old |= {(row["arm"], row["seed"]): row for row in rows.read(self._output)}
         for run in runs:
             row = rows.row_of(run)
             if row is not None and self._keeps(row):
@@ -276,6 +284,8 @@ class _Tables:
         row = self._old.get((run.arm, str(run.seed)), {})
         if row.get("state") != "done":
             return f"{run.name}: {row.get('state', 'not done')}"
+        if not row["top1"]:
+            return f"{run.name}: done, its accuracy is not known"
         top1 = 100 * float(row["top1"])
         return f"{run.name}: {row['split']} top-1 {top1:.2f} % after {row['train_seconds']} s"
 

@@ -146,9 +146,12 @@ class Trainer:
                 batch = next(iterator)
             with tf.control_dependencies(tf.nest.flatten(self._local(batch))):
                 # The only clock of a graph is the wall clock, which may be set back.
-                wait += tf.maximum(tf.timestamp() - began, 0.0)
-                self.waiting.set(tf.constant(0, tf.int64))
-            per_replica, labels = self.strategy.run(self._replica_step, args=(batch,))
+                waited = tf.maximum(tf.timestamp() - began, 0.0)
+                idle = self.waiting.set(tf.constant(0, tf.int64))
+            with tf.control_dependencies([idle]):
+                waited = tf.identity(waited)
+            wait += waited
+            per_replica, labels = self.strategy.run(self._replica_step, args=(batch, waited))
             arrays = {
                 name: array.write(tf.cast(done, tf.int32), self._joined(labels[name]))
                 for name, array in arrays.items()
@@ -187,9 +190,12 @@ class Trainer:
     # Only the loop over steps needs AutoGraph, which takes 2 of 15 seconds to trace Mixer-S/4.
     @tf.autograph.experimental.do_not_convert
     def _replica_step(
-        self, batch: Mapping[str, tf.Tensor]
+        self, batch: Mapping[str, tf.Tensor], waited: tf.Tensor
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """One replica's share of a step; returns its shares of the figures, and its labels."""
+        # Or one thread computes the step first, and looks at the clock after it.
+        with tf.control_dependencies([waited]):
+            batch = {name: tf.identity(value) for name, value in batch.items()}
         batch = with_static_size(batch, batch_size=self.options.batch_size, strategy=self.strategy)
         labels = {name: batch[name] for name in NAMES if name in batch}
         if self.teachers and not labels:

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from std_keras.cli import flags
-from std_keras.config import TrainConfig, options
+from std_keras.config import TrainConfig, options, resolve
 from std_keras.option import Option
 from std_keras.rundir import RunDirectory
 
@@ -33,7 +33,7 @@ def main() -> int:
         defaults={f.name: f.default for f in dataclasses.fields(TrainConfig)},
     )
     run = RunDirectory(parsed.pop("model_dir"))
-    config = TrainConfig(**parsed)
+    config = resolve(TrainConfig(**parsed), image_size=32, horizontal_flip=True)
     run.prepare()
     with open(run.path / "started", "a") as file:
         file.write("once\n")

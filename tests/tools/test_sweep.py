@@ -177,6 +177,77 @@ def test_a_failing_run_is_recorded_and_stops_no_other(sweep, spec, tmp_path, cap
     assert starts(tmp_path)["weak-seed0"] == 1
 
 
+def test_a_program_that_leaves_nothing_has_failed(sweep, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sweeping.runner.PROGRAM", ("true",))
+    assert sweep("--only=baseline") == 5
+    assert "the training program left no result" in capsys.readouterr().err
+    assert {row["state"] for row in read(tmp_path / "out.csv")} == {"failed (5)"}
+
+
+def test_a_log_that_is_no_text(tool, tmp_path):
+    (tmp_path / "log").write_bytes(b"\xff\xfe\nerror: \xe9 is too large\n")
+    assert tool.runner.last_line(tmp_path / "log") == "\ufffd is too large"
+
+
+def test_a_teacher_of_other_flags_shows_them(sweep, spec, tmp_path, capsys):
+    assert sweep("--only=weak") == 0
+    capsys.readouterr()
+    change(spec, "cifar_resnet20 --epochs=1", "cifar_resnet20 --epochs=7")
+    assert sweep("--only=weak") == 0
+    said = capsys.readouterr().err
+    assert "teacher-small" in said and "--epochs=1, now 7" in said and "remove it" in said
+    teacher = read(tmp_path / "out.csv")[0]
+    assert teacher["arm"] == "teacher-small" and teacher["epochs"] == "1"
+    assert "--epochs=1 " in teacher["flags"] + " ", "the row says what was trained"
+    assert set(starts(tmp_path).values()) == {1}
+
+
+def test_a_teacher_that_was_converted_has_no_figures(sweep, tmp_path, capsys):
+    """`tools/convert_weights.py` makes such a run directory; its accuracy is not known."""
+    assert sweep("--only=weak") == 0
+    result = json.loads((tmp_path / "small/result.json").read_text())
+    unknown = dict.fromkeys(("top1", "top5", "images_per_second"))
+    converted = {**result, **unknown, "heads": {}, "origin": {"source": "elsewhere.pt"}}
+    (tmp_path / "small/result.json").write_text(json.dumps(converted))
+    for file in (tmp_path / "runs").glob("teacher-small*"):
+        file.unlink()
+    (tmp_path / "out.csv").unlink()
+    assert sweep() == 0
+    assert "other flags" not in capsys.readouterr().err
+    teacher = read(tmp_path / "out.csv")[0]
+    assert (teacher["state"], teacher["top1"], teacher["images_per_second"]) == ("done", "", "")
+    assert "| `teacher-small` |  |  |" in (tmp_path / "out.md").read_text()
+
+
+def test_two_sweeps_of_one_table_keep_each_others_rows(sweep, spec, tmp_path, monkeypatch):
+    assert sweep("--only=baseline") == 0
+    tables = importlib.import_module("sweep")._Tables
+    read_first = tables.__init__
+    kept = (tmp_path / "out.csv").read_text()
+
+    def then_another_writes(self, *arguments, **named):
+        (tmp_path / "out.csv").unlink()
+        read_first(self, *arguments, **named)
+        (tmp_path / "out.csv").write_text(kept)
+
+    monkeypatch.setattr(tables, "__init__", then_another_writes)
+    assert sweep(f"--runs_dir={tmp_path}/elsewhere", "--only=weak") == 0
+    arms = {row["arm"] for row in read(tmp_path / "out.csv")}
+    assert arms == {"baseline", "teacher-small", "weak"}
+
+
+def test_a_student_waits_for_its_teacher_however_its_place_is_written(tool, spec, tmp_path):
+    change(spec, f"--model_dir={tmp_path}/small", "--model_dir=./small/")
+    runs = tool.plan.runs(tool.spec.read(spec), tool.plan.Choices(runs_dir=tmp_path / "runs"))
+    teacher, baseline, weak, *_ = runs
+    assert tool.plan.next_ready([weak, baseline], running=[teacher]) is baseline
+
+
+def test_rows_show_the_precision(sweep, tmp_path):
+    assert sweep("--only=baseline", "--extra_flags=--mixed_precision") == 0
+    assert {row["precision"] for row in read(tmp_path / "out.csv")} == {"bfloat16"}
+
+
 def test_the_budget_ends_the_sitting_and_the_next_goes_on(sweep, spec, tmp_path, capsys):
     change(spec, "--alpha=0.25", "--alpha=0.25 --width=99")
     assert sweep("--budget_minutes=0.05") == 75
@@ -260,7 +331,7 @@ def test_the_budget_ends_all_runs_that_are_made_at_once(sweep, spec, tmp_path, c
     states = {f.stem: json.loads(f.read_text())["state"] for f in tmp_path.glob("runs/*.json")}
     assert states["baseline-seed0"] == "started"
     assert states["teacher-small"] == "done"
-    assert sweep("--parallel=2", "--only=baseline", "--budget_minutes=0.1") in (0, 75)
+    assert sweep("--parallel=2", "--only=baseline") == 0
     assert starts(tmp_path)["baseline-seed0"] == 2, "continued"
 
 
@@ -306,10 +377,6 @@ def test_a_trial_has_teachers_of_its_own(sweep, tmp_path):
 
 
 def test_one_teacher_cache_for_all_arms_with_teachers(tool, spec, tmp_path):
-    from std_keras.config import options
-
-    if "teacher_cache" not in options():
-        pytest.skip("no teacher cache in this version")
     change(spec, "seeds =", "teacher_cache = true\nseeds =")
     sweep_ = tool.spec.read(spec)
     runs = tool.plan.runs(sweep_, tool.plan.Choices(runs_dir=tmp_path / "runs"))
@@ -447,11 +514,7 @@ def test_a_real_sweep_on_the_digits(root, tmp_path):
     ],
 )
 def test_the_shipped_sweeps(tool, root, tmp_path, name, arms, runs):
-    from std_keras.config import options
-
     sweep_ = tool.spec.read(root / "flags" / "sweeps" / f"{name}.toml")
-    if sweep_.teacher_cache and "teacher_cache" not in options():
-        pytest.skip("no teacher cache in this version")
     assert len(sweep_.arms) == arms
     planned = tool.plan.runs(sweep_, tool.plan.Choices(runs_dir=tmp_path))
     assert len(planned) == runs

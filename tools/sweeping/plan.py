@@ -149,9 +149,9 @@ def _teachers(config: TrainConfig) -> tuple[str, ...]:
 
 
 def _needs(config: TrainConfig) -> set[str]:
-    """The run directories, or other sources, that a run begins with."""
+    """The run directories, or other sources, that a run begins with, each written one way."""
     start = {config.initialize_from} if config.initialize_from else set()
-    return _sources(config) | start
+    return {str(Path(source)) for source in _sources(config) | start}
 
 
 def _sources(config: TrainConfig) -> set[str]:

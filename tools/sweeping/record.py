@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from std_keras.config import TrainConfig, differing_flags
+from std_keras.config import TrainConfig, differing_flags, resolve
 from std_keras.errors import InputError
 from std_keras.rundir import RunDirectory, write_atomically
 from sweeping.plan import Run
@@ -74,6 +74,26 @@ def read(run: Run) -> Record | None:
             f"({'; '.join(differing)}); delete {run.files}*, or choose another --runs_dir"
         )
     return record
+
+
+def flags_that_differ(run: Run) -> list[str]:
+    """Of a finished run, the flags that shape its result and are not those that were asked for.
+
+    Converted weights have none: no flags made them.
+
+    Raises:
+        InputError: if the run directory is damaged.
+    """
+    directory = RunDirectory(run.model_dir)
+    if "origin" in directory.read_result():
+        return []
+    trained = directory.read_config()
+    asked = resolve(
+        run.config,
+        image_size=trained.image_size or 0,
+        horizontal_flip=trained.horizontal_flip == "yes",
+    )
+    return differing_flags(trained, asked)
 
 
 def write(run: Run, record: Record) -> None:

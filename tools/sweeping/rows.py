@@ -18,8 +18,17 @@ Row = dict[str, str]
 _FIRST = ("arm", "seed", "state", "split", "top1", "top5")
 _HEADS = ("classification", "distillation", "average", "confidence")
 _COST = ("teachers", "parameters", "macs", "steps", "epochs")
-_TIME = ("train_seconds", "seconds", "images_per_second")
-_MACHINE = ("git_revision", "processor", "cores", "accelerator", "tensorflow", "keras", "python")
+_TIME = ("train_seconds", "seconds", "images_per_second", "precision")
+_MACHINE = (
+    "precision",
+    "git_revision",
+    "processor",
+    "cores",
+    "accelerator",
+    "tensorflow",
+    "keras",
+    "python",
+)
 _LAST = ("flags", "error")
 
 
@@ -57,23 +66,29 @@ def row_of(run: Run) -> Row | None:
         if known is None or known.state != "failed":
             return None
         return {**row, "state": f"failed ({known.exit_code})", "error": known.error}
-    if run.is_teacher and known is None:  # Trained by hand, maybe with other flags.
-        config = RunDirectory(run.model_dir).read_config()
+    config = RunDirectory(run.model_dir).read_config()
+    if run.is_teacher:  # Trained by hand or by an earlier sweep, maybe with other flags.
         row["flags"] = shlex.join(arguments_of(config, shaping=True))
     result = result_of(run)
     row |= {
         "state": "done",
         "split": result["split"],
-        "top1": f"{result['top1']:.4f}",
-        "top5": f"{result['top5']:.4f}",
-        "train_seconds": f"{result['train_seconds']:.0f}",
-        "images_per_second": f"{result['images_per_second']:.1f}",
+        "top1": _number(result["top1"], digits=4),
+        "top5": _number(result["top5"], digits=4),
+        "train_seconds": _number(result["train_seconds"], digits=0),
+        "images_per_second": _number(result["images_per_second"], digits=1),
+        "precision": "bfloat16" if config.mixed_precision else "float32",
     }
     row |= {name: str(result[name]) for name in ("parameters", "steps", "epochs")}
     row["macs"] = str(result.get("macs", ""))
     for head, figures in result["heads"].items():
         row[f"{head}_top1"] = f"{figures['top1']:.4f}"
     return row
+
+
+def _number(value: float | None, *, digits: int) -> str:
+    """Empty for what is not known: converted weights were not trained here."""
+    return "" if value is None else f"{value:.{digits}f}"
 
 
 def with_differing_flags(rows: Sequence[Row]) -> list[Row]:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from std_keras.errors import InputError
+from std_keras.errors import InputError, MachineError
 from sweeping import record
 from sweeping.plan import Run, arguments_of
 
@@ -72,8 +72,11 @@ class Training:
         if self._asked and exit_code == -signal.SIGTERM:
             exit_code = 75  # It was still starting, and had nothing to save.
         seconds = time.monotonic() - self._began
-        error = last_line(self.run.log) if exit_code not in (0, 75) else ""
         finished = record.is_finished(self.run)
+        if not exit_code and not finished:  # Somebody removed what it wrote.
+            exit_code, error = MachineError.exit_code, "the training program left no result"
+        else:
+            error = last_line(self.run.log) if exit_code not in (0, 75) else ""
         ended = self._record.ended(
             exit_code=exit_code, error=error, seconds=seconds, finished=finished
         )
@@ -133,6 +136,10 @@ def _end_with_parent() -> None:
 
 def last_line(log: Path) -> str:
     """The program's error, or the last thing that it said."""
-    lines = [line for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = [
+        line
+        for line in log.read_text(encoding="utf-8", errors="replace").splitlines()
+        if line.strip()
+    ]
     errors = [line for line in lines if line.startswith("error: ")]
     return (errors or lines or [""])[-1].strip().removeprefix("error: ")

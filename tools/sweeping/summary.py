@@ -48,7 +48,8 @@ def summarize(rows: Sequence[Row]) -> list[Row]:
             ]
             line |= _spread("gain", gains)
         for name in ("parameters", "train_seconds", "images_per_second"):
-            line[name] = f"{statistics.fmean(float(run[name]) for run in runs):.0f}"
+            known = [float(run[name]) for run in runs if run[name]]
+            line[name] = f"{statistics.fmean(known):.0f}" if known else ""
         summary.append(line)
     return summary
 
@@ -126,8 +127,9 @@ def _machines(rows: Sequence[Row]) -> list[str]:
     def described(row: Row) -> str:
         cores = row.get("cores", "")
         parts = [row.get("processor", ""), f"{cores} core" if cores == "1" else f"{cores} cores"]
-        parts += [row.get("accelerator", ""), f"TensorFlow {row.get('tensorflow', '')}"]
-        parts += [f"Keras {row.get('keras', '')}", f"Python {row.get('python', '')}"]
+        parts += [row.get("precision", ""), row.get("accelerator", "")]
+        parts += [f"TensorFlow {row.get('tensorflow', '')}", f"Keras {row.get('keras', '')}"]
+        parts += [f"Python {row.get('python', '')}"]
         return ", ".join(p for p in parts if p) + f"; revision {row.get('git_revision') or '?'}"
 
     return list(dict.fromkeys(described(row) for row in rows if row.get("processor")))
