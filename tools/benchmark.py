@@ -43,7 +43,7 @@ from benchmarks import (  # noqa: E402
 
 from std_keras.cli import flags  # noqa: E402
 from std_keras.cli.program import StopRequest, console  # noqa: E402
-from std_keras.errors import InputError  # noqa: E402
+from std_keras.errors import InputError, MachineError  # noqa: E402
 from std_keras.option import Option  # noqa: E402
 from std_keras.quiet import muted_stderr  # noqa: E402
 
@@ -61,6 +61,8 @@ BENCHMARKS: dict[str, Any] = {
 ONE_THREAD = ("input", "export")
 # These measure in processes of their own, and need no TensorFlow in this one.
 IN_PROCESSES = ("train", "infer", "all")
+# These have processes to end when they are told to end.
+WITH_PROCESSES = (*IN_PROCESSES, "startup")
 # Read when TensorFlow and OpenMP load.
 THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
 _TOPIC = "What is written"
@@ -88,10 +90,15 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     if what in ONE_THREAD:
         os.environ.update(dict.fromkeys(THREADS, "1"))
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)  # There is nothing to save.
+        # There is nothing to save. Where TensorFlow computes here, Python could not answer.
+        signal.signal(number, _leave if what in WITH_PROCESSES else signal.SIG_DFL)
     if what not in IN_PROCESSES:
         with muted_stderr():
             import tensorflow  # noqa: F401
+    if json_file:
+        results.writable("json", json_file)
+    if csv_file:
+        results.check_csv(csv_file)
     if what == "all":  # Its benchmarks print and write rows themselves.
         result = benchmark.run(**options, csv=csv_file)
     else:
@@ -102,9 +109,16 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     if csv_file and what != "all":
         command = shlex.join(["python", "tools/benchmark.py", *arguments])
         results.append_csv(csv_file, result, command=command, figures=benchmark.FIGURES)
+    if result.get("failed"):
+        raise MachineError(f"benchmarks failed: {', '.join(result['failed'])}; see above")
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # Everything is written; see `turns` for why it is not to be taken apart.
+
+
+def _leave(number: int, frame: object) -> None:
+    """Ends this process as Python does, so that it takes its processes and folders with it."""
+    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

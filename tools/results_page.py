@@ -100,6 +100,7 @@ def page(published: Path) -> str:
         f"- *{NOT_RUN}*: there is no measurement of ours.",
         "- The paper's ablations are on ImageNet. Ours beside them, from `cifar100_cpu_study`, ask "
         "the same question of a far smaller student on CIFAR-100; compare the sign, not the size.",
+        "- `cifar100_reproduction_short` has 60 epochs where the reproduction has 300.",
     ]
     tables: dict[str, Table | None] = {}
     for title in dict.fromkeys(cell["table"] for cell in cells):
@@ -132,8 +133,8 @@ def _line(cell: dict[str, str], *, folder: Path, tables: dict[str, Table | None]
             "missing if there is no figure"
         )
     ours, origin = NOT_RUN, ""
-    if cell["ours"]:
-        name, _, rest = cell["ours"].partition(":")
+    for place in filter(None, cell["ours"].split("; ")):
+        name, _, rest = place.partition(":")
         arm, _, column = rest.rpartition(":")
         if name not in tables:
             path = folder / f"{name}.csv"
@@ -142,6 +143,9 @@ def _line(cell: dict[str, str], *, folder: Path, tables: dict[str, Table | None]
         found = None if table is None else _ours(table, arm, column)
         if found is not None:
             ours, origin = found, f"`{name}`, `{arm}`"
+            if " - " in column:
+                origin += f", `{column}`"
+            break
     published = cell["published"] or "not found"
     parts = [cell["setting"], cell["figure"], published, cell["certainty"], cell["source"]]
     return f"| {' | '.join([*parts, ours, origin])} |"
@@ -155,7 +159,7 @@ def _ours(table: Table, arm: str, column: str) -> str | None:
             return None
         value = float(rows[0][column])
         return f"{value / 1e6:.2f}" if column == "parameters" else f"{value:.2f}"
-    minus = " - " in arm
+    minus = " - " in arm or " - " in column
     values = measured.differences(table, arm, column)
     if not values:
         return None

@@ -6,8 +6,12 @@ import csv
 import dataclasses
 import itertools
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -194,7 +198,7 @@ import os, time
 from benchmarks.turns import Prepared
 from std_keras.errors import InputError
 
-def prepare(*, log, name, fault=""):
+def prepare(*, log, name, fault="", times=1):
     if fault == "refused":
         raise InputError("--model=nothing is not a model")
     print("noise of a library")
@@ -204,7 +208,7 @@ def prepare(*, log, name, fault=""):
         with open(log, "a") as file:
             file.write(name)
         time.sleep(0.02)
-    return Prepared(call=call, facts={"pid": os.getpid()})
+    return Prepared(call=call, facts={"pid": os.getpid()}, times=times)
 """
 
 
@@ -233,11 +237,40 @@ def test_processes_take_turns(tools, jobs):
         figures = processes.figures()
     assert len(pids) == 2
     # One call each at the start, then turns of as many calls as fill 0.05 s of 0.02 s each.
-    assert jobs.log.read_text() == "ab" + "aaabbb" * 2
+    # The order turns.
+    assert jobs.log.read_text() == "ab" + "aaabbb" + "bbbaaa"
     for values in figures.values():
-        assert 0.02 <= values["seconds"]["best"] <= values["seconds"]["median"] < 0.5
-        assert values["idle_cpu_seconds"] < 0.02
+        assert 0.02 <= values["seconds"]["best"] <= values["seconds"]["median"]
+        # Less than a turn: it would be several if it computed while others had theirs.
+        assert values["idle_cpu_seconds"] < 0.05
         assert values["peak_bytes"] > 2**20
+
+
+def test_a_call_that_does_its_work_several_times(tools, jobs):
+    with tools("turns").Processes() as processes:
+        processes.start(jobs("a", times=4))
+        processes.take_turns(rounds=1, seconds=0.0)
+        figures = processes.figures()["a"]
+    assert 0.02 / 4 <= figures["seconds"]["best"] < figures["first_call_seconds"]
+
+
+def test_the_rate_of_matmuls(tools):
+    """A product of moments is repeated within one call, and no product is left out."""
+    matmul = tools("matmul")
+    small = matmul.prepare(shapes=[(64, 64, 64)], dtype="float32")
+    assert small.times > 1
+    assert small.facts["flop"] == 2 * 64**3
+    calls = []
+    assert matmul.least_times(lambda: calls.append(1)) == matmul._MOST_TIMES
+    assert matmul.least_times(lambda: time.sleep(0.03)) == 2
+    timed = [
+        min(tools("turns").repeated(x.call, seconds=0.3)) / x.times
+        for x in (
+            matmul.prepare(shapes=[(512, 512, 512)], dtype="float32"),
+            matmul.prepare(shapes=[(512, 512, 512)] * 6, dtype="float32"),
+        )
+    ]
+    assert 3 < timed[1] / timed[0] < 12
 
 
 def test_a_process_that_refuses_or_ends(tools, jobs):
@@ -396,6 +429,56 @@ def test_exit_codes(root):
     done = run(root, "train", "--rounds=0")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: --rounds=0")
+
+
+@pytest.mark.parametrize("what", ["train", "overhead", "all"])
+def test_files_are_refused_before_anything_is_measured(root, tmp_path, what):
+    (tmp_path / "notes.md").write_text("# Notes\n")
+    done = run(root, what, f"--csv={tmp_path}/notes.md")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "notes.md is no table of benchmarks; name another file" in done.stderr
+    assert (tmp_path / "notes.md").read_text() == "# Notes\n"
+    done = run(root, what, f"--json={tmp_path}")
+    assert done.returncode == 2 and "is a folder; name a file" in done.stderr
+
+
+def test_one_that_fails_stops_no_other(root, tmp_path):
+    """The start needs data that is there; inference needs none."""
+    flags = ("--dataset=cifar100", f"--data_dir={tmp_path}/nothing", "--model=mixer_s16")
+    size = ("--patch_size=16", "--width=16", "--depth=1", "--batch_size=2", "--rounds=1")
+    wanted = ("--only=startup,infer", f"--json={tmp_path}/all.json")
+    done = run(root, "all", *flags, *size, *wanted)
+    assert done.returncode == 5, done.stderr
+    assert "benchmarks failed: startup; see above" in done.stderr
+    found = json.loads((tmp_path / "all.json").read_text())
+    assert found["failed"] == ["startup"]
+    assert "plain, batch 2" in found["infer"]["variants"]
+
+
+def test_a_benchmark_that_is_ended_leaves_nothing_behind(root, tmp_path):
+    flags = ("--flagfile=flags/digits_mixer.flags", "--rounds=1", "--batch_size=32")
+    process = subprocess.Popen(
+        [sys.executable, str(root / "tools" / "benchmark.py"), "all", "--only=startup", *flags],
+        cwd=root,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+    def trainings():
+        """Programs that write somewhere below the folder."""
+        lines = [f.read_bytes() for f in Path("/proc").glob("[0-9]*/cmdline") if f.exists()]
+        return [x for x in lines if b"std_keras.train" in x and str(tmp_path).encode() in x]
+
+    deadline = time.monotonic() + 120
+    while not trainings() and time.monotonic() < deadline:
+        assert process.poll() is None
+        time.sleep(0.1)
+    assert trainings()
+    process.terminate()
+    assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    assert not trainings()
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

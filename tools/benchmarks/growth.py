@@ -139,7 +139,9 @@ def run(
                     xla=config.jit_compile,
                 )
                 calls[name]()
-        timed = turns.in_one_process(calls, rounds=rounds, seconds=seconds)
+        timed = turns.in_one_process(
+            calls, rounds=rounds, seconds=seconds, times=config.steps_per_call
+        )
     best = {
         kind: {n: min(s for turn in timed[name] for s in turn) for n, name in numbers.items()}
         for kind, numbers in names.items()

@@ -109,6 +109,7 @@ def run(
             figures,
             [_name(name, size) for name in ours],
             [_name(torch_name(name), size) for name in others],
+            precisions,
         )
     return {
         "benchmark": "infer",

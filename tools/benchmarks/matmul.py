@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Callable, Sequence
 
 from benchmarks.turns import Prepared
+
+# Of one call. To start a product and to wait for it take a GPU longer than the product itself.
+_LEAST_SECONDS = 0.05
+_MOST_TIMES = 1000
 
 
 def prepare(*, shapes: Sequence[Sequence[int]], dtype: str) -> Prepared:
@@ -19,8 +25,28 @@ def prepare(*, shapes: Sequence[Sequence[int]], dtype: str) -> Prepared:
         for m, k, n in shapes
     ]
 
-    def multiply() -> None:
-        for a, b in pairs:
-            tf.matmul(a, b)[0, 0].numpy()
+    @tf.function
+    def multiply(times: tf.Tensor) -> tf.Tensor:
+        last = tf.zeros((), dtype)
+        for _ in tf.range(times):
+            for a, b in pairs:
+                # Each waits for the one before, and each is looked at, or TensorFlow leaves it out.
+                with tf.control_dependencies([last]):
+                    last = tf.matmul(a, b)[0, 0]
+        return last
 
-    return Prepared(call=multiply, facts={"flop": sum(2.0 * m * k * n for m, k, n in shapes)})
+    times = least_times(lambda: multiply(tf.constant(1)).numpy())
+    return Prepared(
+        call=lambda: multiply(tf.constant(times)).numpy(),
+        facts={"flop": sum(2.0 * m * k * n for m, k, n in shapes)},
+        times=times,
+    )
+
+
+def least_times(call: Callable[[], object]) -> int:
+    """How often to do something so that it takes long enough to be timed."""
+    call()  # Traces.
+    began = time.perf_counter()
+    call()
+    seconds = max(time.perf_counter() - began, 1e-9)
+    return min(math.ceil(_LEAST_SECONDS / seconds), _MOST_TIMES)

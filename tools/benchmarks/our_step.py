@@ -26,8 +26,9 @@ def prepare(*, config: Mapping[str, Any], teachers: str, xla: bool) -> Prepared:
         xla: whether XLA compiles the step.
     """
     with tempfile.TemporaryDirectory() as folder:
-        step, facts = make(from_json(config), Path(folder), teachers=teachers, xla=xla)
-    return Prepared(call=step, facts=facts, device_bytes=device_bytes)
+        made = from_json(config)
+        step, facts = make(made, Path(folder), teachers=teachers, xla=xla)
+    return Prepared(call=step, facts=facts, device_bytes=device_bytes, times=made.steps_per_call)
 
 
 def from_json(fields: Mapping[str, Any]) -> TrainConfig:
@@ -38,7 +39,7 @@ def from_json(fields: Mapping[str, Any]) -> TrainConfig:
 def make(
     config: TrainConfig, folder: Path, *, teachers: str, xla: bool, figures: bool = True
 ) -> tuple[Callable[[], None], dict[str, Any]]:
-    """A function that takes one step, and what is to be known of it.
+    """A function that takes `steps_per_call` steps, and what is to be known of one.
 
     Args:
         config: what is trained.
@@ -83,7 +84,7 @@ def make(
 
     def step() -> None:
         with strategy.scope():
-            trainer.call(batches, first_step=0, steps=1)
+            trainer.call(batches, first_step=0, steps=config.steps_per_call)
 
     macs = models.multiply_accumulates(loop.state.outputs)
     networks = [t.model for t in trainer.teachers if t.model is not None]  # Not SavedModels.

@@ -107,7 +107,9 @@ def run(*, rounds: int, seconds: float, **flags: Any) -> dict[str, Any]:
                 figures=variant.figures,
             )
             calls[variant.name]()
-        timed = turns.in_one_process(calls, rounds=rounds, seconds=seconds)
+        timed = turns.in_one_process(
+            calls, rounds=rounds, seconds=seconds, times=config.steps_per_call
+        )
     return {
         "benchmark": "overhead",
         "model": config.model,

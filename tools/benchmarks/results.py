@@ -46,7 +46,7 @@ def text(result: Mapping[str, Any]) -> str:
 
 def write_json(path: str, result: Mapping[str, Any]) -> None:
     """Writes the whole result."""
-    target = _writable("json", path)
+    target = writable("json", path)
     write_atomically(target, json.dumps(result, indent=2) + "\n")
 
 
@@ -57,7 +57,7 @@ def append_csv(
 
     A path is the names that lead to a number, with slashes between.
     """
-    target = _writable("csv", path)
+    target = writable("csv", path)
     new = not target.exists() or not target.stat().st_size
     date = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     common = (date, _machine_name(), git_revision(_ROOT), command)
@@ -68,6 +68,17 @@ def append_csv(
         for name, value in numbers(result):
             if any(fnmatch.fnmatch(name, pattern) for pattern in figures):
                 writer.writerow((*common, f"{result['benchmark']}/{name}", f"{value:.7g}"))
+
+
+def check_csv(path: str) -> None:
+    """Refuses a file that holds something else than rows of benchmarks."""
+    target = writable("csv", path)
+    try:
+        text = target.read_text(encoding="utf-8") if target.exists() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--csv={path} cannot be read as a table: {error}") from error
+    if text and text.splitlines()[0] != ",".join(COLUMNS):
+        raise InputError(f"--csv={path} is no table of benchmarks; name another file")
 
 
 def numbers(value: Any, path: str = "") -> Iterator[tuple[str, float]]:
@@ -124,7 +135,12 @@ def _shown(value: Any, name: str = "") -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _writable(flag: str, path: str) -> Path:
+def writable(flag: str, path: str) -> Path:
+    """The file that a flag names, with its folder made.
+
+    Raises:
+        InputError: if it cannot be a file.
+    """
     target = Path(path).expanduser()
     if target.is_dir():
         raise InputError(f"--{flag}={path} is a folder; name a file")

@@ -66,12 +66,15 @@ def prepare(
         autocast=variant.endswith("bfloat16"),
     )
 
+    times = config["steps_per_call"]
+
     def synchronized() -> None:
-        step()
+        for _ in range(times):
+            step()
         if device.type == "cuda":
             torch.cuda.synchronize()
 
-    return Prepared(call=synchronized, device_bytes=device_bytes)
+    return Prepared(call=synchronized, device_bytes=device_bytes, times=times)
 
 
 def training_step(
@@ -163,6 +166,8 @@ def import_torch() -> Any:
         import torch
     except ImportError as error:
         raise InputError("--against=torch needs torch; see requirements-dev.txt") from error
+    # As TensorFlow multiplies float32 on GPUs that can.
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     return torch
 
 

@@ -10,6 +10,9 @@ or nothing is distilled (off).
 reproduction builds it, and a CIFAR ResNet as teacher. Then what PyTorch's version does not have is
 left out on both sides: mutual information, moving average, stochastic depth, clipping.
 
+--steps_per_call=10 takes ten steps between two looks at the clock, on both sides: what a GPU needs
+to be kept busy. Here the default is 1.
+
 Every variant has a process of its own, and they take turns. "share" is the step's arithmetic (three
 times the forward pass of the student, once the teachers') at the rate of this machine's matmuls,
 measured in turn at the shapes of a block (or larger) and the step's precision, over the
@@ -66,6 +69,7 @@ DEFAULTS = {
     "rounds": 5,
     "seconds": 1.0,
     **{f.name: f.default for f in dataclasses.fields(TrainConfig)},
+    "steps_per_call": 1,  # A step takes seconds on a CPU.
 }
 # Of the results, those that results/benchmarks.csv keeps.
 FIGURES = (
@@ -148,7 +152,7 @@ def run(
         "gflop_per_step": facts["flop"] / 1e9,
         "matmul_gflop_per_s": rates,
         "variants": figures,
-        "ratios": ratios(figures, names, [torch_name(name) for name in others]),
+        "ratios": ratios(figures, names, [torch_name(name) for name in others], precisions),
     }
 
 
@@ -193,11 +197,23 @@ def matmul_rates(
 
 
 def ratios(
-    figures: dict[str, dict[str, Any]], ours: list[str], theirs: list[str]
+    figures: dict[str, dict[str, Any]],
+    ours: list[str],
+    theirs: list[str],
+    precisions: dict[str, str],
 ) -> dict[str, dict[str, float]]:
-    """The time of each of theirs over the fastest of ours, by best and by median."""
+    """The time of each of theirs over the fastest of ours, by best and by median.
+
+    The name of a ratio says so where the precisions differ.
+    """
+    own = precisions[ours[0]]
+
+    def named(other: str) -> str:
+        same = precisions[other] == own
+        return f"{other} / ours" if same else f"{other} ({precisions[other]}) / ours ({own})"
+
     return {
-        f"{other} / ours": {
+        named(other): {
             kind: figures[other]["seconds"][kind]
             / min(figures[name]["seconds"][kind] for name in ours)
             for kind in ("best", "median")

@@ -55,11 +55,13 @@ class Prepared:
         call: does the work once, and returns when it is done, on an accelerator too.
         facts: what is to be known of it, as JSON has it.
         device_bytes: tells the most memory that an accelerator held; None on a CPU.
+        times: how often a call does the work, if more than once; seconds are those of once.
     """
 
     call: Callable[[], object]
     facts: dict[str, Any] = field(default_factory=dict)
     device_bytes: Callable[[], int | None] = lambda: None
+    times: int = 1
 
 
 class Processes:
@@ -108,10 +110,13 @@ class Processes:
         return answer["facts"]
 
     def take_turns(self, *, rounds: int, seconds: float) -> None:
-        """In each round each process calls its function until `seconds` have passed, or once."""
+        """In each round each process calls its function until `seconds` have passed, or once.
+
+        The order turns from round to round.
+        """
         for number in range(rounds):
             progress.say(f"round {number + 1} of {rounds}")
-            for name in self._running:
+            for name in _turned(list(self._running), number):
                 self.seconds[name] += self._ask(name, {"seconds": seconds})["seconds"]
 
     def figures(self) -> dict[str, dict[str, Any]]:
@@ -123,7 +128,9 @@ class Processes:
                 "seconds": summary(values),
                 "first_call_seconds": started["first_seconds"],
                 # Tracing and compiling come with the first call.
-                "compile_seconds": max(0.0, started["first_seconds"] - statistics.median(values)),
+                "compile_seconds": max(
+                    0.0, started["first_seconds"] - started["times"] * statistics.median(values)
+                ),
                 "build_seconds": started["build_seconds"],
                 "peak_bytes": ended["peak_bytes"],
                 "before_first_call_bytes": started["bytes"],
@@ -161,12 +168,18 @@ class Processes:
 
 
 def in_one_process(
-    calls: Mapping[str, Callable[[], object]], *, rounds: int, seconds: float
+    calls: Mapping[str, Callable[[], object]], *, rounds: int, seconds: float, times: int = 1
 ) -> dict[str, list[list[float]]]:
     """Times functions in turns in this process: by name, for each round the seconds of its calls.
 
     For variants of one library, whose differences are too small for processes: those have their
     own layout of memory each. The order turns from round to round.
+
+    Args:
+        calls: each does the work `times` times.
+        rounds: of all functions.
+        seconds: how long a turn lasts.
+        times: the seconds are those of once.
     """
     _TIMED.append(calls)
     for call in calls.values():
@@ -177,7 +190,8 @@ def in_one_process(
     for number in range(rounds):
         progress.say(f"round {number + 1} of {rounds}")
         for name in _turned(names, number):
-            timed[name].append(repeated(calls[name], seconds=seconds))
+            once = [value / times for value in repeated(calls[name], seconds=seconds)]
+            timed[name].append(once)
     return timed
 
 

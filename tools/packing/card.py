@@ -71,6 +71,11 @@ def write(
             f"\n- **Trained on {config.max_train_examples or 'all'} and tested on "
             f"{config.max_test_examples or 'all'} examples only: a trial.**"
         )
+    # The figures of a training in bfloat16 were measured in it; these are of float32.
+    row, precision = "", ""
+    if config.mixed_precision:
+        row = f"| as trained, bfloat16 | {result['top1']:.2%} | {result['top5']:.2%} |\n"
+        precision = " --mixed_precision"
     held_out = (
         f"A part of {config.validation_fraction:g} of train was held out. "
         if config.validation_fraction
@@ -89,7 +94,7 @@ def write(
 
 | weights | top-1 | top-5 |
 | --- | ---: | ---: |
-| as trained, float32 | {before.top1:.2%} | {before.top5:.2%} |
+{row}| as trained, float32 | {before.top1:.2%} | {before.top5:.2%} |
 | packed, float16 | {after.top1:.2%} | {after.top5:.2%} |
 
 After the last epoch, {result.get("weights", "raw")} weights, {result.get("head", "one")} head; one
@@ -104,7 +109,7 @@ classes in the order of the logits.
 
 {result["epochs"]} epochs, {result["steps"]:,} steps{took}. {taught}Made by `std_keras.train` with
 
-    {shlex.join(arguments_of(config, shaping=True))}
+    {shlex.join(arguments_of(config, shaping=True))}{precision}
 
 ## Licence
 
