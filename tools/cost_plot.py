@@ -4,7 +4,8 @@ Usage: python tools/cost_plot.py results/NAME.csv [--output=FILE.svg]   (--help 
 
 The cost is counted, not timed: three times the multiply-accumulates of a forward pass for every
 image that is trained on (forward, and backward to inputs and to weights), and one forward pass of
-each teacher, which is what labels cost that no cache has yet. Needs matplotlib.
+each teacher, which is what labels cost that no cache has yet. --cost=minutes takes the minutes of
+training instead, as the rows have them, teachers' own training not included. Needs matplotlib.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import math
 import re
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,13 @@ _OPTIONS = {
     "output": Option(
         topic=RUN, help="The picture, .svg or .png; beside the table if not given.", kind=str
     ),
+    "cost": Option(
+        topic=RUN,
+        help="What is counted: multiply-accumulates, or the minutes of training on the machine of "
+        "the rows.",
+        kind=str,
+        choices=("macs", "minutes"),
+    ),
     "batch_size": Option(
         topic=RUN, help="Images in a step, for rows whose flags do not say.", kind=int
     ),
@@ -54,7 +62,7 @@ class Point:
     Attributes:
         arm: its name.
         group: a key of `_GROUPS`.
-        cost: multiply-accumulates of one run.
+        cost: multiply-accumulates or minutes of one run.
         top1: percent, mean over seeds.
         deviation: percent, sample standard deviation over seeds; 0 for one seed.
         runs: how many seeds.
@@ -76,7 +84,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
         program="python tools/cost_plot.py TABLE",
         about="Draws accuracy against training cost, a point for each arm of a sweep.",
         options=_OPTIONS,
-        defaults={"batch_size": 128},
+        defaults={"batch_size": 128, "cost": "macs"},
     )
     if len(paths) != 1:
         raise InputError(f"{paths} must be one table of a sweep, such as results/NAME.csv")
@@ -86,11 +94,20 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     output = Path(parsed["output"] or table.with_suffix(".svg"))
     if output.suffix not in (".svg", ".png"):
         raise InputError(f"--output={output} must end in .svg or .png")
-    found = points(rows.read(table), batch_size=parsed["batch_size"])
+    read = rows.read(table)
+    if parsed["cost"] == "minutes":
+        found = timed_points(read)
+        label = f"minutes of training, {_machine(read)}"
+    else:
+        found = points(read, batch_size=parsed["batch_size"])
+        label = ""
     if not found:
         raise InputError(f"{table} has no finished run on the test split with its cost")
     try:
-        figure = draw(found)
+        import matplotlib
+
+        matplotlib.rcParams["svg.hashsalt"] = "std_keras"  # Or the names inside are random.
+        figure = draw(found, label=label)
     except ImportError as error:
         raise InputError("matplotlib is missing; pip install 'std_keras[analysis]'") from error
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -117,30 +134,59 @@ def points(table: Sequence[rows.Row], *, batch_size: int) -> list[Point]:
         for row in table
         if row["arm"].startswith(plan.TEACHER) and row.get("macs")
     }
-    by_arm: dict[str, list[rows.Row]] = {}
-    for row in table:
-        counted = row.get("macs") and _teachers_macs(row, trained=trained) is not None
-        is_arm = not row["arm"].startswith(plan.TEACHER)
-        if row["state"] == "done" and row["split"] == "test" and is_arm and counted:
-            by_arm.setdefault(row["arm"], []).append(row)
-    found = []
-    for arm, runs in by_arm.items():
+    counted = [
+        row for row in table if row.get("macs") and _teachers_macs(row, trained=trained) is not None
+    ]
+
+    def cost(runs: Sequence[rows.Row]) -> float:
         flag = rows.flags_by_name(runs[0]["flags"])
         images = int(runs[0]["steps"]) * int(flag.get("batch_size", batch_size))
         per_image = _PASSES * int(runs[0]["macs"])
-        per_image += _teachers_macs(runs[0], trained=trained) or 0
+        return float(images * (per_image + (_teachers_macs(runs[0], trained=trained) or 0)))
+
+    return _points(counted, cost=cost)
+
+
+def timed_points(table: Sequence[rows.Row]) -> list[Point]:
+    """The arms with finished runs on the test split, with their mean minutes of training."""
+    return _points(
+        [row for row in table if row.get("train_seconds")],
+        cost=lambda runs: statistics.fmean(float(run["train_seconds"]) for run in runs) / 60,
+    )
+
+
+def _points(
+    table: Sequence[rows.Row], *, cost: Callable[[Sequence[rows.Row]], float]
+) -> list[Point]:
+    by_arm: dict[str, list[rows.Row]] = {}
+    for row in table:
+        is_arm = not row["arm"].startswith(plan.TEACHER)
+        if row["state"] == "done" and row["split"] == "test" and is_arm:
+            by_arm.setdefault(row["arm"], []).append(row)
+    found = []
+    for arm, runs in by_arm.items():
         top1 = [100 * float(run["top1"]) for run in runs]
         found.append(
             Point(
                 arm=arm,
-                group=_group(flag),
-                cost=float(images * per_image),
+                group=_group(rows.flags_by_name(runs[0]["flags"])),
+                cost=cost(runs),
                 top1=statistics.fmean(top1),
                 deviation=statistics.stdev(top1) if len(top1) > 1 else 0.0,
                 runs=len(top1),
             )
         )
     return found
+
+
+def _machine(table: Sequence[rows.Row]) -> str:
+    """What the rows ran on: the GPU, or else how many cores of which processor."""
+    names = []
+    for row in table:
+        if row.get("processor") and row.get("train_seconds"):
+            cores = f"{row['cores']} core{'' if row['cores'] == '1' else 's'} of "
+            names.append(row.get("accelerator") or cores + row["processor"])
+    return "; ".join(dict.fromkeys(names)) or "on a machine that the rows do not name"
 
 
 def _teachers_macs(row: rows.Row, *, trained: Mapping[str, int]) -> int | None:
@@ -167,11 +213,16 @@ def _group(flag: Any) -> str:
     return "distilled without tokens" if tokens in ("none", "deit") else "distilled with tokens"
 
 
-def draw(found: Sequence[Point]) -> Any:
-    """The picture as a matplotlib figure: names in a column at the right, so that none overlap."""
+def draw(found: Sequence[Point], *, label: str = "") -> Any:
+    """The picture as a matplotlib figure: names in a column at the right, so that none overlap.
+
+    Args:
+        found: what to draw.
+        label: of the cost, in units of 1; multiply-accumulates if not given.
+    """
     from matplotlib.figure import Figure
 
-    exponent = 3 * int(math.log10(max(p.cost for p in found)) // 3)
+    exponent = 0 if label else 3 * int(math.log10(max(p.cost for p in found)) // 3)
     unit = 10.0**exponent
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
@@ -208,14 +259,15 @@ def draw(found: Sequence[Point]) -> Any:
             },
             annotation_clip=False,
         )
-    axes.set_xlabel(
-        f"multiply-accumulates of one training run, 10$^{{{exponent}}}$, teachers' labels included"
+    counted = (
+        f"multiply-accumulates of one training run, 10$^{{{exponent}}}$, labels of teachers too"
     )
+    axes.set_xlabel(label or counted)
     runs = sorted({p.runs for p in found})
     seeds = "–".join(str(n) for n in dict.fromkeys((runs[0], runs[-1])))  # noqa: RUF001
     axes.set_ylabel(f"top-1 on the test split, percent ({seeds} seed(s))")
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right", fontsize=8)
+    axes.legend(loc="best", fontsize=8)
     return figure
 
 
