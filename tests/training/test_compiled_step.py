@@ -22,6 +22,7 @@ from tiny import batch, config, feed, linear_teacher, make_state, objective_of, 
 from std_keras.config import resolve
 from std_keras.rundir import RunDirectory
 from std_keras.training import build, optimizers
+from std_keras.training.build import dtype_policy
 from std_keras.training.loop import Loop
 
 BATCH, PATCHES, WIDTH, DEPTH, CLASSES = 8, 4, 16, 2, 10
@@ -142,6 +143,25 @@ def test_operations(step):
     # Each one costs some microseconds, whatever its size. Most belong to AdamW: about 55 for each
     # of the 46 weights of the model, 6 of the critic and their moments. 4,628 when written.
     assert len(step) <= 4900
+
+
+def test_what_a_step_in_bfloat16_computes_in_float32():
+    """Heads, losses and teachers that are no networks; all else is half as many bytes."""
+    with dtype_policy("mixed_bfloat16"):
+        state = adamw_state()
+    made = trainer(state, teachers=[linear_teacher(0)], batch_size=BATCH)
+    source = feed(tf.distribute.get_strategy(), [batch(BATCH)])
+    count = tf.constant(1, tf.int64)
+    found = list(operations(made._many.get_concrete_function(source, count, count).graph))
+    products = Counter(op.outputs[0].dtype for op in found if op.type in PRODUCTS)
+    heads, teacher = 2, 1  # A head is one product forward and two backward.
+    assert products[tf.float32] == 3 * heads + teacher
+    assert set(products) == {tf.float32, tf.bfloat16}
+    casts = Counter((op.inputs[0].dtype, op.outputs[0].dtype) for op in found if op.type == "Cast")
+    # One way and back for each of the 42 weights outside of the heads; the others are of
+    # activations. 48 and 65 when written.
+    assert casts[tf.float32, tf.bfloat16] <= 50
+    assert casts[tf.bfloat16, tf.float32] <= 68
 
 
 SIZES = {"pred": 1, "u8": 1, "s8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4, "f32": 4, "s64": 8}
