@@ -506,7 +506,7 @@ def test_a_real_sweep_on_the_digits(root, tmp_path):
     [
         ("cifar100_cpu_recipe", 22, 22),
         ("cifar100_cpu_before_after", 3, 9),
-        ("cifar100_cpu_student", 5, 5),
+        ("cifar100_cpu_student_teachers", 5, 5),
         ("cifar100_cpu_study", 18, 54),
         ("cifar100_reproduction", 6, 8),
         ("cifar100_reproduction_short", 6, 8),
