@@ -75,9 +75,19 @@ def _normalize(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float) 
 def _standardized(x: tf.Tensor, epsilon: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """(x - mean) / deviation over the last axis, and 1 / deviation."""
     x = tf.cast(x, epsilon.dtype)
-    centred = x - tf.reduce_mean(x, axis=-1, keepdims=True)
-    inverse = tf.math.rsqrt(tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True) + epsilon)
+    centred = x - _mean(x)
+    inverse = tf.math.rsqrt(_mean(tf.square(centred)) + epsilon)
     return centred * inverse, inverse
+
+
+def _mean(x: tf.Tensor) -> tf.Tensor:
+    """Over the last axis, (..., features) -> (..., 1), as a product.
+
+    XLA's own sum over the last axis adds one number after the other, to keep their order: value and
+    gradient together take 2.5 times as long with it (docs/speed.md).
+    """
+    features = x.shape[-1]
+    return tf.matmul(x, tf.fill((features, 1), tf.constant(1.0 / features, x.dtype)))
 
 
 def _value(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: tf.Tensor) -> tf.Tensor:
@@ -92,7 +102,7 @@ def _gradient(
     standardized, inverse = _standardized(x, epsilon)
     wide = tf.cast(upstream, epsilon.dtype)
     scaled = wide * gamma
-    mean = tf.reduce_mean(scaled, axis=-1, keepdims=True)
-    along = tf.reduce_mean(scaled * standardized, axis=-1, keepdims=True)
+    mean = _mean(scaled)
+    along = _mean(scaled * standardized)
     of_x = inverse * (scaled - mean - standardized * along)
     return tf.cast(of_x, x.dtype), tf.cast(wide * standardized, x.dtype)

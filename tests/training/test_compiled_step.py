@@ -26,6 +26,10 @@ from std_keras.training.build import dtype_policy
 from std_keras.training.loop import Loop
 
 BATCH, PATCHES, WIDTH, DEPTH, CLASSES = 8, 4, 16, 2, 10
+# Of the norms, (patches, features) of an image: those of blocks, and two of the token set. Norms of
+# equal shape share two functions, whose means are products: two of the value, four of the gradient.
+NORMED = ((PATCHES, WIDTH), (PATCHES + 1, WIDTH), (PATCHES, WIDTH + 1))
+MEANS = 6
 PRODUCTS = ("MatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum", "Conv2D", "Conv2DBackpropFilter")
 
 
@@ -107,7 +111,7 @@ def test_products(step):
     # Of each bias of an MLP, and of the two weights of each norm, the gradient is ones · rows.
     sums = 4 * DEPTH + 4 + 2 * (2 * DEPTH + 2)
     # The stem has no gradient of its input. The teacher is one product.
-    assert products == 3 * (layers + critic) - 1 + sums + 1
+    assert products == 3 * (layers + critic) - 1 + sums + MEANS * len(NORMED) + 1
 
 
 def test_arithmetic(step):
@@ -122,6 +126,7 @@ def test_arithmetic(step):
     token_sums = WIDTH * (WIDTH // 2 + 1) + PATCHES * (4 * WIDTH + 1)
     token_norms = 2 * (PATCHES + 1) * WIDTH + 2 * PATCHES * (WIDTH + 1)
     image += 2 * (DEPTH * block_sums + token_sums + token_norms)
+    image += 2 * MEANS * sum(rows * features for rows, features in NORMED)
     found = sum(flop(operation) for operation in step if operation.type in PRODUCTS)
     assert found == BATCH * image
 
@@ -146,7 +151,7 @@ def test_operations(step):
 
 
 def test_what_a_step_in_bfloat16_computes_in_float32():
-    """Heads, losses and teachers that are no networks; all else is half as many bytes."""
+    """Heads, losses, means of norms, teachers that are no networks; all else has half the bytes."""
     with dtype_policy("mixed_bfloat16"):
         state = adamw_state()
     made = trainer(state, teachers=[linear_teacher(0)], batch_size=BATCH)
@@ -155,7 +160,7 @@ def test_what_a_step_in_bfloat16_computes_in_float32():
     found = list(operations(made._many.get_concrete_function(source, count, count).graph))
     products = Counter(op.outputs[0].dtype for op in found if op.type in PRODUCTS)
     heads, teacher = 2, 1  # A head is one product forward and two backward.
-    assert products[tf.float32] == 3 * heads + teacher
+    assert products[tf.float32] == 3 * heads + teacher + MEANS * len(NORMED)
     assert set(products) == {tf.float32, tf.bfloat16}
     casts = Counter((op.inputs[0].dtype, op.outputs[0].dtype) for op in found if op.type == "Cast")
     # One way and back for each of the 42 weights outside of the heads; the others are of
