@@ -42,7 +42,9 @@ def muted_stderr() -> Iterator[None]:
 def load_tensorflow() -> None:
     """Imports TensorFlow and Keras silently; call it before anything else imports them."""
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # C++ logs as errors what none are (oneDNN, that it leaves integers to TensorFlow; CUDA, that it
+    # was registered before). What is one raises an exception, which says it too.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with muted_stderr():
         import keras  # noqa: F401
         import tensorflow as tf

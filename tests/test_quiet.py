@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import pytest
 
 from std_keras import quiet
@@ -40,3 +42,25 @@ def test_tensorflow_loads_without_a_word(redirect):
         text=True,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_training_says_nothing_but_its_own_lines(root, tmp_path):
+    """oneDNN reports as an error that it leaves integers, a teacher's labels, to TensorFlow."""
+    teacher = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()])
+    teacher.add(keras.layers.Dense(10))
+    teacher.save(tmp_path / "teacher.keras")
+    flags = "--dataset=digits --model=mixer_s16 --patch_size=4 --width=16 --depth=1 --epochs=1"
+    more = f"--batch_size=64 --max_train_examples=128 --model_dir={tmp_path}/run"
+    more += f" --distillation=hard --teacher={tmp_path}/teacher.keras,input=unit"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("TF_", "KERAS_"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "std_keras.train", *flags.split(), *more.split()],
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = done.stderr.splitlines()
+    assert len(lines) >= 3
+    assert [line for line in lines if not re.match(r"\d\d:\d\d:\d\d ", line)] == []
