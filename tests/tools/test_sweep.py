@@ -246,6 +246,8 @@ def test_a_student_waits_for_its_teacher_however_its_place_is_written(tool, spec
 def test_rows_show_the_precision(sweep, tmp_path):
     assert sweep("--only=baseline", "--extra_flags=--mixed_precision") == 0
     assert {row["precision"] for row in read(tmp_path / "out.csv")} == {"bfloat16"}
+    header = next(x for x in (tmp_path / "out.csv").read_text().splitlines() if x[0] != "#")
+    assert len(set(header.split(","))) == len(header.split(",")), "each column once"
 
 
 def test_the_budget_ends_the_sitting_and_the_next_goes_on(sweep, spec, tmp_path, capsys):

@@ -19,16 +19,7 @@ _FIRST = ("arm", "seed", "state", "split", "top1", "top5")
 _HEADS = ("classification", "distillation", "average", "confidence")
 _COST = ("teachers", "parameters", "macs", "steps", "epochs")
 _TIME = ("train_seconds", "seconds", "images_per_second", "precision")
-_MACHINE = (
-    "precision",
-    "git_revision",
-    "processor",
-    "cores",
-    "accelerator",
-    "tensorflow",
-    "keras",
-    "python",
-)
+_MACHINE = ("git_revision", "processor", "cores", "accelerator", "tensorflow", "keras", "python")
 _LAST = ("flags", "error")
 
 
