@@ -11,28 +11,29 @@ from types import ModuleType
 
 __version__ = "0.1.0"
 
-_PARTS = (
-    "classifying",
+_ROOMS = (
     "config",
     "data",
     "errors",
     "exporting",
     "layers",
     "losses",
-    "mine",
     "models",
-    "rundir",
+    "research",
+    "runs",
     "teachers",
-    "trained",
     "training",
+    "weights",
 )
+# Parts that are known by a shorter name than their place.
+_PARTS = {name: f"std_keras.{name}" for name in _ROOMS} | {"mine": "std_keras.losses.mine"}
 
-__all__ = ["__version__", *_PARTS]
+__all__ = ["__version__", *sorted(_PARTS)]
 
 
 def __getattr__(name: str) -> ModuleType:
     if name in _PARTS:
-        return importlib.import_module(f"{__name__}.{name}")
+        return importlib.import_module(_PARTS[name])
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

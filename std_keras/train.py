@@ -1,48 +1,6 @@
-"""`python -m std_keras.train`: trains a student, a baseline or a teacher."""
+"""`python -m std_keras.train`: see `std_keras/programs/train.py`."""
 
-from __future__ import annotations
-
-import dataclasses
-from collections.abc import Sequence
-
-from std_keras.cli import flags, program
-from std_keras.cli.program import StopRequest
-from std_keras.config import TrainConfig, options
-from std_keras.option import RUN, Option
-
-
-def main(arguments: Sequence[str], stop: StopRequest) -> None:
-    """Parses the flags and trains."""
-    known = {
-        "model_dir": Option(
-            topic=RUN, help="The run directory: made, or continued if it exists.", kind=str
-        ),
-        **options(),
-    }
-    parsed = flags.parse(
-        arguments,
-        program="python -m std_keras.train",
-        about="Trains any model: a student with teachers, a baseline without, or a teacher. The "
-        "same command again continues an interrupted run.",
-        options=known,
-        defaults={f.name: f.default for f in dataclasses.fields(TrainConfig)},
-        required=("model_dir",),
-    )
-    model_dir = parsed.pop("model_dir")
-    config = TrainConfig(**parsed)
-
-    from std_keras import quiet
-
-    quiet.load_tensorflow()
-    from std_keras import training
-
-    training.train(config, model_dir=model_dir, stop=lambda: bool(stop))
-
-
-def console() -> None:
-    """Entry point of the console program."""
-    program.console(main)
-
+from std_keras.programs.train import console
 
 if __name__ == "__main__":
     console()

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from std_keras.cli import program
+from std_keras.programs import program
 
 DOCUMENTED = {0, 2, 3, 4, 5, 75}
 COUNT = int(os.environ.get("STD_KERAS_FUZZ", "0"))

@@ -23,13 +23,16 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-sys.path[0:0] = [str(Path(__file__).resolve().parent.parent), str(Path(__file__).resolve().parent)]
 
-from benchmarks import (  # noqa: E402
+from std_keras.config.option import Option
+from std_keras.errors import InputError, MachineError
+from std_keras.programs import flags
+from std_keras.programs.program import StopRequest, console
+from std_keras.quiet import muted_stderr
+from tools.benchmarks import (
     every,
     exported,
     growth,
@@ -40,12 +43,6 @@ from benchmarks import (  # noqa: E402
     startup,
     train_step,
 )
-
-from std_keras.cli import flags  # noqa: E402
-from std_keras.cli.program import StopRequest, console  # noqa: E402
-from std_keras.errors import InputError, MachineError  # noqa: E402
-from std_keras.option import Option  # noqa: E402
-from std_keras.quiet import muted_stderr  # noqa: E402
 
 BENCHMARKS: dict[str, Any] = {
     "input": input_pipeline,

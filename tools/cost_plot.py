@@ -19,18 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from std_keras.config.option import RUN, Option
+from std_keras.errors import InputError
+from std_keras.programs import flags, program
+from std_keras.programs.program import StopRequest
+from std_keras.research.sweeps import plan, rows
+from std_keras.runs import pretrained
+from std_keras.runs.run_directory import RunDirectory, replace_atomically
+
 ROOT = Path(__file__).resolve().parent.parent
-# The checkout, whether the package is installed or not.
-sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
-
-from sweeping import plan, rows  # noqa: E402
-
-from std_keras import pretrained  # noqa: E402
-from std_keras.cli import flags, program  # noqa: E402
-from std_keras.cli.program import StopRequest  # noqa: E402
-from std_keras.errors import InputError  # noqa: E402
-from std_keras.option import RUN, Option  # noqa: E402
-from std_keras.rundir import RunDirectory, replace_atomically  # noqa: E402
 
 _OPTIONS = {
     "output": Option(

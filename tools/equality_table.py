@@ -17,20 +17,17 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from std_keras import progress, quiet
+from std_keras.config.option import RUN, Option
+from std_keras.errors import InputError, Interrupted, MachineError
+from std_keras.programs import flags, program
+from std_keras.programs.launch import free_addresses
+from std_keras.programs.program import StopRequest
+from std_keras.runs import machine
+from tools.equality import compare
+from tools.equality.compare import Arrays
+
 ROOT = Path(__file__).resolve().parent.parent
-# The checkout, whether the package is installed or not.
-sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
-
-import machine  # noqa: E402
-from equality import compare  # noqa: E402
-from equality.compare import Arrays  # noqa: E402
-from launch_local import free_addresses  # noqa: E402
-
-from std_keras import progress, quiet  # noqa: E402
-from std_keras.cli import flags, program  # noqa: E402
-from std_keras.cli.program import StopRequest  # noqa: E402
-from std_keras.errors import InputError, Interrupted, MachineError  # noqa: E402
-from std_keras.option import RUN, Option  # noqa: E402
 
 OPTIONS = {
     "output": Option(
@@ -145,7 +142,7 @@ def _rows(folder: Path, stop: StopRequest) -> list[dict[str, str]]:
         found[f"{count} workers"] = _cluster(folder, count, stop)
     rows = []
     quiet.load_tensorflow()
-    from equality.cases import CASES
+    from tools.equality.cases import CASES
 
     for name, case in CASES.items():
         for precision in ("float32", "float64"):

@@ -17,14 +17,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
+from std_keras import progress, quiet
+from std_keras.config.option import DATA, MODEL, RUN, Option
+from std_keras.errors import InputError, Interrupted
+from std_keras.programs import flags, program
+from std_keras.programs.program import StopRequest
 
-from std_keras import progress, quiet  # noqa: E402
-from std_keras.cli import flags, program  # noqa: E402
-from std_keras.cli.program import StopRequest  # noqa: E402
-from std_keras.errors import InputError, Interrupted  # noqa: E402
-from std_keras.option import DATA, MODEL, RUN, Option  # noqa: E402
+ROOT = Path(__file__).resolve().parent.parent
 
 _OPTIONS = {
     "output": Option(
@@ -113,7 +112,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
 def _rows_of_run(parsed: dict[str, Any], folder: Path, stop: StopRequest) -> Iterator[Row]:
     from std_keras import exporting
     from std_keras.exporting.sample import sample
-    from std_keras.trained import load_trained
+    from std_keras.runs.trained import load_trained
     from std_keras.training import build
 
     run = Path(parsed["model_dir"])
@@ -129,9 +128,9 @@ def _rows_of_run(parsed: dict[str, Any], folder: Path, stop: StopRequest) -> Ite
 
 def _rows_of_student(name: str, folder: Path, stop: StopRequest) -> Iterator[Row]:
     import keras
-    from benchmarks import photos
 
     from std_keras import exporting, models
+    from tools.benchmarks import photos
 
     model_name, side, options = _STUDENTS[name]
     keras.utils.set_random_seed(0)

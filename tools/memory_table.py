@@ -17,17 +17,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from std_keras import progress, quiet
+from std_keras.config.option import MODEL, OPTIMIZATION, PERFORMANCE, RUN, Option
+from std_keras.errors import InputError, Interrupted
+from std_keras.programs import flags, program
+from std_keras.programs.program import StopRequest
+from std_keras.runs import machine
+
 ROOT = Path(__file__).resolve().parent.parent
-# The checkout, whether the package is installed or not.
-sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
-
-import machine  # noqa: E402
-
-from std_keras import progress, quiet  # noqa: E402
-from std_keras.cli import flags, program  # noqa: E402
-from std_keras.cli.program import StopRequest  # noqa: E402
-from std_keras.errors import InputError, Interrupted  # noqa: E402
-from std_keras.option import MODEL, OPTIMIZATION, PERFORMANCE, RUN, Option  # noqa: E402
 
 VARIANTS = {
     "plain": "plain",
@@ -141,7 +138,7 @@ def measure(parsed: dict[str, Any], *, variant: str, batch_size: int) -> dict[st
     import tensorflow as tf
 
     from std_keras import models
-    from std_keras.teachers.labels import CLASS, CONFIDENCE
+    from std_keras.teachers.predictions import CLASS, CONFIDENCE
     from std_keras.training.objective import Objective
     from std_keras.training.rematerialize import rematerialized
     from std_keras.training.state import TrainState

@@ -17,17 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from std_keras import progress, quiet
+from std_keras.config.option import MODEL, RUN, Option
+from std_keras.errors import InputError, Interrupted
+from std_keras.programs import flags, program
+from std_keras.programs.program import StopRequest
+from tools.published_models import PUBLISHED, PUBLISHED_STUDENTS, Published
+
 ROOT = Path(__file__).resolve().parent.parent
-# The checkout, whether the package is installed or not.
-sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
-
-from published_models import PUBLISHED, PUBLISHED_STUDENTS, Published  # noqa: E402
-
-from std_keras import progress, quiet  # noqa: E402
-from std_keras.cli import flags, program  # noqa: E402
-from std_keras.cli.program import StopRequest  # noqa: E402
-from std_keras.errors import InputError, Interrupted  # noqa: E402
-from std_keras.option import MODEL, RUN, Option  # noqa: E402
 
 _OPTIONS = {
     "output": Option(

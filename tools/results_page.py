@@ -15,18 +15,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from std_keras.config.option import RUN, Option
+from std_keras.errors import InputError
+from std_keras.programs import flags, program
+from std_keras.programs.program import StopRequest
+from std_keras.research.sweeps import measured, questions
+from std_keras.research.sweeps.measured import Table
+from std_keras.runs.run_directory import write_atomically
+
 ROOT = Path(__file__).resolve().parent.parent
-# The checkout, whether the package is installed or not.
-sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
-
-from sweeping import measured, questions  # noqa: E402
-from sweeping.measured import Table  # noqa: E402
-
-from std_keras.cli import flags, program  # noqa: E402
-from std_keras.cli.program import StopRequest  # noqa: E402
-from std_keras.errors import InputError  # noqa: E402
-from std_keras.option import RUN, Option  # noqa: E402
-from std_keras.rundir import write_atomically  # noqa: E402
 
 _OPTIONS = {
     "published": Option(

@@ -7,7 +7,6 @@ those of a downloaded file would.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,12 +79,12 @@ def compare(name: str, *, input_shape: Sequence[int], num_classes: int) -> Parit
 
 
 def _import() -> tuple[Any, Any, Any]:
-    sys.path[:0] = [str(_TESTS), str(_TESTS / "weights")]
     try:
-        import oracles
         import pytest
         import torch
-        import torch_models
+
+        from tests import oracles
+        from tests.weights import torch_models
     except ImportError as error:
         raise UnavailableError(f"{error.name} is not installed") from error
     try:

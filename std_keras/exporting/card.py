@@ -5,8 +5,8 @@ from __future__ import annotations
 import keras
 
 import std_keras
-from std_keras.classifying.card import ModelCard
-from std_keras.rundir import RunDirectory
+from std_keras.exporting.classifying.card import ModelCard
+from std_keras.runs.run_directory import RunDirectory
 from std_keras.training.augmentation import picture_options
 
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from std_keras import models
 from std_keras.exporting.graph import InferenceGraph
-from std_keras.layer_config import with_precision
+from std_keras.layers.layer_config import with_precision
 
 
 def inference_model(model: keras.Model, *, head: str) -> keras.Model:

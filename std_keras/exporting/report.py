@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from std_keras.exporting.blame import LayerError
 from std_keras.exporting.flatbuffer import count_ops
+from std_keras.exporting.layer_sensitivity import LayerError
 from std_keras.exporting.verify import largest_difference, top1
 
 

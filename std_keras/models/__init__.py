@@ -25,8 +25,8 @@ from std_keras.models.outputs import (
 )
 from std_keras.models.registry import create, names, register
 from std_keras.models.sites import sites
-from std_keras.models.skeptical import create_skeptical
 from std_keras.models.student import attach_tokens, create_student
+from std_keras.research.undistillable.skeptical_student import create_skeptical
 
 __all__ = [
     "attach_tokens",

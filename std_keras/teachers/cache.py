@@ -22,9 +22,9 @@ from typing import Any
 import tensorflow as tf
 
 from std_keras.errors import InputError
-from std_keras.teachers import label_file
-from std_keras.teachers.label_file import Part, parts_of
-from std_keras.teachers.labels import LabelFormat
+from std_keras.teachers import prediction_file as label_file
+from std_keras.teachers.prediction_file import Part, parts_of
+from std_keras.teachers.predictions import LabelFormat
 
 _VIEWS_PER_CHUNK = 8192
 _SAME_PICTURE = 1.0  # Mean pixel level; two machines differ by rounding, two pictures by far more.

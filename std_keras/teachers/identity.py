@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from std_keras.errors import InputError
-from std_keras.rundir import RunDirectory
+from std_keras.runs.run_directory import RunDirectory
 from std_keras.teachers.spec import TeacherSpec
 
 Kind = Literal["applications", "run", "keras_file", "saved_model"]

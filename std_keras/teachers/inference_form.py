@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from std_keras.layer_config import with_precision
+from std_keras.layers.layer_config import with_precision
 from std_keras.teachers.folding import Shift, foldable, folded_weights
 
 # Eight bits hold a pixel, but not the mean that is taken from it.

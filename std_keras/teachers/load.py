@@ -13,8 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from std_keras.errors import InputError
-from std_keras.keras_file import load_keras_file
-from std_keras.rundir import RunDirectory
+from std_keras.runs.keras_file import load_keras_file
+from std_keras.runs.run_directory import RunDirectory
 from std_keras.teachers.identity import find, unfinished
 from std_keras.teachers.spec import TeacherSpec
 from std_keras.teachers.teacher import INPUT_RANGES, Teacher, check_labels

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from std_keras import pretrained
 from std_keras.errors import InputError
+from std_keras.runs import pretrained
 from std_keras.teachers.teacher import INPUT_RANGES
 
 SITES = ("last", "intermediate", "both")

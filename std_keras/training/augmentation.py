@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from std_keras import presets
 from std_keras.config import TrainConfig
+from std_keras.config import augmentation_presets as presets
 from std_keras.data import Augmentation, DataSet
 from std_keras.data.augmentation import Mixing, RandAugment, ResizedCrop
 from std_keras.errors import InputError

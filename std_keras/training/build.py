@@ -16,7 +16,7 @@ from std_keras.data import DataSet
 from std_keras.data.limit import limited
 from std_keras.data.source import Progress
 from std_keras.errors import InputError
-from std_keras.rundir import RunDirectory
+from std_keras.runs.run_directory import RunDirectory
 from std_keras.teachers import Teacher
 from std_keras.training.augmentation import picture_options
 

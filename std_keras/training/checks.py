@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from std_keras import mine
 from std_keras.config import TrainConfig, differing_flags
 from std_keras.data import DataSet
 from std_keras.data.files import FileSource
 from std_keras.errors import InputError
-from std_keras.rundir import RunDirectory
+from std_keras.losses import mine
+from std_keras.runs.run_directory import RunDirectory
 
 
 def check_devices(config: TrainConfig, strategy: tf.distribute.Strategy) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from std_keras import mine
+from std_keras.losses import mine
 from std_keras.training.state import TrainState
 
 

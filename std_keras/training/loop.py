@@ -20,9 +20,10 @@ from std_keras import models, progress, teachers
 from std_keras.config import TrainConfig, resolve
 from std_keras.data import DataSet, Shard
 from std_keras.errors import InputError, Interrupted, MachineError, NonFiniteError
-from std_keras.rundir import RunDirectory, replace_atomically
+from std_keras.runs.evaluation import Accuracy, Evaluator
+from std_keras.runs.run_directory import RunDirectory, replace_atomically
 from std_keras.training import build, optimizers, start, stream
-from std_keras.training.cached_labels import CachedLabels, Segment, label_format, open_cache
+from std_keras.training.cached_predictions import CachedLabels, Segment, label_format, open_cache
 from std_keras.training.cadence import Cadence
 from std_keras.training.checkpoints import Checkpoints
 from std_keras.training.checks import (
@@ -31,8 +32,8 @@ from std_keras.training.checks import (
     refuse_damaged_data,
     slow_choice,
 )
-from std_keras.training.evaluation import Accuracy, Evaluator
-from std_keras.training.figures import StepMeans, by_path
+from std_keras.training.metric_writer import Watch
+from std_keras.training.metrics import StepMeans, by_path
 from std_keras.training.mine_epoch import create_epoch_step
 from std_keras.training.objectives import create_objective
 from std_keras.training.stall import StallWarning
@@ -46,7 +47,6 @@ from std_keras.training.strategy import (
     own_signal_handlers,
     reason,
 )
-from std_keras.training.watch import Watch
 
 _PROFILE_AFTER = 20  # Steps; earlier ones hold tracing and warm-up.
 # What the collective operations of the others raise when a worker has gone.

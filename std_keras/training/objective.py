@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from std_keras import losses
-from std_keras.teachers.labels import TeacherLabels
+from std_keras.teachers.predictions import TeacherLabels
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import keras
 
 from std_keras import models
 from std_keras.config import TrainConfig
+from std_keras.research.undistillable.objectives import NastyObjective, SkepticalObjective
 from std_keras.training.objective import Objective
-from std_keras.training.undistillable import NastyObjective, SkepticalObjective
 
 
 def create_objective(config: TrainConfig, model: keras.Model) -> Objective:

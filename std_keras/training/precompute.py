@@ -14,9 +14,9 @@ from std_keras.data import DataSet
 from std_keras.errors import InputError, Interrupted, NonFiniteError
 from std_keras.teachers import Teacher
 from std_keras.teachers.cache import LabelCache
-from std_keras.teachers.labels import CONFIDENCE
+from std_keras.teachers.predictions import CONFIDENCE
 from std_keras.training import build, stream
-from std_keras.training.cached_labels import Recorder, open_cache
+from std_keras.training.cached_predictions import Recorder, open_cache
 from std_keras.training.checks import check_devices
 from std_keras.training.strategy import create_strategy, own_shard
 

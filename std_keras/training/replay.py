@@ -14,11 +14,11 @@ import numpy as np
 import tensorflow as tf
 
 from std_keras import progress
-from std_keras.archive import check_arrays
 from std_keras.config import resolve
 from std_keras.data import Shard
 from std_keras.errors import InputError, Interrupted
-from std_keras.rundir import RunDirectory
+from std_keras.runs.archive import check_arrays
+from std_keras.runs.run_directory import RunDirectory
 from std_keras.training import build, stream
 from std_keras.training.gradients import gradients_or_zeros
 from std_keras.training.loop import Loop

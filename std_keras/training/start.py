@@ -7,11 +7,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from std_keras import mine, models, progress
+from std_keras import models, progress
 from std_keras.config import TrainConfig
 from std_keras.data import DataSet
 from std_keras.errors import InputError
-from std_keras.rundir import RunDirectory
+from std_keras.losses import mine
+from std_keras.runs.run_directory import RunDirectory
 from std_keras.training import build, optimizers
 from std_keras.training.checkpoints import newest_checkpoint
 from std_keras.training.ema import WeightAverage

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import keras
 import tensorflow as tf
 
-from std_keras import mine
+from std_keras.losses import mine
 from std_keras.training.ema import WeightAverage
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from std_keras.teachers import Teacher
-from std_keras.teachers.labels import NAMES, LabelFormat, teachers_first
+from std_keras.teachers.predictions import NAMES, LabelFormat, teachers_first
 from std_keras.training import optimizers
 from std_keras.training.gradients import gradients_or_zeros
 from std_keras.training.information import mutual_information

@@ -14,7 +14,7 @@ import numpy as np
 from std_keras import models
 from std_keras.config import TrainConfig
 from std_keras.errors import InputError
-from std_keras.rundir import RunDirectory
+from std_keras.runs.run_directory import RunDirectory
 from std_keras.weights.layout import Facts, Layout
 from std_keras.weights.layouts import choose_layout
 from std_keras.weights.load import LoadReport, load_weights

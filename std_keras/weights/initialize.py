@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import keras
 
 from std_keras.errors import InputError
-from std_keras.keras_file import load_keras_file
-from std_keras.rundir import RunDirectory
+from std_keras.runs.keras_file import load_keras_file
+from std_keras.runs.run_directory import RunDirectory
 from std_keras.weights.load import is_random_state
 
 # What a student has beside its backbone; it may be new, or left out.

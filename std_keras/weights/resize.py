@@ -31,7 +31,7 @@ import numpy as np
 from std_keras import models, teachers
 from std_keras.config import TrainConfig
 from std_keras.errors import InputError
-from std_keras.rundir import RunDirectory
+from std_keras.runs.run_directory import RunDirectory
 from std_keras.weights.initialize import input_normalization, load_start
 from std_keras.weights.load import is_random_state
 from std_keras.weights.patch_grid import InterpolatedGrid, TiledGrid

@@ -11,7 +11,7 @@ import keras
 from std_keras import models
 from std_keras.config import TrainConfig
 from std_keras.errors import InputError
-from std_keras.rundir import RunDirectory, replace_atomically
+from std_keras.runs.run_directory import RunDirectory, replace_atomically
 
 
 def check_output(path: str | Path) -> RunDirectory:

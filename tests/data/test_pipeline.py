@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from numbered import numbered_source, numbers
 
 import std_keras
 from std_keras.data import Augmentation, Shard, evaluation_batches, load, training_batches
 from std_keras.data.arrays import ArraySource
 from std_keras.data.pipeline import smoothed_targets
 from std_keras.errors import InputError
+from tests.data.numbered import numbered_source, numbers
 
 RECIPE = Augmentation(crop_padding=2, horizontal_flip=True)
 

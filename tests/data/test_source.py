@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numbered import numbered_source, numbers
 
 from std_keras.data.arrays import ArraySource
 from std_keras.errors import InputError
+from tests.data.numbered import numbered_source, numbers
 
 
 def test_split_parts_the_set_by_its_seed_alone():

@@ -4,12 +4,12 @@ import itertools
 
 import numpy as np
 import pytest
-from numbered import numbers
 
 from std_keras.data import Augmentation, load, training_batches
 from std_keras.data.arrays import ArraySource
 from std_keras.data.records import RecordSource
 from std_keras.errors import InputError
+from tests.data.numbered import numbers
 
 
 def load_tiny(directory, **options):

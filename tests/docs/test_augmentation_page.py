@@ -5,10 +5,10 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
-from test_readme import tables
 
-from std_keras import presets
 from std_keras.config import TrainConfig, resolve
+from std_keras.config import augmentation_presets as presets
+from tests.docs.test_readme import tables
 
 
 def value_of(cell: str, *, image_size: int, number: bool):

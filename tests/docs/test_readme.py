@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from std_keras import classify, evaluate, export, presets
-from std_keras.cli import flags
 from std_keras.config import TrainConfig, options, resolve
-from std_keras.option import Option
+from std_keras.config import augmentation_presets as presets
+from std_keras.config.option import Option
+from std_keras.programs import classify, evaluate, export, flags
 
 MODEL_DIR = {"model_dir": Option(topic="", help="", kind=str)}
 PROGRAMS = {

@@ -19,7 +19,13 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 
 from std_keras import exporting, models
-from std_keras.classifying import Classifier, ModelCard, center_square, describe, open_picture
+from std_keras.exporting.classifying import (
+    Classifier,
+    ModelCard,
+    center_square,
+    describe,
+    open_picture,
+)
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
 LABELS = tuple(f"class {i}" for i in range(10))

@@ -5,10 +5,10 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-import torch_state
 
 from std_keras import models
 from std_keras.errors import InputError
+from tests.models import torch_state
 
 DEPTHS, WIDTHS, RATIOS = (1, 2, 1, 2), (8, 12, 20, 16), (2, 3, 2, 1)
 OPTIONS = {"depths": DEPTHS, "widths": WIDTHS, "mlp_ratios": RATIOS}

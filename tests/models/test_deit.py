@@ -4,11 +4,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-import torch_state
-from oracles import import_timm
 
 from std_keras import models
 from std_keras.errors import InputError
+from tests.models import torch_state
+from tests.oracles import import_timm
 
 OPTIONS = {"patch_size": 4, "width": 12, "depth": 3, "head_dim": 4}
 IMAGE = {"input_shape": (16, 16, 3), "num_classes": 5}

@@ -3,9 +3,9 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
-from oracles import import_timm
 
 from std_keras import models
+from tests.oracles import import_timm
 
 OPTIONS = {"patch_size": 4, "width": 12, "depth": 3, "token_mlp_dim": 7, "channel_mlp_dim": 20}
 

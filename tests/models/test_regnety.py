@@ -3,12 +3,12 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
-import torch_state
-from oracles import import_timm
 
 from std_keras import models
 from std_keras.errors import InputError
 from std_keras.models.regnety import RegNetYOptions, build_regnety
+from tests.models import torch_state
+from tests.oracles import import_timm
 
 # Stages of 1, 1, 2 and 4 blocks with widths 8, 16, 32, 64; then with widths that have to be rounded
 # to a multiple of the group's.

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch_state
-from oracles import import_timm
 
 from std_keras import models
 from std_keras.errors import InputError
+from tests.models import torch_state
+from tests.oracles import import_timm
 
 IMAGE = {"input_shape": (16, 16, 3), "num_classes": 5}
 OPTIONS = {"patch_size": 4, "width": 12, "depth": 3}

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch_state
-from oracles import import_timm
 
 from std_keras import models
 from std_keras.errors import InputError
+from tests.models import torch_state
+from tests.oracles import import_timm
 
 OPTIONS = {"width": 8, "depth": 10, "head_dim": 4}
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from std_keras.config import TrainConfig
-from std_keras.rundir import RunDirectory
+from std_keras.runs.run_directory import RunDirectory
 
 DIGITS = tuple("0123456789")
 

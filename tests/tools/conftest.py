@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from std_keras.cli import program
 from std_keras.config import TrainConfig
+from std_keras.programs import program
 from std_keras.training import train
 
 
@@ -53,7 +53,6 @@ def eagerly() -> Iterator[None]:
 def run_tool(root, monkeypatch, capsys, eagerly) -> Callable[..., tuple[int, str, str]]:
     """Runs a tool in this process; returns exit code, standard output and standard error."""
     pytest.importorskip("matplotlib")
-    monkeypatch.syspath_prepend(str(root / "tools"))
     monkeypatch.setattr(program.StopRequest, "install", lambda self: None)
 
     def run(name: str, *arguments: object) -> tuple[int, str, str]:
@@ -87,5 +86,4 @@ def digits_runs(tmp_path_factory) -> dict[str, Path]:
 @pytest.fixture
 def tools(root, monkeypatch):
     """Imports a module of the benchmarks."""
-    monkeypatch.syspath_prepend(str(root / "tools"))
-    return lambda name: importlib.import_module(f"benchmarks.{name}")
+    return lambda name: importlib.import_module(f"tools.benchmarks.{name}")

@@ -91,13 +91,12 @@ def test_torch_takes_the_same_step(tools, root, tmp_path, monkeypatch, convoluti
     torch = pytest.importorskip("torch")
     for folder in ("weights", "training"):
         monkeypatch.syspath_prepend(str(root / "tests" / folder))
-    import tiny
-    import torch_models
-
-    from std_keras.keras_file import load_keras_file
-    from std_keras.teachers.labels import CLASS, CONFIDENCE
+    from std_keras.runs.keras_file import load_keras_file
+    from std_keras.teachers.predictions import CLASS, CONFIDENCE
     from std_keras.training import optimizers
     from std_keras.weights.convert import ConvertOptions, convert_weights
+    from tests.training import tiny
+    from tests.weights import torch_models
 
     shapes = {"image": 16, "patch": 4, "width": 12, "depth": 2, "num_classes": 5}
     network = torch_models.randomize(torch_models.StdMixer(**shapes))
@@ -195,7 +194,7 @@ def test_what_torch_does_not_do_is_refused(tools, changes, message):
 
 FAKE = """
 import os, time
-from benchmarks.turns import Prepared
+from tools.benchmarks.turns import Prepared
 from std_keras.errors import InputError
 
 def prepare(*, log, name, fault="", times=1):
@@ -323,8 +322,8 @@ def test_the_loss_alone(tools):
 
 
 def test_flags_of_a_configuration_are_read_as_the_same(tools):
-    from std_keras.cli import flags
     from std_keras.config import options
+    from std_keras.programs import flags
 
     config = TrainConfig(
         **{**TINY, "teacher": ("a,site=last", "b"), "learning_rate": 3e-5, "crop_twice": False},

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from std_keras.cli import program
+from std_keras.programs import program
 
 HEAD = "arm,seed,state,split,top1,top5,teachers,macs,steps,flags,error"
 ROWS = f"""# the command
@@ -27,9 +27,8 @@ broken,0,failed (3),,,,,,,--distillation=hard,loss/total became non-finite
 
 @pytest.fixture
 def tool(root, monkeypatch):
-    monkeypatch.syspath_prepend(str(root / "tools"))
     monkeypatch.setattr(program.StopRequest, "install", lambda self: None)
-    return importlib.import_module("cost_plot")
+    return importlib.import_module("tools.cost_plot")
 
 
 @pytest.fixture

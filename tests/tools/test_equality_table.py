@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import importlib
-import sys
 
 import numpy as np
 import pytest
 
-from std_keras.cli.program import StopRequest
 from std_keras.errors import InputError
+from std_keras.programs.program import StopRequest
 
 
 @pytest.fixture(scope="module")
 def table(root):
-    sys.path.insert(0, str(root / "tools"))
-    yield importlib.import_module("equality_table")
-    sys.path.remove(str(root / "tools"))
+    yield importlib.import_module("tools.equality_table")
 
 
 @pytest.fixture(scope="module")
 def compare(table):
-    return importlib.import_module("equality.compare")
+    return importlib.import_module("tools.equality.compare")
 
 
 def test_a_difference_is_relative_to_its_own_variable(compare):
@@ -64,7 +61,7 @@ def test_nothing_is_not_equal_to_something(compare):
 
 def judge(table, path):
     """Every case with every count of devices, within what is promised."""
-    cases = importlib.import_module("equality.cases").CASES
+    cases = importlib.import_module("tools.equality.cases").CASES
     _, rows = table.read(path)
     expected = {
         (case.title, precision, title)

@@ -11,15 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from std_keras.cli.program import StopRequest
 from std_keras.errors import InputError
+from std_keras.programs.program import StopRequest
 
 
 @pytest.fixture(scope="module")
 def export_table(root):
-    sys.path.insert(0, str(root / "tools"))
-    yield importlib.import_module("export_table")
-    sys.path.remove(str(root / "tools"))
+    yield importlib.import_module("tools.export_table")
 
 
 def test_the_table_says_what_the_files_are(export_table, tmp_path, monkeypatch):

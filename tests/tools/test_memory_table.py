@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import importlib
-import sys
 
 import pytest
 
-from std_keras.cli.program import StopRequest
 from std_keras.errors import InputError
+from std_keras.programs.program import StopRequest
 
 
 @pytest.fixture(scope="module")
 def table(root):
-    sys.path.insert(0, str(root / "tools"))
-    yield importlib.import_module("memory_table")
-    sys.path.remove(str(root / "tools"))
+    yield importlib.import_module("tools.memory_table")
 
 
 @pytest.mark.slow

@@ -9,16 +9,15 @@ import sys
 import pytest
 
 from std_keras import models
-from std_keras.cli import program
+from std_keras.programs import program
 
 STUDENTS = ("mixer_s16", "resmlp_b24", "cyclemlp_b2")
 
 
 @pytest.fixture
 def tool(root, monkeypatch):
-    monkeypatch.syspath_prepend(str(root / "tools"))
     monkeypatch.setattr(program.StopRequest, "install", lambda self: None)
-    return importlib.import_module("model_table")
+    return importlib.import_module("tools.model_table")
 
 
 @pytest.fixture

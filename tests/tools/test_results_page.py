@@ -26,8 +26,7 @@ broken,0,failed (3),,,,
 
 @pytest.fixture
 def tool(root, monkeypatch):
-    monkeypatch.syspath_prepend(str(root / "tools"))
-    return importlib.import_module("results_page")
+    return importlib.import_module("tools.results_page")
 
 
 @pytest.fixture
@@ -104,7 +103,7 @@ def test_the_committed_page_is_made_from_the_committed_tables(root, tool):
 
 def test_every_arm_that_the_page_asks_for_is_in_its_sweep(root, tool):
     """A cell must not stay empty for ever because an arm was renamed."""
-    spec = importlib.import_module("sweeping.spec")
+    spec = importlib.import_module("std_keras.research.sweeps.spec")
     asked = set()
     for table in ("published.csv", "questions.csv"):
         lines = (root / "results" / table).read_text().splitlines()

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
-from tiny import config
 
 from std_keras.config import TrainConfig
 from std_keras.training import train
+from tests.training.tiny import config
 
 
 @pytest.fixture(scope="session", autouse=True)

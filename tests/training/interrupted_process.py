@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from std_keras.rundir import RunDirectory
+from std_keras.runs.run_directory import RunDirectory
 from std_keras.training import train
 
 

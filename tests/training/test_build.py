@@ -11,7 +11,7 @@ import pytest
 from std_keras import models
 from std_keras.config import TrainConfig
 from std_keras.errors import InputError
-from std_keras.rundir import RunDirectory
+from std_keras.runs.run_directory import RunDirectory
 from std_keras.training import build
 
 SMALL = TrainConfig(

@@ -10,10 +10,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny import make_state, student, values
 
 from std_keras.errors import InputError, MachineError
 from std_keras.training.checkpoints import Checkpoints, newest_checkpoint, restore_weights
+from tests.training.tiny import make_state, student, values
 
 
 def full_state(*, seed, ema=0.9, critics=True, **options):

@@ -11,7 +11,7 @@ from std_keras import data
 from std_keras.config import TrainConfig
 from std_keras.data.limit import limited
 from std_keras.errors import InputError
-from std_keras.rundir import RunDirectory
+from std_keras.runs.run_directory import RunDirectory
 from std_keras.training.checks import check_same_run, slow_choice
 
 

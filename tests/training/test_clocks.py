@@ -8,9 +8,9 @@ import time
 
 import pytest
 import tensorflow as tf
-from tiny import config
 
 from std_keras.training import train
+from tests.training.tiny import config
 
 WALL_CLOCKS = {("time", "time"), ("time", "time_ns"), ("time", "localtime"), ("time", "gmtime")}
 WALL_CLOCKS |= {("datetime", name) for name in ("now", "today", "utcnow")}

@@ -17,13 +17,22 @@ from typing import Any
 
 import pytest
 import tensorflow as tf
-from tiny import batch, config, feed, linear_teacher, make_state, objective_of, student, trainer
 
 from std_keras.config import resolve
-from std_keras.rundir import RunDirectory
+from std_keras.runs.run_directory import RunDirectory
 from std_keras.training import build, optimizers
 from std_keras.training.build import dtype_policy
 from std_keras.training.loop import Loop
+from tests.training.tiny import (
+    batch,
+    config,
+    feed,
+    linear_teacher,
+    make_state,
+    objective_of,
+    student,
+    trainer,
+)
 
 BATCH, PATCHES, WIDTH, DEPTH, CLASSES = 8, 4, 16, 2, 10
 # Of the norms, (patches, features) of an image: those of blocks, and two of the token set. Norms of

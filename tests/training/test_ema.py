@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny import student, values
 
 from std_keras import models
 from std_keras.training.ema import WeightAverage, effective_decay
+from tests.training.tiny import student, values
 
 
 @pytest.fixture

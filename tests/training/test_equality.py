@@ -17,11 +17,9 @@ CASES = {"student": 2, "accumulation": 1, "batch_norm": 2, "mine_epoch": 1}  # A
 
 @pytest.fixture(scope="module")
 def compare(root):
-    sys.path.insert(0, str(root / "tools"))
-    from equality import compare
+    from tools.equality import compare
 
     yield compare
-    sys.path.remove(str(root / "tools"))
 
 
 @pytest.fixture(scope="module")

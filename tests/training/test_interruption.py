@@ -10,11 +10,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from killed import train_and_kill
 
 from std_keras.errors import InputError, Interrupted, MachineError
 from std_keras.training import train
 from std_keras.training.checkpoints import Checkpoints, newest_checkpoint
+from tests.training.killed import train_and_kill
 
 
 class StopAfter:

@@ -11,18 +11,18 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_watch import events, scalars
-from tiny import config, teacher
 
 from std_keras import data, models, teachers
 from std_keras.config import TrainConfig, resolve
 from std_keras.data.limit import limited
 from std_keras.errors import InputError, NonFiniteError
-from std_keras.rundir import RunDirectory
+from std_keras.runs.run_directory import RunDirectory
 from std_keras.training import build, loop, train
 from std_keras.training.checkpoints import restore_weights
 from std_keras.training.ema import WeightAverage
 from std_keras.training.step import Trainer
+from tests.training.test_metric_writer import events, scalars
+from tests.training.tiny import config, teacher
 
 # TensorFlow warns that data pipelines stay graphs, which is fine.
 ALSO_DATA = pytest.mark.filterwarnings("ignore:Even though the .*run_functions_eagerly")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny import batch, feed, make_state, randomize, student, values
 
-from std_keras import mine
+from std_keras.losses import mine
 from std_keras.training.mine_epoch import create_epoch_step
+from tests.training.tiny import batch, feed, make_state, randomize, student, values
 
 ONE = tf.distribute.get_strategy()
 WEIGHT, CRITIC_RATE, STUDENT_RATE = 0.25, 1e-3, 2e-3

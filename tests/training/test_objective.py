@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from std_keras.teachers.labels import LabelFormat, teachers_first
+from std_keras.teachers.predictions import LabelFormat, teachers_first
 from std_keras.training.objective import Objective
 
 HEADS = (("distillation_0_intermediate", "distillation_0_last"), ("distillation_1_last",))

@@ -8,10 +8,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny import student
 
 from std_keras import models
 from std_keras.training import optimizers
+from tests.training.tiny import student
 
 # Learning rate over time
 

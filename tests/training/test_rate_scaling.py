@@ -7,11 +7,11 @@ import logging
 import math
 
 import pytest
-from tiny import config
 
 from std_keras.config import TrainConfig
-from std_keras.rundir import RunDirectory
+from std_keras.runs.run_directory import RunDirectory
 from std_keras.training import build, start, train
+from tests.training.tiny import config
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny import (
+
+from std_keras import models
+from std_keras.errors import InputError
+from std_keras.layers import MixerBlock, TokenSet
+from std_keras.runs.run_directory import RunDirectory
+from std_keras.training import build, start
+from std_keras.training.rematerialize import rematerialized
+from tests.training.tiny import (
     CLASSES,
     IMAGE_SHAPE,
     batch,
@@ -20,13 +27,6 @@ from tiny import (
     trainer,
     values,
 )
-
-from std_keras import models
-from std_keras.errors import InputError
-from std_keras.layers import MixerBlock, TokenSet
-from std_keras.rundir import RunDirectory
-from std_keras.training import build, start
-from std_keras.training.rematerialize import rematerialized
 
 FAMILIES = {
     "resmlp": ("resmlp_s12", {"patch_size": 4, "width": 8, "depth": 2}),

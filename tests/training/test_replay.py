@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import ops
-from tiny import config
 
 from std_keras.errors import InputError, NonFiniteError
-from std_keras.rundir import RunDirectory
+from std_keras.runs.run_directory import RunDirectory
 from std_keras.training import train
 from std_keras.training.replay import first_broken, replay
+from tests.training.tiny import config
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ import time
 import keras
 import pytest
 import tensorflow as tf
-from tiny import make_state, objective_of, trainer
 
 from std_keras import models
 from std_keras.training.stall import StallWarning, WaitingStep
+from tests.training.tiny import make_state, objective_of, trainer
 
 
 def slow_batches(seconds):

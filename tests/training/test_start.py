@@ -10,7 +10,7 @@ from std_keras import models
 from std_keras.config import TrainConfig
 from std_keras.data import load
 from std_keras.errors import InputError, Interrupted
-from std_keras.rundir import RunDirectory
+from std_keras.runs.run_directory import RunDirectory
 from std_keras.training import start, train
 from std_keras.weights.initialize import input_normalization
 from std_keras.weights.run import write_run
@@ -113,7 +113,7 @@ def test_a_training_starts_there_and_goes_on_from_its_checkpoint(source, tmp_pat
         train(config, model_dir=tmp_path / "run", stop=lambda: next(calls))
     shutil.rmtree(config.initialize_from)
     train(config, model_dir=tmp_path / "run")
-    from std_keras.trained import load_trained
+    from std_keras.runs.trained import load_trained
 
     assert_same_weights(load_trained(tmp_path / "run"), model, atol=1e-6)
     with pytest.raises(InputError, match="--initialize_from"):

@@ -6,7 +6,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny import (
+
+from std_keras import models
+from std_keras.training import optimizers
+from tests.training.tiny import (
     batch,
     feed,
     linear_teacher,
@@ -19,9 +22,6 @@ from tiny import (
     trainer,
     values,
 )
-
-from std_keras import models
-from std_keras.training import optimizers
 
 ONE = tf.distribute.get_strategy()
 

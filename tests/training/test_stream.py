@@ -6,11 +6,11 @@ import dataclasses
 
 import numpy as np
 import pytest
-from tiny import config
 
 from std_keras.config import resolve
 from std_keras.data import Shard
 from std_keras.training import build, stream
+from tests.training.tiny import config
 
 MIXED = {"augmentation": "deit", "auto_augment": "none", "random_erasing": 0.0}  # Compiles.
 

@@ -11,8 +11,18 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from killed import SCRIPT, train_and_kill
-from tiny import (
+
+from std_keras import teachers
+from std_keras.config import resolve
+from std_keras.data import Shard
+from std_keras.errors import InputError, Interrupted
+from std_keras.teachers import cache as cache_module
+from std_keras.teachers.predictions import LabelFormat
+from std_keras.training import build, stream, train
+from std_keras.training.cached_predictions import CachedLabels, open_cache
+from std_keras.training.precompute import precompute
+from tests.training.killed import SCRIPT, train_and_kill
+from tests.training.tiny import (
     CLASSES,
     batch,
     config,
@@ -26,16 +36,6 @@ from tiny import (
     trainer,
     values,
 )
-
-from std_keras import teachers
-from std_keras.config import resolve
-from std_keras.data import Shard
-from std_keras.errors import InputError, Interrupted
-from std_keras.teachers import cache as cache_module
-from std_keras.teachers.labels import LabelFormat
-from std_keras.training import build, stream, train
-from std_keras.training.cached_labels import CachedLabels, open_cache
-from std_keras.training.precompute import precompute
 
 
 @pytest.fixture(autouse=True)

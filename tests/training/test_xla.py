@@ -12,10 +12,18 @@ import re
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny import batch, linear_teacher, make_state, objective_of, sgd, student, trainer
 
 from std_keras import losses
 from std_keras.training.rematerialize import rematerialized
+from tests.training.tiny import (
+    batch,
+    linear_teacher,
+    make_state,
+    objective_of,
+    sgd,
+    student,
+    trainer,
+)
 
 VARIANTS = ("both", "propagated", "spatial", "channel", "none", "deit")
 

@@ -9,8 +9,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from std_keras import mine, models
+from std_keras import models
 from std_keras.config import TrainConfig
+from std_keras.losses import mine
 from std_keras.teachers import Teacher
 from std_keras.training.ema import WeightAverage
 from std_keras.training.objective import Objective

@@ -14,7 +14,13 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from tiny import (
+
+from std_keras import models
+from std_keras.data.arrays import ArraySource
+from std_keras.errors import InputError
+from std_keras.runs.evaluation import Evaluator
+from std_keras.training import checks, strategy
+from tests.training.tiny import (
     batch,
     feed,
     linear_teacher,
@@ -26,12 +32,6 @@ from tiny import (
     trainer,
     values,
 )
-
-from std_keras import models
-from std_keras.data.arrays import ArraySource
-from std_keras.errors import InputError
-from std_keras.training import checks, strategy
-from std_keras.training.evaluation import Evaluator
 
 Result = dict[str, Any]
 TEACHERS = [linear_teacher(0, scale=0.5), linear_teacher(1, scale=0.3)]

@@ -9,14 +9,15 @@ import json
 import numpy as np
 import pytest
 
-from std_keras import evaluate, export, models, teachers, training
-from std_keras.cli.program import StopRequest
+from std_keras import models, teachers, training
 from std_keras.config import TrainConfig
 from std_keras.data import load
 from std_keras.errors import InputError
 from std_keras.exporting.sample import sample
-from std_keras.rundir import RunDirectory
-from std_keras.trained import load_trained
+from std_keras.programs import evaluate, export
+from std_keras.programs.program import StopRequest
+from std_keras.runs.run_directory import RunDirectory
+from std_keras.runs.trained import load_trained
 from std_keras.weights import ConvertOptions, PartialLoadError, convert_weights
 
 DIGITS = tuple("0123456789")

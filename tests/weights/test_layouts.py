@@ -7,13 +7,13 @@ import dataclasses
 
 import numpy as np
 import pytest
-from oracles import import_timm
 
 from std_keras import models
 from std_keras.errors import InputError
-from std_keras.trained import load_trained
+from std_keras.runs.trained import load_trained
 from std_keras.weights import LAYOUTS, ConvertOptions, convert_weights, load_weights
 from std_keras.weights.layouts import choose_layout
+from tests.oracles import import_timm
 
 HALF = (0.5, 0.5)
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -24,7 +24,7 @@ CIFAR100 = ((0.5070, 0.4865, 0.4409), (0.2673, 0.2564, 0.2761))
 @pytest.fixture
 def check(torch, tmp_path):
     """Converts a module's weights and compares the outputs."""
-    import torch_models
+    from tests.weights import torch_models
 
     def run(
         module, *, model, normalization, size=16, state=None, layout=None, content=None, **more
@@ -194,7 +194,7 @@ def test_regnety(check):
 
 
 def test_cyclemlp(check, torch):
-    import torch_models
+    from tests.weights import torch_models
 
     module = torch_models.CycleNet((1, 2, 1, 1), (8, 8, 12, 16), 2, 5)
     check(
@@ -211,7 +211,7 @@ def test_cyclemlp(check, torch):
 
 @pytest.mark.parametrize("change", ["phase", "axis", "longer steps"])
 def test_cyclemlp_with_other_offsets_is_refused(check, torch, change):
-    import torch_models
+    from tests.weights import torch_models
 
     module = torch_models.CycleNet((1, 1), (8, 12), 2, 5)
     offset = module.network[0][0].attn.sfc_h.offset
@@ -240,7 +240,7 @@ def test_cyclemlp_with_other_offsets_is_refused(check, torch, change):
     [("chenyaofo", 10, CIFAR10), ("chenyaofo", 100, CIFAR100), ("akamaster", 10, IMAGENET)],
 )
 def test_cifar_resnets(check, torch, code, num_classes, normalization):
-    import torch_models
+    from tests.weights import torch_models
 
     module = torch_models.CifarResNet(14, num_classes, code)
     converted, done = check(
@@ -258,7 +258,7 @@ def test_cifar_resnets(check, torch, code, num_classes, normalization):
 
 
 def test_a_cifar_resnet_of_other_data_needs_its_normalisation(check, torch):
-    import torch_models
+    from tests.weights import torch_models
 
     module = torch_models.CifarResNet(8, 7, "chenyaofo")
     options = {"model": "cifar_resnet20", "depth": 8, "size": 32, "normalization": HALF}
@@ -274,7 +274,7 @@ STD_OPTIONS = {"model": "mixer_s16", "patch_size": 4, "width": 12, "depth": 5}
 @pytest.mark.parametrize("intermediate", [False, True])
 @pytest.mark.parametrize("told", ["by the script", "by the flag"])
 def test_std_students(check, torch, intermediate, told):
-    import torch_models
+    from tests.weights import torch_models
 
     module = torch_models.StdMixer(**STD, intermediate=intermediate)
     script = argparse.Namespace(distill_intermediate=intermediate)
@@ -293,7 +293,7 @@ def test_std_students(check, torch, intermediate, told):
 
 
 def test_std_with_several_teachers_is_refused_and_its_backbone_offered(check, torch):
-    import torch_models
+    from tests.weights import torch_models
 
     two = torch_models.StdMixer(**STD, teachers=2)
     with pytest.raises(InputError, match=r"2 teachers share one token update.*backbone"):
@@ -303,7 +303,7 @@ def test_std_with_several_teachers_is_refused_and_its_backbone_offered(check, to
 
 
 def test_the_backbone_of_two_teachers(torch, tmp_path):
-    import torch_models
+    from tests.weights import torch_models
 
     two = torch_models.randomize(torch_models.StdMixer(**STD, teachers=2))
     options = ConvertOptions(

@@ -7,8 +7,8 @@ import pytest
 from std_keras import models
 from std_keras.config import TrainConfig
 from std_keras.errors import InputError
-from std_keras.rundir import RunDirectory
-from std_keras.trained import load_trained
+from std_keras.runs.run_directory import RunDirectory
+from std_keras.runs.trained import load_trained
 from std_keras.weights import resize_run
 from std_keras.weights.initialize import input_normalization
 from std_keras.weights.run import write_run

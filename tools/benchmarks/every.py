@@ -16,10 +16,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks import setting, startup, train_step
 from std_keras import progress
 from std_keras.config import TrainConfig, options
-from std_keras.option import Option
+from std_keras.config.option import Option
+from tools.benchmarks import setting, startup, train_step
 
 _TOPIC = "All benchmarks"
 NAMES = ("input", "train", "infer", "overhead", "growth", "startup", "export")

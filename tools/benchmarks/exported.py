@@ -19,8 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from std_keras.config.option import Option
 from std_keras.errors import InputError
-from std_keras.option import Option
 
 _TOPIC = "Export benchmark"
 OPTIONS = {
@@ -86,7 +86,7 @@ def run(
                     _matmul_file(folder, shape, count, kind)
                 )
         if against != "none":
-            from benchmarks import torch_student
+            from tools.benchmarks import torch_student
 
             calls |= torch_student.calls(
                 folder, classes=_CLASSES, with_onnxruntime=against == "onnxruntime", **size

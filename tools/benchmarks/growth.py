@@ -22,10 +22,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import our_step, setting, train_step, turns
 from std_keras.config import TrainConfig, options
+from std_keras.config.option import Option
 from std_keras.errors import InputError
-from std_keras.option import Option
+from tools.benchmarks import our_step, setting, train_step, turns
 
 _TOPIC = "Growth benchmark"
 OPTIONS = {

@@ -14,12 +14,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from benchmarks import torch_step, train_step
-from benchmarks.train_step import matmul_name, torch_name
-from benchmarks.turns import Job, Processes
 from std_keras.config import TrainConfig, options
+from std_keras.config.option import Option
 from std_keras.errors import InputError
-from std_keras.option import Option
+from tools.benchmarks import torch_step, train_step
+from tools.benchmarks.train_step import matmul_name, torch_name
+from tools.benchmarks.turns import Job, Processes
 
 _TOPIC = "Inference benchmark"
 OPTIONS = {

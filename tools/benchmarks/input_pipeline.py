@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from std_keras import presets
+from std_keras.config import augmentation_presets as presets
+from std_keras.config.option import Option
 from std_keras.errors import InputError
-from std_keras.option import Option
 
 _TOPIC = "Input benchmark"
 OPTIONS = {
@@ -75,7 +75,7 @@ def run(
         raise InputError(f"--images={images} must be at least --batch_size={batch_size}")
     if not seconds > 0:
         raise InputError(f"--seconds={seconds:g} must be above 0")
-    from benchmarks import photos
+    from tools.benchmarks import photos
 
     pixels = photos.squares(images, image_size)
     names = presets.NAMES if augmentation == "all" else (augmentation,)
@@ -92,7 +92,7 @@ def run(
                 ),
             }
             if against == "timm":
-                from benchmarks import timm_input
+                from tools.benchmarks import timm_input
 
                 makers["timm"] = functools.partial(
                     timm_input.batches,

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
-from benchmarks.turns import Prepared
+from tools.benchmarks.turns import Prepared
 
 # Of one call. To start a product and to wait for it take a GPU longer than the product itself.
 _LEAST_SECONDS = 0.05

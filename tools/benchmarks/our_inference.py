@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks import setting
-from benchmarks.our_step import block_facts, device_bytes, from_json
-from benchmarks.turns import Prepared
+from tools.benchmarks import setting
+from tools.benchmarks.our_step import block_facts, device_bytes, from_json
+from tools.benchmarks.turns import Prepared
 
 
 def prepare(*, config: Mapping[str, Any], batch: int, xla: bool) -> Prepared:

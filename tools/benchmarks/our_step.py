@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import setting
-from benchmarks.turns import Prepared
 from std_keras.config import TrainConfig
+from tools.benchmarks import setting
+from tools.benchmarks.turns import Prepared
 
 # Of a measured matrix product: smaller ones show what starting one costs, not the machine's rate.
 _LEAST_ROWS, _LEAST_WIDTH = 4096, 512
@@ -53,7 +53,7 @@ def make(
     from std_keras import models
     from std_keras.config import resolve
     from std_keras.quiet import load_tensorflow
-    from std_keras.rundir import RunDirectory
+    from std_keras.runs.run_directory import RunDirectory
     from std_keras.training.loop import Loop
     from std_keras.training.strategy import create_strategy
 

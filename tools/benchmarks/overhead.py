@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import our_step, train_step, turns
 from std_keras.config import TrainConfig, options
-from std_keras.option import Option
+from std_keras.config.option import Option
+from tools.benchmarks import our_step, train_step, turns
 
 _TOPIC = "Overhead benchmark"
 OPTIONS: dict[str, Option] = {

@@ -11,10 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from machine import accelerators, git_revision, processor
-
 from std_keras.errors import InputError
-from std_keras.rundir import write_atomically
+from std_keras.runs.machine import accelerators, git_revision, processor
+from std_keras.runs.run_directory import write_atomically
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 COLUMNS = ("date", "machine", "revision", "command", "figure", "value")

@@ -127,14 +127,14 @@ def random_labels(config: TrainConfig, data: Any, count: int) -> dict[str, Any]:
     """Labels of `count` teachers for a batch, as a cache has them."""
     import tensorflow as tf
 
-    from std_keras.training.cached_labels import label_format
+    from std_keras.training.cached_predictions import label_format
 
     logits = tf.random.stateless_normal((config.batch_size, count, data.num_classes), (0, 0))
     return label_format(config, data).encode(logits)
 
 
 def _read(flag_file: Path) -> TrainConfig:
-    from std_keras.cli import flags
+    from std_keras.programs import flags
 
     # The programs' own parser, so that files that include others are understood.
     return TrainConfig(
@@ -149,8 +149,8 @@ def _read(flag_file: Path) -> TrainConfig:
 
 
 def _run_directories(config: TrainConfig) -> list[Any]:
-    from std_keras import pretrained
-    from std_keras.rundir import RunDirectory
+    from std_keras.runs import pretrained
+    from std_keras.runs.run_directory import RunDirectory
 
     sources = (text.split(",")[0] for text in config.teacher)
     found = [RunDirectory(pretrained.located(source, flag="teacher")) for source in sources]

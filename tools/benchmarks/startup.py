@@ -22,11 +22,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks import setting, train_step
 from std_keras import progress
 from std_keras.config import TrainConfig, options
+from std_keras.config.option import Option
 from std_keras.errors import InputError
-from std_keras.option import Option
+from tools.benchmarks import setting, train_step
 
 _TOPIC = "Start-up benchmark"
 OPTIONS = {

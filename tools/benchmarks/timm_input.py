@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from std_keras.config.augmentation_presets import SMALL_IMAGE
 from std_keras.errors import InputError
-from std_keras.presets import SMALL_IMAGE
 
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

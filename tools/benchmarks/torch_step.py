@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.turns import Prepared
 from std_keras.errors import InputError
+from tools.benchmarks.turns import Prepared
 
 # With convolutions: the network as the public reproduction has it; see `with_linear_layers`.
 VARIANTS = (
@@ -173,9 +172,7 @@ def import_torch() -> Any:
 
 def import_models() -> Any:
     """The networks of the parity tests."""
-    if str(_TESTS) not in sys.path:
-        sys.path.insert(0, str(_TESTS))
-    import torch_models
+    from tests.weights import torch_models
 
     return torch_models
 

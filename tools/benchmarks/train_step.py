@@ -24,11 +24,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from benchmarks import torch_step
-from benchmarks.turns import Job, Processes
 from std_keras.config import TrainConfig, options
+from std_keras.config.option import Option
 from std_keras.errors import InputError
-from std_keras.option import Option
+from tools.benchmarks import torch_step
+from tools.benchmarks.turns import Job, Processes
 
 _TOPIC = "Training benchmark"
 OPTIONS = {

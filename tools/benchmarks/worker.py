@@ -9,15 +9,11 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
-
-from benchmarks import memory, turns
 from std_keras.errors import InputError
+from tools.benchmarks import memory, turns
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from std_keras.config import TrainConfig, resolve
 from std_keras.data import DataSet
-from std_keras.rundir import RunDirectory
+from std_keras.runs.run_directory import RunDirectory
 from std_keras.teachers import Teacher
 from std_keras.training import build, start, stream
 from std_keras.training.mine_epoch import create_epoch_step

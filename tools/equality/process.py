@@ -13,9 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from pathlib import Path
-
-sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parents[1])]
 
 
 def main() -> None:
@@ -31,9 +28,9 @@ def main() -> None:
     import numpy as np
     import tensorflow as tf
 
-    from equality import cases
-    from equality.compare import SEPARATOR
     from std_keras.training.strategy import create_strategy
+    from tools.equality import cases
+    from tools.equality.compare import SEPARATOR
 
     if os.environ.get("TF_CONFIG"):
         strategies = [create_strategy("multi_worker")]

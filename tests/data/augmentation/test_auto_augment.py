@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.stats
-from oracles import import_timm
 
 from std_keras.data.augmentation.auto_augment import CIFAR10_POLICY, draw_cifar10_policy
 from std_keras.data.augmentation.color_jitter import draw_color_jitter
 from std_keras.data.augmentation.operations import Operation
+from tests.oracles import import_timm
 
 SHAPE = (32, 32, 3)
 N = 20_000

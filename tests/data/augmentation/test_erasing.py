@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import scipy.stats
 import tensorflow as tf
-from oracles import import_timm
 
 from std_keras.data.augmentation.erasing import draw_boxes, draw_noise_keys, erase, noise
+from tests.oracles import import_timm
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SHAPE = (64, 48, 3)
@@ -31,8 +31,8 @@ def boxes(*, probability=1.0, count=1, batch_size=4000, shape=SHAPE):
 def timm_boxes(n):
     """Heights and widths as `timm.data.random_erasing.RandomErasing` draws them."""
     import_timm()
-    timm = importlib.import_module("timm.data.random_erasing")
-    torch = importlib.import_module("torch")
+    timm = importlib.import_module("tools.timm.data.random_erasing")
+    torch = importlib.import_module("tools.torch")
     random.seed(0)
     eraser = timm.RandomErasing(probability=1.0, mode="const", device="cpu")
     height, width, _ = SHAPE

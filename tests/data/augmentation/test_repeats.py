@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numbered import numbered_source
 
 from std_keras.data import Augmentation, training_batches
 from std_keras.data.arrays import ArraySource
 from std_keras.data.augmentation import ResizedCrop
 from std_keras.data.randomness import Purpose, derive_seed, permutation
+from tests.data.numbered import numbered_source
 
 
 def deits_sampler(order, *, replicas, repeats=3):

@@ -1,0 +1,66 @@
+"""Looks at what a trained student learned: figures, pictures, and one HTML page of both.
+
+Usage: python tools/analyze.py NAME --model_dir=RUN --output_dir=OUT [--against=TEACHER] ...
+NAME --help lists its flags; docs/analysis.md says what each figure means.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Sequence
+
+from std_keras.errors import InputError, Interrupted
+from std_keras.programs import flags, program
+from std_keras.programs.program import StopRequest
+from std_keras.research.studies.options import ANALYSES, COMMON, COMMON_DEFAULTS, check
+
+
+def main(arguments: Sequence[str], stop: StopRequest) -> None:
+    """Parses the flags, runs one analysis, writes it and prints what was written as JSON."""
+    if not arguments or arguments[0] in ("--help", "-h", "-help", "--helpfull"):
+        listed = [f"    {name:<14} {analysis.about}" for name, analysis in ANALYSES.items()]
+        raise flags.HelpRequested("\n".join([str(__doc__), *listed]))
+    name, *rest = arguments
+    if name not in ANALYSES:
+        raise InputError(
+            f"{name!r} is not an analysis; the first word is one of {', '.join(ANALYSES)}"
+        )
+    chosen = ANALYSES[name]
+    options = {**COMMON, **chosen.options}
+    parsed = flags.parse(
+        rest,
+        program=f"python tools/analyze.py {name}",
+        about=chosen.about,
+        options=options,
+        defaults={**COMMON_DEFAULTS, **chosen.defaults},
+        required=("model_dir", "output_dir"),
+    )
+    check(options, parsed)
+
+    from std_keras import quiet
+
+    quiet.load_tensorflow()
+    from std_keras import progress
+    from std_keras.research.studies import figures, output, study
+    from std_keras.runs.run_directory import RunDirectory
+
+    figures.require()
+    folder = RunDirectory(parsed["output_dir"])
+    opened = study.open_study(parsed, against=chosen.against, stop=lambda: bool(stop))
+    folder.prepare(flag="output_dir")
+    try:
+        output.refuse_foreign_page(folder.path)
+        if stop:
+            raise Interrupted("interrupted; nothing was written")
+        result = importlib.import_module(f"analyses.{name}").run(opened, parsed)
+        written = output.write(result, folder.path)
+    finally:
+        folder.release()
+    progress.say(f"{name}: open {written[0]}")
+    print(json.dumps({"analysis": name, "files": [str(path) for path in written]}, indent=2))
+
+
+if __name__ == "__main__":
+    sys.exit(program.run(main))

@@ -1,0 +1,163 @@
+"""Converts weights from elsewhere (PyTorch files, Flax .npz) into a run directory.
+
+Usage: python tools/convert_weights.py --source=FILE --model=NAME --output=DIR
+docs/weights.md lists what can be read.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from std_keras import progress
+from std_keras.config import options
+from std_keras.config.option import DATA, MODEL, RUN, Option
+from std_keras.errors import InputError, Interrupted
+from std_keras.programs import flags, program
+from std_keras.programs.program import StopRequest
+
+_FILE = "File"
+_OPTIONS = {
+    "source": Option(topic=_FILE, help="A PyTorch file (.pth, .pt, .th) or .npz.", kind=str),
+    "format": Option(
+        topic=_FILE,
+        help="What kind of file it is; auto looks at its content.",
+        kind=str,
+        choices=("auto", "torch", "npz"),
+    ),
+    "layout": Option(
+        topic=_FILE,
+        help="The code base whose names the file has (docs/weights.md lists them); auto tells it "
+        "by the names.",
+        kind=str,
+    ),
+    "place": Option(
+        topic=_FILE,
+        help="Keys that lead to the state dict in a PyTorch file that holds several, joined by /; "
+        "averaged weights are preferred if not given.",
+        kind=str,
+    ),
+    "allow_partial": Option(
+        topic=_FILE,
+        help="Write the model although weights are missing in the file, which are then new, or "
+        "arrays in it are not used.",
+        kind=bool,
+    ),
+    "output": Option(topic=RUN, help="The run directory to make; new or empty.", kind=str),
+    "labels": Option(
+        topic=DATA,
+        help="A file of class names, one a line, in the order of the logits, such as labels.txt of "
+        "another run; if not given, the classes are called 0, 1, 2, ...",
+        kind=str,
+    ),
+    "dataset": Option(
+        topic=DATA, help="The data set that evaluate and export take if none is given.", kind=str
+    ),
+    "num_classes": Option(
+        topic=MODEL, help="Classes of the head; those of the file if not given.", kind=int
+    ),
+    "mean": Option(
+        topic=MODEL,
+        help="What is subtracted from pixels of 0 to 1, one number or one per channel with commas "
+        "between; what the code base trains with if not given.",
+        kind=str,
+    ),
+    "std": Option(topic=MODEL, help="What they are divided by; likewise.", kind=str),
+    "site": Option(
+        topic=MODEL,
+        help="Where a student of the PyTorch reproduction was distilled, if the file does not say.",
+        kind=str,
+        choices=("last", "both"),
+    ),
+}
+
+
+def main(arguments: Sequence[str], stop: StopRequest) -> None:
+    """Parses the flags, converts, and says what was loaded."""
+    model_flags = {
+        name: option
+        for name, option in options().items()
+        if name == "image_size" or (option.topic == MODEL and name != "stochastic_depth")
+    }
+    parsed = flags.parse(
+        arguments,
+        program="python tools/convert_weights.py",
+        about="Converts weights from elsewhere into a run directory, which works as a teacher, and "
+        "with evaluate and export. Nothing in the file is executed, and PyTorch is not needed.",
+        options={**_OPTIONS, **model_flags},
+        defaults={"format": "auto", "layout": "auto", "dataset": "", "allow_partial": False},
+        required=("source", "model", "output"),
+    )
+
+    from std_keras import quiet
+
+    quiet.load_tensorflow()
+    import keras
+
+    from std_keras import weights
+
+    if stop:
+        raise Interrupted("interrupted; nothing was converted")
+    keras.utils.set_random_seed(0)  # For weights that the file does not have.
+    own = {name for name in model_flags if name not in ("model", "image_size")}
+    try:
+        done = weights.convert_weights(
+            parsed["source"],
+            output=parsed["output"],
+            options=weights.ConvertOptions(
+                model=parsed["model"],
+                layout=parsed["layout"],
+                file_format=parsed["format"],
+                place=parsed["place"],
+                image_size=parsed["image_size"],
+                num_classes=parsed["num_classes"],
+                options={name: parsed[name] for name in own if parsed[name] is not None},
+                mean=_numbers("mean", parsed["mean"]),
+                std=_numbers("std", parsed["std"]),
+                site=parsed["site"],
+                labels=parsed["labels"],
+                dataset=parsed["dataset"],
+                allow_partial=parsed["allow_partial"],
+            ),
+        )
+    except weights.PartialLoadError as error:
+        _say_report(error.report)
+        raise
+    place = f" under {done.source.place!r}" if done.source.place else ""
+    progress.say(f"{done.source.path}: {done.source.file_format}{place}, {done.layout.source}")
+    for other in done.source.others:
+        progress.say(f"it has other weights under {other!r}; --place={other} takes those")
+    for note in done.notes:
+        progress.say(note)
+    _say_report(done.report)
+    if parsed["labels"] is None:
+        progress.say("no --labels: the classes are called by their numbers in labels.txt")
+    progress.say(f"{len(done.report.loaded)} weights loaded; {done.run.path}")
+
+
+def _say_report(report: object) -> None:
+    from std_keras.weights import LoadReport
+
+    assert isinstance(report, LoadReport)
+    reasons: dict[str, int] = {}
+    for why in report.unneeded.values():
+        reasons[why] = reasons.get(why, 0) + 1
+    for why, count in reasons.items():
+        progress.say(f"left out: {count} array(s), {why}")
+    for path, why in report.missing.items():
+        progress.warn(f"missing: {path}: {why}")
+    for name in report.unused:
+        progress.warn(f"unused: {name}")
+
+
+def _numbers(flag: str, text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(f"--{flag}={text} is not one number, or several with commas") from error
+
+
+if __name__ == "__main__":
+    sys.exit(program.run(main))

@@ -1,0 +1,116 @@
+"""`python -m std_keras.evaluate`: the accuracy of a run's model, head by head."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from std_keras.config.option import DATA, MODEL, PERFORMANCE, Option
+from std_keras.errors import InputError, Interrupted
+from std_keras.programs import flags, program
+from std_keras.programs.program import StopRequest
+from std_keras.runs import pretrained
+
+_OPTIONS = {
+    "model_dir": Option(topic=MODEL, help="The run directory, or std_keras:NAME.", kind=str),
+    "head": Option(
+        topic=MODEL,
+        help="average, classification, distillation, confidence, or one head by name; the one that "
+        "model.keras returns if not given.",
+        kind=str,
+    ),
+    "weights": Option(
+        topic=MODEL,
+        help="The moving average of the weights, or the weights as the optimizer left them; those "
+        "of model.keras if not given.",
+        kind=str,
+        choices=("ema", "raw"),
+    ),
+    "dataset": Option(topic=DATA, help="The run's own data set if not given.", kind=str),
+    "data_dir": Option(topic=DATA, help="Where TFDS keeps its prepared data sets.", kind=str),
+    "split": Option(
+        topic=DATA,
+        help="Which part to evaluate.",
+        kind=str,
+        choices=("train", "validation", "test"),
+    ),
+    "max_examples": Option(
+        topic=DATA,
+        help="Evaluate on this many examples only, taken at equal distances; 0 for all.",
+        kind=int,
+    ),
+    "batch_size": Option(topic=PERFORMANCE, help="Examples at a time.", kind=int),
+}
+
+
+def main(arguments: Sequence[str], stop: StopRequest) -> None:
+    """Parses the flags, evaluates, and prints one JSON object."""
+    parsed = flags.parse(
+        arguments,
+        program="python -m std_keras.evaluate",
+        about="Evaluates a run's model on a part of a data set and prints the figures as JSON.",
+        options=_OPTIONS,
+        defaults={"split": "test", "max_examples": 0, "batch_size": 128},
+        required=("model_dir",),
+    )
+    for name in ("batch_size", "max_examples"):
+        if parsed[name] < (1 if name == "batch_size" else 0):
+            raise InputError(f"--{name}={parsed[name]} is too small")
+    parsed["model_dir"] = pretrained.located(parsed["model_dir"], flag="model_dir")
+
+    from std_keras import quiet
+
+    quiet.load_tensorflow()
+    import tensorflow as tf
+
+    from std_keras import models, progress
+    from std_keras.data.limit import limited_source
+    from std_keras.runs.evaluation import Evaluator
+    from std_keras.runs.trained import load_trained
+    from std_keras.training import build
+
+    model = load_trained(parsed["model_dir"], weights=parsed["weights"])
+    head = parsed["head"] or build.default_head(model)
+    models.prediction_model(model, head=head)  # Refuses a head that the model does not have.
+    dataset = build.data_of_run(
+        parsed["model_dir"],
+        dataset=parsed["dataset"],
+        data_dir=parsed["data_dir"],
+        model=model,
+        progress=progress.track,
+    )
+    source = getattr(dataset, parsed["split"])
+    if source is None:
+        raise InputError(
+            "--split=validation: the run held no validation part out (--validation_fraction=0)"
+        )
+    if parsed["max_examples"]:
+        source = limited_source(source, parsed["max_examples"], flag="max_examples")
+    if stop:
+        raise Interrupted("interrupted; nothing was evaluated")
+    figures = Evaluator(
+        models.heads_model(model),
+        source=source,
+        batch_size=parsed["batch_size"],
+        strategy=tf.distribute.get_strategy(),
+    ).run(stop=lambda: bool(stop))
+    report = {
+        "model_dir": str(parsed["model_dir"]),
+        "dataset": dataset.name,
+        "split": parsed["split"],
+        "examples": source.size,
+        "head": head,
+        "top1": figures[head].top1,
+        "top5": figures[head].top5,
+        "heads": {name: accuracy.as_dict() for name, accuracy in figures.items()},
+    }
+    print(json.dumps(report, indent=2))
+
+
+def console() -> None:
+    """Entry point of the console program."""
+    program.console(main)
+
+
+if __name__ == "__main__":
+    console()

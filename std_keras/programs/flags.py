@@ -1,0 +1,138 @@
+"""Turns option definitions into absl flags, parses them, and prints help by topic."""
+
+from __future__ import annotations
+
+import difflib
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from absl import flags as absl_flags
+
+from std_keras.config.option import Option
+from std_keras.errors import InputError
+from std_keras.programs import flagfiles
+
+_LARGEST = 2**31  # TensorFlow counts shapes, steps and seeds with 32 bits in places.
+
+
+class HelpRequested(Exception):
+    """`--help` was among the flags; the message is the text to show."""
+
+
+def parse(
+    arguments: Sequence[str],
+    *,
+    program: str,
+    about: str,
+    options: Mapping[str, Option],
+    defaults: Mapping[str, Any],
+    required: Sequence[str] = (),
+    words: str = "",
+) -> dict[str, Any]:
+    """Parses command-line arguments, flag files included.
+
+    Args:
+        arguments: without the program's name.
+        program: how the program is called, for the help text.
+        about: what it does, for the help text.
+        options: the flags.
+        defaults: the value of each flag when it is not given.
+        required: flags that must be given.
+        words: what arguments that are not flags are called, if the program takes any; then at
+            least one must be given.
+
+    Returns:
+        A value for every flag; repeatable ones as tuples, and so the `words`.
+
+    Raises:
+        HelpRequested: if help was asked for.
+        InputError: for an unknown flag, a value of the wrong kind, a missing flag, or words that
+            are not flags.
+    """
+    repeated = [name for name, option in options.items() if option.repeated]
+    expanded = flagfiles.expand(arguments, repeated=repeated)
+    if any(a in ("--help", "-help", "-h", "--helpfull", "--helpshort", "-?") for a in expanded):
+        raise HelpRequested(
+            help_text(program=program, about=about, options=options, defaults=defaults, words=words)
+        )
+    values = absl_flags.FlagValues()
+    values.set_gnu_getopt(bool(words))  # Flags may come after the words, too.
+    for name, option in options.items():
+        _define(values, name, option, defaults.get(name))
+    try:
+        rest = values([program, *expanded])[1:]
+    except absl_flags.UnrecognizedFlagError as error:
+        near = difflib.get_close_matches(error.flagname, options, n=3)
+        hint = f"did you mean --{' or --'.join(near)}?" if near else "--help lists all flags"
+        raise InputError(f"--{error.flagname} is not a flag of {program}; {hint}") from error
+    except absl_flags.Error as error:
+        raise InputError(" ".join(str(error).split())) from error
+    if rest and not words:
+        raise InputError(f"{rest[0]!r} is not a flag; every argument is written as --name=value")
+    parsed = {name: values[name].value for name in options}
+    for name, value in parsed.items():
+        if isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
+            raise InputError(f"--{name}={value} is too large; use at most {_LARGEST - 1}")
+    for name in repeated:
+        parsed[name] = tuple(parsed[name] or ())
+    for name in required:
+        if parsed[name] in (None, ()):
+            raise InputError(f"--{name} is missing; {options[name].help}")
+    if words:
+        if not rest:
+            raise InputError(f"{words} is missing; usage: {_usage(program, words)}")
+        parsed[words] = tuple(rest)
+    return parsed
+
+
+def _usage(program: str, words: str) -> str:
+    return f"{program} --name=value ..." + (f" {words} ..." if words else "")
+
+
+def _define(values: absl_flags.FlagValues, name: str, option: Option, default: Any) -> None:
+    keywords: dict[str, Any] = {"name": name, "default": default, "help": option.help}
+    keywords["flag_values"] = values
+    if option.repeated:
+        keywords["default"] = list(default or ())
+        absl_flags.DEFINE_multi_string(**keywords)
+    elif option.kind is bool:
+        absl_flags.DEFINE_bool(**keywords)
+    elif option.kind is int:
+        absl_flags.DEFINE_integer(**keywords)
+    elif option.kind is float:
+        absl_flags.DEFINE_float(**keywords)
+    elif option.choices:
+        absl_flags.DEFINE_enum(enum_values=list(option.choices), **keywords)
+    else:
+        absl_flags.DEFINE_string(**keywords)
+
+
+def help_text(
+    *,
+    program: str,
+    about: str,
+    options: Mapping[str, Option],
+    defaults: Mapping[str, Any],
+    words: str = "",
+) -> str:
+    """The help page: flags grouped by topic, each with its choices and default."""
+    lines = [about, "", f"Usage: {_usage(program, words)}", ""]
+    lines.append("--flagfile=FILE reads flags from a file, one a line; later flags override.")
+    topics = list(dict.fromkeys(option.topic for option in options.values()))
+    for topic in topics:
+        lines += ["", topic]
+        for name, option in options.items():
+            if option.topic != topic:
+                continue
+            head = f"  --{name}" if option.kind is not bool else f"  --[no]{name}"
+            if option.choices:
+                head += "=" + "|".join(option.choices)
+            default = defaults.get(name)
+            text = option.help
+            if default not in (None, (), ""):
+                shown = str(default).lower() if isinstance(default, bool) else default
+                text += f" Default: {shown}."
+            lines.append(head)
+            lines += textwrap.wrap(text, 92, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    return "\n".join(lines)

@@ -1,0 +1,163 @@
+"""Starts a cluster of worker processes on this machine, all training one model together.
+
+Usage: python tools/launch_local.py --workers=N FLAGS-OF-TRAINING...
+Every worker runs `python -m std_keras.train FLAGS-OF-TRAINING... --strategy=multi_worker` with a
+TF_CONFIG of its own; the machines of a real cluster do the same (docs/distributed.md). The first
+worker's lines are shown as they are, the others' with their number. Ctrl-C and SIGTERM go to all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+from std_keras.config.option import RUN, Option
+from std_keras.errors import InputError, Interrupted, MachineError, StdKerasError
+from std_keras.programs import flags, program
+from std_keras.programs.program import StopRequest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Longer than a worker takes to notice that another one has gone.
+_PATIENCE = 300.0
+OPTIONS = {
+    "workers": Option(
+        topic=RUN,
+        help="How many processes; --batch_size must be divisible by it.",
+        kind=int,
+    )
+}
+
+
+class WorkerError(StdKerasError):
+    """A worker left with an exit code of its own; its message stands above."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def main(arguments: Sequence[str], stop: StopRequest) -> None:
+    """Starts the workers and waits for them."""
+    own = [a for a in arguments if a.split("=")[0].lstrip("-") in ("workers", "help", "h")]
+    rest = [a for a in arguments if a not in own]
+    parsed = flags.parse(
+        own,
+        program="python tools/launch_local.py",
+        about=str(__doc__),
+        options=OPTIONS,
+        defaults={"workers": None},
+        required=("workers",),
+    )
+    if not 1 <= parsed["workers"] <= 64:
+        raise InputError(f"--workers={parsed['workers']} must be between 1 and 64")
+    if not any(a.lstrip("-").startswith("model_dir=") for a in rest):
+        raise InputError("--model_dir=DIR is missing; all workers share one run directory")
+    count = int(parsed["workers"])
+    addresses = free_addresses(count)
+    workers = [_start(index, addresses, rest) for index in range(count)]
+    readers = [
+        threading.Thread(target=_show, args=(worker.stderr, index), daemon=True)
+        for index, worker in enumerate(workers)
+    ]
+    for reader in readers:
+        reader.start()
+    first = _wait(workers, stop)
+    for reader in readers:
+        reader.join(timeout=5)
+    _judge(workers, first)
+
+
+def free_addresses(count: int) -> list[str]:
+    """Addresses on this machine.
+
+    Their ports lie below those that outgoing connections take: one of these could take a port away
+    before its worker listens on it.
+    """
+    found: list[str] = []
+    for port in random.sample(range(15_000, 32_000), 1_000):
+        with socket.socket() as one:
+            try:
+                one.bind(("localhost", port))
+            except OSError:
+                continue
+        found.append(f"localhost:{port}")
+        if len(found) == count:
+            return found
+    raise MachineError(f"there are no {count} free ports between 15000 and 32000 on this machine")
+
+
+def _start(index: int, addresses: list[str], arguments: Sequence[str]) -> subprocess.Popen[str]:
+    task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+    environment = {**os.environ, "TF_CONFIG": json.dumps(task)}
+    # Each takes its share of the cores; all of them together would take them several times over.
+    share = str(max(1, (os.cpu_count() or 1) // len(addresses)))
+    environment.setdefault("TF_NUM_INTRAOP_THREADS", share)
+    return subprocess.Popen(
+        [sys.executable, "-m", "std_keras.train", *arguments, "--strategy=multi_worker"],
+        cwd=os.getcwd(),
+        env={**environment, "PYTHONPATH": _path_with_root(environment)},
+        stderr=subprocess.PIPE,
+        text=True,
+        # Ctrl-C must reach a worker once, from here, not a second time from the terminal.
+        start_new_session=True,
+    )
+
+
+def _path_with_root(environment: dict[str, str]) -> str:
+    return os.pathsep.join(filter(None, [str(ROOT), environment.get("PYTHONPATH", "")]))
+
+
+def _show(lines: IO[str], index: int) -> None:
+    for line in lines:
+        sys.stderr.write(line if index == 0 else f"[worker {index}] {line}")
+        sys.stderr.flush()
+
+
+def _wait(workers: list[subprocess.Popen[str]], stop: StopRequest) -> int | None:
+    """Waits for all; returns the worker that was the first to fail, if one did."""
+    told, first, since = False, None, 0.0
+    while any(worker.poll() is None for worker in workers):
+        if stop and not told:
+            told = True
+            for worker in workers:
+                if worker.poll() is None:
+                    worker.send_signal(signal.SIGTERM)
+        if first is None:
+            failed = [i for i, worker in enumerate(workers) if worker.poll() not in (None, 0)]
+            if failed:
+                first, since = failed[0], time.monotonic()
+        elif time.monotonic() - since > _PATIENCE:
+            for worker in workers:
+                worker.kill()
+        time.sleep(0.1)
+    failed = [i for i, worker in enumerate(workers) if worker.returncode]
+    return first if first is not None else failed[0] if failed else None
+
+
+def _judge(workers: list[subprocess.Popen[str]], first: int | None) -> None:
+    if first is None:
+        return
+    codes = [worker.returncode for worker in workers]
+    if set(codes) <= {0, 75}:
+        raise Interrupted("all workers have saved; run the same command to continue")
+    if codes[first] < 0:
+        raise MachineError(
+            f"worker {first} was killed by signal {-codes[first]}; run the same command to "
+            "continue from the last checkpoint"
+        )
+    raise WorkerError(f"worker {first} ended with exit code {codes[first]}", codes[first])
+
+
+if __name__ == "__main__":
+    program.console(main)

@@ -1,0 +1,173 @@
+"""Draws what each augmentation preset makes of a few photographs, as one PNG.
+
+Usage: python tools/contact_sheet.py --images=DIR --output=FILE.png
+The first row shows the photographs, cropped as for evaluation; each following row is one step of a
+preset. The photographs are the first of each sub-folder, in turns.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from std_keras import progress
+from std_keras.config import TrainConfig, resolve
+from std_keras.config import augmentation_presets as presets
+from std_keras.config.option import AUGMENTATION, DATA, RUN, Option
+from std_keras.errors import InputError
+from std_keras.programs import flags, program
+from std_keras.programs.program import StopRequest
+
+_OPTIONS = {
+    "images": Option(topic=DATA, help="Directory with photographs, at any depth.", kind=str),
+    "output": Option(topic=RUN, help="The PNG to write.", kind=str),
+    "augmentation": Option(
+        topic=AUGMENTATION,
+        help="The preset to show.",
+        kind=str,
+        choices=("all", *presets.NAMES),
+    ),
+    "image_size": Option(topic=DATA, help="Side of the training images in pixels.", kind=int),
+    "columns": Option(topic=RUN, help="Photographs.", kind=int),
+    "steps": Option(topic=RUN, help="Rows for each preset.", kind=int),
+    "scale": Option(topic=RUN, help="Every pixel is drawn as a square of this side.", kind=int),
+    "data_seed": Option(topic=DATA, help="Seed of the augmentation.", kind=int),
+}
+_DEFAULTS = {
+    "augmentation": "all",
+    "image_size": 128,
+    "columns": 8,
+    "steps": 3,
+    "scale": 1,
+    "data_seed": 0,
+}
+_GAP, _LINE = 4, 18  # Pixels between images, and the height of a line of text.
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def main(arguments: Sequence[str], stop: StopRequest) -> None:
+    """Parses the flags and writes the sheet."""
+    parsed = flags.parse(
+        arguments,
+        program="python tools/contact_sheet.py",
+        about="Draws what each augmentation preset makes of a few photographs.",
+        options=_OPTIONS,
+        defaults=_DEFAULTS,
+        required=("images", "output"),
+    )
+    for name in ("image_size", "columns", "steps", "scale"):
+        if parsed[name] < 1:
+            raise InputError(f"--{name}={parsed[name]} must be at least 1")
+    if Path(parsed["output"]).suffix.lower() != ".png":
+        raise InputError(f"--output={parsed['output']}: must end in .png")
+    paths = _choose(Path(parsed["images"]).expanduser(), parsed["columns"])
+
+    from std_keras import quiet
+
+    quiet.load_tensorflow()
+    import tensorflow as tf
+
+    chosen = presets.NAMES if parsed["augmentation"] == "all" else (parsed["augmentation"],)
+    try:
+        rows = _rows(paths, chosen, parsed)
+    except tf.errors.InvalidArgumentError as error:
+        raise InputError(
+            f"--images={parsed['images']}: one of {', '.join(paths)} cannot be decoded"
+        ) from error
+    _draw(rows, scale=parsed["scale"], output=Path(parsed["output"]))
+    progress.say(f"{parsed['output']}: {len(rows)} rows of {len(paths)} photographs")
+
+
+def _choose(folder: Path, count: int) -> list[str]:
+    """The first image of each folder that has some, then the second ones, and so on."""
+    from std_keras.data.images import EXTENSIONS
+
+    if not folder.is_dir():
+        raise InputError(f"--images={folder}: no such directory")
+    groups = []
+    for place, folders, files in os.walk(folder):
+        folders.sort()
+        names = sorted(f for f in files if f[0] != "." and f.lower().endswith(EXTENSIONS))
+        groups.append([os.path.join(place, name) for name in names])
+    turns = [group[i] for i in range(count) for group in groups if i < len(group)]
+    if len(turns) < max(2, count):
+        raise InputError(
+            f"--columns={count}: there are {len(turns)} images in --images={folder}, and at least "
+            "2 are needed, since images are mixed"
+        )
+    return turns[:count]
+
+
+def _rows(paths: list[str], names: Sequence[str], parsed: dict[str, Any]) -> list[tuple[str, Any]]:
+    """(title, images (n, H, W, 3)) of each row."""
+    import numpy as np
+    import tensorflow as tf
+
+    from std_keras.data import DataSet
+    from std_keras.data.files import FileSource
+    from std_keras.training.augmentation import create_augmentation
+
+    size, count = parsed["image_size"], len(paths)
+    labels = np.zeros((count,), int)
+    raw = tf.range(count, dtype=tf.int64)
+    rows: list[tuple[str, Any]] = []
+    for name in names:
+        config = resolve(TrainConfig(augmentation=name), image_size=size, horizontal_flip=True)
+        assert config.eval_crop_ratio is not None
+        source = FileSource(paths, labels, image_size=size)
+        dataset = DataSet(
+            name="photographs",
+            label_names=("photographs",),
+            image_shape=source.image_shape,
+            train=source,
+            validation=None,
+            test=source,
+            horizontal_flip=True,
+            mean=_MEAN,
+            std=_STD,
+        )
+        recipe = create_augmentation(config, dataset)
+        if not rows:
+            rows.append(("photographs, cropped at the centre", source.decode(raw)[0].numpy()))
+        for step in range(parsed["steps"]):
+            drawn = recipe.draw(
+                batch_size=count, seed=parsed["data_seed"], step=step, image_shape=(size, size, 3)
+            )
+            images, _ = recipe.decode(source, raw, drawn)
+            images = recipe.apply(images, drawn)
+            partners = recipe.partners(count)
+            if partners is not None:
+                one = tf.ones((count, 1))
+                images, _ = recipe.mix(images, one, tf.gather(images, partners), one, drawn)
+            rows.append((f"{name}, step {step}", images.numpy()))
+    return rows
+
+
+def _draw(rows: list[tuple[str, Any]], *, scale: int, output: Path) -> None:
+    try:
+        from PIL import Image, ImageDraw
+    except ImportError as error:
+        raise InputError("--output needs Pillow; run pip install pillow") from error
+    count, side = rows[0][1].shape[:2]
+    side *= scale
+    width = _GAP + count * (side + _GAP)
+    height = len(rows) * (_LINE + side + _GAP)
+    sheet = Image.new("RGB", (width, height), "white")
+    write = ImageDraw.Draw(sheet)
+    for row, (title, images) in enumerate(rows):
+        top = row * (_LINE + side + _GAP)
+        write.text((_GAP, top + 3), title, fill="black")
+        for column, pixels in enumerate(images):
+            image = Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST)
+            sheet.paste(image, (_GAP + column * (side + _GAP), top + _LINE))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = output.with_name(f".{output.name}")
+    sheet.save(unfinished, "PNG")
+    os.replace(unfinished, output)
+
+
+if __name__ == "__main__":
+    sys.exit(program.run(main))

@@ -1,0 +1,84 @@
+"""Adapts a trained Mixer to images of another size, or to another number of classes.
+
+Usage: python tools/resize_weights.py --source=DIR --image_size=N --output=DIR [--num_classes=K]
+docs/weights.md says what is exact and what is not.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from std_keras import progress
+from std_keras.config.option import DATA, MODEL, RUN, Option
+from std_keras.errors import InputError, Interrupted
+from std_keras.programs import flags, program
+from std_keras.programs.program import StopRequest
+
+_OPTIONS = {
+    "source": Option(topic=RUN, help="Directory of a finished run of a Mixer.", kind=str),
+    "output": Option(topic=RUN, help="The run directory to make; new or empty.", kind=str),
+    "image_size": Option(topic=MODEL, help="Height and width of the new images.", kind=int),
+    "num_classes": Option(
+        topic=MODEL,
+        help="Classes of new heads, which are not trained; the heads are kept if not given.",
+        kind=int,
+    ),
+    "token_mixing": Option(
+        topic=MODEL,
+        help="block_diagonal: exact, for whole multiples of the old size, with K x K times the "
+        "hidden width at K times the size; interpolated: an approximation for any size, with the "
+        "width that it has; auto: the first where it can be had.",
+        kind=str,
+        choices=("auto", "block_diagonal", "interpolated"),
+    ),
+    "labels": Option(
+        topic=DATA,
+        help="With --num_classes: a file of class names, one a line; numbers if not given.",
+        kind=str,
+    ),
+}
+
+
+def main(arguments: Sequence[str], stop: StopRequest) -> None:
+    """Parses the flags, writes the new run directory, and says how exact it is."""
+    parsed = flags.parse(
+        arguments,
+        program="python tools/resize_weights.py",
+        about="Adapts a trained Mixer to images of another size, or to other classes, and writes "
+        "the result as a run directory.",
+        options=_OPTIONS,
+        defaults={"token_mixing": "auto"},
+        required=("source", "image_size", "output"),
+    )
+    for name in ("image_size", "num_classes"):
+        if parsed[name] is not None and parsed[name] < 1:
+            raise InputError(f"--{name}={parsed[name]} must be at least 1")
+    if parsed["labels"] is not None and parsed["num_classes"] is None:
+        raise InputError("--labels names the classes of new heads; give --num_classes with it")
+
+    from std_keras import quiet
+
+    quiet.load_tensorflow()
+    import keras
+
+    from std_keras import weights
+
+    if stop:
+        raise Interrupted("interrupted; nothing was written")
+    keras.utils.set_random_seed(0)  # For new heads.
+    done = weights.resize_run(
+        parsed["source"],
+        output=parsed["output"],
+        image_size=parsed["image_size"],
+        num_classes=parsed["num_classes"],
+        token_mixing=parsed["token_mixing"],
+        labels=parsed["labels"],
+    )
+    for note in done.notes:
+        progress.say(note)
+    progress.say(f"{done.run.path}: images of {parsed['image_size']} pixels")
+
+
+if __name__ == "__main__":
+    sys.exit(program.run(main))

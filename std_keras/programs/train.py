@@ -1,0 +1,48 @@
+"""`python -m std_keras.train`: trains a student, a baseline or a teacher."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from std_keras.config import TrainConfig, options
+from std_keras.config.option import RUN, Option
+from std_keras.programs import flags, program
+from std_keras.programs.program import StopRequest
+
+
+def main(arguments: Sequence[str], stop: StopRequest) -> None:
+    """Parses the flags and trains."""
+    known = {
+        "model_dir": Option(
+            topic=RUN, help="The run directory: made, or continued if it exists.", kind=str
+        ),
+        **options(),
+    }
+    parsed = flags.parse(
+        arguments,
+        program="python -m std_keras.train",
+        about="Trains any model: a student with teachers, a baseline without, or a teacher. The "
+        "same command again continues an interrupted run.",
+        options=known,
+        defaults={f.name: f.default for f in dataclasses.fields(TrainConfig)},
+        required=("model_dir",),
+    )
+    model_dir = parsed.pop("model_dir")
+    config = TrainConfig(**parsed)
+
+    from std_keras import quiet
+
+    quiet.load_tensorflow()
+    from std_keras import training
+
+    training.train(config, model_dir=model_dir, stop=lambda: bool(stop))
+
+
+def console() -> None:
+    """Entry point of the console program."""
+    program.console(main)
+
+
+if __name__ == "__main__":
+    console()

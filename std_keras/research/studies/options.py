@@ -1,0 +1,251 @@
+"""The analyses and their flags; nothing here loads TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from std_keras.config.option import (
+    COUNT,
+    DATA,
+    MODEL,
+    NATURAL,
+    OPTIMIZATION,
+    PERFORMANCE,
+    POSITIVE,
+    RUN,
+    Option,
+)
+from std_keras.errors import InputError
+
+COMMON = {
+    "model_dir": Option(topic=MODEL, help="The run directory to look into.", kind=str),
+    "weights": Option(
+        topic=MODEL,
+        help="The moving average of the weights, or the weights as the optimizer left them; those "
+        "of model.keras if not given.",
+        kind=str,
+        choices=("ema", "raw"),
+    ),
+    "output_dir": Option(
+        topic=RUN, help="Where JSON, PNG, report.html and tensorboard/ are written.", kind=str
+    ),
+    "dataset": Option(topic=DATA, help="The run's own data set if not given.", kind=str),
+    "data_dir": Option(topic=DATA, help="Where TFDS keeps its prepared data sets.", kind=str),
+    "examples": Option(
+        topic=DATA,
+        **NATURAL,
+        help="So many images of a part, taken at equal distances; 0 for all.",
+        kind=int,
+    ),
+    "batch_size": Option(
+        topic=PERFORMANCE,
+        help="Examples at a time.",
+        kind=int,
+        check=lambda v: v >= 4,
+        wanted="4 or more",
+    ),
+}
+COMMON_DEFAULTS: dict[str, Any] = {"examples": 2000, "batch_size": 128}
+# Of the analyses that train small models.
+_TRAINING = {
+    "train_examples": Option(
+        topic=OPTIMIZATION,
+        help="Images to train on; 0 for all, and as many as --examples if not given.",
+        kind=int,
+        **NATURAL,
+    ),
+    "train_epochs": Option(
+        topic=OPTIMIZATION,
+        help="Epochs of each training; 0 leaves the trainings out.",
+        kind=int,
+        **NATURAL,
+    ),
+    "train_learning_rate": Option(
+        topic=OPTIMIZATION,
+        help="Of Adam, at the start of each training.",
+        kind=float,
+        **POSITIVE,
+    ),
+}
+_TRAINING_DEFAULTS = {"train_epochs": 10, "train_learning_rate": 1e-3}
+_AGAINST = {
+    "against": Option(
+        topic=MODEL,
+        help="What to compare with: a run directory, a .keras file, a SavedModel or keras:NAME, "
+        "written as --teacher is; repeatable. The run's own teachers if not given.",
+        kind=str,
+        repeated=True,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What `tools/analyze.py` needs to know of an analysis before it runs.
+
+    Attributes:
+        about: the question that it answers.
+        options: its own flags.
+        defaults: their values if they are not given.
+        against: whether another model is "needed", "optional" or "unused".
+    """
+
+    about: str
+    options: Mapping[str, Option] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    against: str = "unused"
+
+
+ANALYSES = {
+    "agreement": Analysis(
+        about="Does the student decide as its teacher does, and is it as often right as sure?",
+        options={
+            **_AGAINST,
+            "bins": Option(
+                topic=RUN,
+                help="Bins of the reliability diagrams.",
+                kind=int,
+                **COUNT,
+            ),
+        },
+        defaults={"bins": 15},
+        against="needed",
+    ),
+    "disagreement": Analysis(
+        about="Who decides like whom, on which classes, and on which images do heads differ?",
+        options={
+            **_AGAINST,
+            "images": Option(
+                topic=RUN,
+                help="How many contested images to show.",
+                kind=int,
+                **NATURAL,
+            ),
+        },
+        defaults={"images": 12},
+        against="optional",
+    ),
+    "tokens": Analysis(
+        about="Do tokens copy what they read, or each other, and what is lost without them?",
+        options={
+            "critic_steps": Option(
+                topic=RUN,
+                help="Steps of the new critic that estimates I(T_S; T_C); 0 leaves it out.",
+                kind=int,
+                **NATURAL,
+            ),
+            "history_examples": Option(
+                topic=RUN,
+                help="Images for the similarities over training; 0 leaves them out.",
+                kind=int,
+                **NATURAL,
+            ),
+        },
+        defaults={"critic_steps": 400, "history_examples": 256},
+        against="unused",
+    ),
+    "cka": Analysis(
+        about="How alike are the layers of two models (linear CKA)?",
+        options={
+            **_AGAINST,
+            "layers": Option(
+                topic=MODEL,
+                help="blocks: stem, blocks, norms, tokens and heads; all: also the layers inside "
+                "of blocks that are made of several.",
+                kind=str,
+                choices=("blocks", "all"),
+            ),
+        },
+        defaults={"layers": "blocks"},
+        against="optional",
+    ),
+    "weights": Analysis(
+        about="What do the token mixing and the stem look for, and how large are the weights?",
+        options={
+            "filters": Option(
+                topic=RUN,
+                help="How many filters of a layer to show, those of the largest norm.",
+                kind=int,
+                **COUNT,
+            ),
+        },
+        defaults={"filters": 64},
+        against="unused",
+    ),
+    "permutation": Analysis(
+        about="Does the order of patches and pixels matter? Trains small models.",
+        options={
+            **_AGAINST,
+            **_TRAINING,
+            "shuffle_seed": Option(topic=OPTIMIZATION, help="Of the permutations.", kind=int),
+        },
+        defaults={**_TRAINING_DEFAULTS, "shuffle_seed": 0},
+        against="optional",
+    ),
+    "specialization": Analysis(
+        about="Which channels of the student are channels of the teacher?",
+        options={
+            **_AGAINST,
+            "synthetic_steps": Option(
+                topic=OPTIMIZATION,
+                help="Steps of the two-layer experiment; 0 leaves it out.",
+                kind=int,
+                **NATURAL,
+            ),
+        },
+        defaults={"synthetic_steps": 4000},
+        against="needed",
+    ),
+    "robustness": Analysis(
+        about="Do labels or a teacher's logits make a student robust? Trains small models.",
+        options={
+            **_AGAINST,
+            "epsilon": Option(
+                topic=RUN,
+                help="Radius of the attacks in L-infinity, in pixel values of 0..255.",
+                kind=float,
+                **POSITIVE,
+            ),
+            "epsilon_l2": Option(
+                topic=RUN,
+                help="Radius of the attack in L2, of the whole image, in the same values.",
+                kind=float,
+                **POSITIVE,
+            ),
+            "attack_steps": Option(topic=RUN, help="Steps of each attack.", kind=int, **COUNT),
+            "images": Option(
+                topic=RUN, help="How many attacked images to show.", kind=int, **NATURAL
+            ),
+            **_TRAINING,
+            "train_attack_steps": Option(
+                topic=OPTIMIZATION, help="Steps of each attack while training.", kind=int, **COUNT
+            ),
+            "rho": Option(
+                topic=OPTIMIZATION,
+                help="CCAT: how soon an adversarial image gives up its label.",
+                kind=float,
+                **POSITIVE,
+            ),
+        },
+        defaults={
+            "epsilon": 8.0,
+            "epsilon_l2": 128.0,
+            "attack_steps": 20,
+            "images": 6,
+            **_TRAINING_DEFAULTS,
+            "train_attack_steps": 5,
+            "rho": 10.0,
+        },
+        against="needed",
+    ),
+}
+
+
+def check(options: Mapping[str, Option], values: Mapping[str, Any]) -> None:
+    """Raises InputError for the first value outside the limits of its flag."""
+    for name, option in options.items():
+        value = values[name]
+        if value is not None and option.check is not None and not option.check(value):
+            raise InputError(f"--{name}={value} is outside its limits; it must be {option.wanted}")

@@ -1,0 +1,147 @@
+"""What a run shows while it runs: TensorBoard, and the same figures in `metrics.jsonl`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from std_keras import progress
+from std_keras.config import TrainConfig
+from std_keras.runs.run_directory import RunDirectory, write_atomically
+from std_keras.training.optimizers import is_token
+
+Split = Literal["train", "eval"]
+
+
+class Watch:
+    """Writes figures, pictures and text of one run.
+
+    Args:
+        run: where to.
+        step: steps that were done before; figures of later steps, which a killed process may have
+            left, are removed.
+        enabled: False in all workers of a cluster but the chief.
+        may_fail: whether figures that cannot be written, for want of room, are given up with a
+            warning.
+    """
+
+    def __init__(
+        self, run: RunDirectory, *, step: int, enabled: bool = True, may_fail: bool = False
+    ) -> None:
+        self._enabled = enabled
+        self._may_fail = may_fail
+        self._profiling = False
+        self._folder = run.tensorboard
+        if not enabled:
+            return
+        _forget_after(run.metrics_file, step)
+        self._writers = {
+            split: tf.summary.create_file_writer(str(run.tensorboard / split))
+            for split in ("train", "eval")
+        }
+        self._lines = open(run.metrics_file, "a", encoding="utf-8")
+
+    def scalars(
+        self, split: Split, *, step: int, epoch: float, values: Mapping[str, float]
+    ) -> None:
+        """Records figures after `step` steps."""
+        if not self._enabled:
+            return
+        line = {"step": step, "epoch": round(epoch, 4), "split": split, **values}
+        with self._given_up_if_it_may():
+            self._lines.write(json.dumps(line) + "\n")
+            self._lines.flush()
+        with self._given_up_if_it_may():
+            with self._writers[split].as_default(step=step):
+                for name, value in values.items():
+                    tf.summary.scalar(name, value)
+            self._writers[split].flush()
+
+    def config(self, config: TrainConfig) -> None:
+        """Shows the resolved flags as text."""
+        if self._enabled:
+            with self._writers["train"].as_default(step=0):
+                tf.summary.text("config", f"```\n{config.to_json()}\n```")
+
+    def images(self, images: np.ndarray, *, step: int) -> None:
+        """Shows a grid of augmented training images.
+
+        Args:
+            images: (B, H, W, C) pixels of 0..255; the first 64 are shown.
+            step: steps done.
+        """
+        if self._enabled:
+            with self._writers["train"].as_default(step=step):
+                tf.summary.image("augmented", image_grid(images)[np.newaxis])
+
+    def tokens(self, model: keras.Model, *, step: int) -> None:
+        """Shows histograms of the token parameters, if the model has any."""
+        if not self._enabled:
+            return
+        with self._writers["train"].as_default(step=step):
+            for variable in model.trainable_variables:
+                if is_token(variable):
+                    tf.summary.histogram(variable.path, variable.numpy())
+
+    def start_profile(self) -> None:
+        """Begins to record a trace for TensorBoard's profiler."""
+        if self._enabled and not self._profiling:
+            tf.profiler.experimental.start(str(self._folder / "train"))
+            self._profiling = True
+
+    def stop_profile(self) -> None:
+        """Ends the recording, if there is one."""
+        if self._profiling:
+            tf.profiler.experimental.stop()
+            self._profiling = False
+
+    def close(self) -> None:
+        """Writes out what is left."""
+        self.stop_profile()
+        if self._enabled:
+            with self._given_up_if_it_may():
+                self._lines.close()
+            for writer in self._writers.values():
+                with self._given_up_if_it_may():
+                    writer.close()
+
+    @contextlib.contextmanager
+    def _given_up_if_it_may(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, tf.errors.OpError) as error:
+            if not self._may_fail:
+                raise
+            progress.warn(f"figures could not be written: {str(error).splitlines()[0]}")
+
+
+def image_grid(images: np.ndarray, *, most: int = 64) -> np.ndarray:
+    """Tiles images (B, H, W, C) into one picture (H', W', C), as square as possible, uint8."""
+    images = np.asarray(images[:most]).clip(0, 255).astype(np.uint8)
+    count, height, width, channels = images.shape
+    columns = int(np.ceil(np.sqrt(count)))
+    rows = -(-count // columns)
+    padded = np.zeros((rows * columns, height, width, channels), np.uint8)
+    padded[:count] = images
+    grid = padded.reshape(rows, columns, height, width, channels).swapaxes(1, 2)
+    return grid.reshape(rows * height, columns * width, channels)
+
+
+def _forget_after(file: Path, step: int) -> None:
+    if not file.exists():
+        return
+    kept = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line)
+        except (json.JSONDecodeError, KeyError, TypeError):
+            continue  # The half line of a killed process.
+    write_atomically(file, "".join(f"{line}\n" for line in kept))

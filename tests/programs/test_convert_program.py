@@ -1,0 +1,113 @@
+"""The program: its flags, what it says, and its exit codes."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from std_keras.programs import program
+from std_keras.runs.run_directory import RunDirectory
+
+
+@pytest.fixture
+def convert(root, monkeypatch, capsys):
+    """Runs the program in this process; returns exit code and what it wrote to standard error."""
+    spec = importlib.util.spec_from_file_location("convert", root / "tools" / "convert_weights.py")
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    monkeypatch.setattr(program.StopRequest, "install", lambda self: None)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["convert_weights.py", *map(str, arguments)])
+        return program.run(tool.main), capsys.readouterr().err
+
+    return run
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A released Mixer in small: 8 pixels, patches of 4, 6 channels, one block, 3 classes."""
+    norms = [f"MixerBlock_0/LayerNorm_{i}" for i in (0, 1)] + ["pre_head_layer_norm"]
+    shapes = {f"{norm}/{name}": (6,) for norm in norms for name in ("scale", "bias")}
+    shapes |= {"stem/kernel": (4, 4, 3, 6), "stem/bias": (6,)}
+    shapes |= {"head/kernel": (6, 3), "head/bias": (3,)}
+    for part, size, inner in (("token", 4, 3), ("channel", 6, 24)):
+        for number, pair in enumerate(((size, inner), (inner, size))):
+            dense = f"MixerBlock_0/{part}_mixing/Dense_{number}"
+            shapes |= {f"{dense}/kernel": pair, f"{dense}/bias": pair[1:]}
+    arrays = {name: np.full(shape, 0.1, "float32") for name, shape in shapes.items()}
+    path = tmp_path / "mixer.npz"
+    np.savez(path, **arrays)
+    return path
+
+
+MODEL = ("--model=mixer_b16", "--patch_size=4", "--width=6", "--depth=1")
+
+
+def test_converts(convert, source, tmp_path):
+    labels = tmp_path / "labels.txt"
+    labels.write_text("a\nb\nc\n")
+    output = tmp_path / "run"
+    code, said = convert(
+        f"--source={source}", f"--output={output}", *MODEL, f"--labels={labels}", "--mean=0.4"
+    )
+    assert code == 0, said
+    assert "npz, the .npz files released with the paper" in said
+    assert "18 weights loaded" in said
+    run = RunDirectory(output)
+    assert run.read_labels() == ("a", "b", "c")
+    assert run.read_result()["origin"]["mean"] == [0.4, 0.4, 0.4]
+    assert run.read_config().gelu == "tanh"
+
+
+def test_a_partial_load_lists_everything_and_exits_2(convert, source, tmp_path):
+    arguments = (f"--source={source}", f"--output={tmp_path / 'run'}", *MODEL, "--depth=2")
+    code, said = convert(*arguments)
+    assert code == 2
+    missing = [line for line in said.splitlines() if "missing: block_1/" in line]
+    assert len(missing) == 12
+    assert said.splitlines()[-1].startswith("error: --source=")
+    assert not (tmp_path / "run").exists()
+    code, said = convert(*arguments, "--allow_partial")
+    assert code == 0
+    assert "missing: block_1/token_norm/gamma" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "--source is missing"),
+        (("--source=/nowhere.pth", "--output=x"), "--model is missing"),
+        (("--source=/nowhere.pth", "--output=/x", "--model=mixer_s17"), "--model=mixer_s17"),
+        (("--source=/nowhere.pth", "--output=/x", *MODEL), "/nowhere.pth cannot be read"),
+        (("--source=/nowhere.pth", "--output=/x", *MODEL, "--mean=a"), "--mean=a is not"),
+        (("--source=/nowhere.pth", "--output=/x", *MODEL, "--format=zip"), "format"),
+    ],
+)
+def test_bad_flags_exit_2_with_one_sentence(convert, arguments, words):
+    code, said = convert(*arguments)
+    assert code == 2
+    assert words in said.splitlines()[-1]
+    assert "Traceback" not in said
+
+
+def test_help_and_a_hostile_file_from_the_command_line(root, tmp_path):
+    tool = str(root / "tools" / "convert_weights.py")
+    done = subprocess.run([sys.executable, tool, "--help"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "--[no]allow_partial" in done.stdout
+    assert "--stochastic_depth" not in done.stdout
+    marker, path = tmp_path / "executed", tmp_path / "weights.pth"
+    path.write_bytes(f"cos\nsystem\n(S'touch {marker}'\ntR.".encode())
+    done = subprocess.run(
+        [sys.executable, tool, f"--source={path}", f"--output={tmp_path / 'run'}", *MODEL],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "not a PyTorch file" in done.stderr
+    assert not marker.exists()

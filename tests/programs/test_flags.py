@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from std_keras.config import TrainConfig, options
+from std_keras.config.option import TOPICS, Option
+from std_keras.errors import InputError
+from std_keras.programs import flags
+
+DEFAULTS = {f.name: f.default for f in dataclasses.fields(TrainConfig)}
+
+
+def parse(*arguments, required=()):
+    return flags.parse(
+        arguments,
+        program="prog",
+        about="About.",
+        options=options(),
+        defaults=DEFAULTS,
+        required=required,
+    )
+
+
+def test_without_flags_every_default_is_returned():
+    assert TrainConfig(**parse()) == TrainConfig()
+
+
+def test_every_kind_of_value():
+    parsed = parse(
+        "--epochs=7",
+        "--learning_rate=1e-2",
+        "--mixed_precision",
+        "--nojit_compile",
+        "--tokens=spatial",
+        "--teacher=a,site=last",
+        "--teacher=b",
+        "--dataset=cifar100",
+    )
+    assert parsed["epochs"] == 7
+    assert parsed["learning_rate"] == 0.01
+    assert parsed["mixed_precision"] is True
+    assert parsed["jit_compile"] is False
+    assert parsed["tokens"] == "spatial"
+    assert parsed["teacher"] == ("a,site=last", "b")
+    assert parsed["dataset"] == "cifar100"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--epoch=3"], r"--epoch is not a flag of prog; did you mean --epochs"),
+        (["--xyzzy=3"], r"--xyzzy is not a flag of prog; --help lists all flags"),
+        (["--epochs=three"], r"epochs"),
+        (["--tokens=all"], r"tokens"),
+        (["train"], r"'train' is not a flag"),
+        (["--epochs"], r"epochs"),
+    ],
+)
+def test_bad_flags_get_one_sentence(arguments, message):
+    with pytest.raises(InputError, match=message) as caught:
+        parse(*arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_required_flag_is_asked_for():
+    with pytest.raises(InputError, match="--data_dir is missing"):
+        parse(required=("data_dir",))
+
+
+@pytest.mark.parametrize("argument", ["--help", "-h", "--helpfull"])
+def test_help_lists_every_flag_under_its_topic(argument):
+    with pytest.raises(flags.HelpRequested) as caught:
+        parse(argument)
+    text = str(caught.value)
+    position = [text.index(f"\n{topic}\n") for topic in TOPICS]
+    assert position == sorted(position)
+    for name, option in options().items():
+        start = text.index(f"\n{option.topic}\n")
+        later = [p for p in position if p > start]
+        section = text[start : later[0] if later else None]
+        assert f"--{name}" in section or f"--[no]{name}" in section
+        for choice in option.choices:
+            assert choice in section
+
+
+def test_defaults_do_not_leak_between_calls():
+    assert parse("--epochs=7")["epochs"] == 7
+    assert parse()["epochs"] == DEFAULTS["epochs"]
+
+
+def test_flags_of_other_libraries_are_not_flags_of_ours():
+    from absl import flags as absl_flags
+
+    known = {"own": Option(topic="T", help="Own.", kind=int)}
+    absl_flags.DEFINE_integer("foreign_flag_of_a_library", 1, "Foreign.")
+    with pytest.raises(InputError, match="foreign_flag_of_a_library"):
+        flags.parse(
+            ["--foreign_flag_of_a_library=2"],
+            program="p",
+            about="",
+            options=known,
+            defaults={"own": 1},
+        )

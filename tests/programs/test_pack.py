@@ -1,0 +1,214 @@
+"""Packed weights: from a run to `std_keras:NAME`, and what is refused."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from std_keras import teachers
+from std_keras.config import TrainConfig
+from std_keras.errors import InputError
+from std_keras.programs import program
+from std_keras.runs import pretrained
+from std_keras.training import train
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A trained ResNet with BatchNorm statistics of its own."""
+    path = tmp_path_factory.mktemp("pack") / "run"
+    train(
+        TrainConfig(
+            model="cifar_resnet20",
+            epochs=1,
+            batch_size=32,
+            warmup_epochs=0,
+            max_train_examples=160,
+            max_test_examples=100,
+            data_dir="/a/private/place",
+        ),
+        model_dir=path,
+    )
+    return path
+
+
+@pytest.fixture
+def shelf(tmp_path, monkeypatch):
+    """An empty place for packed weights."""
+    monkeypatch.setattr(pretrained, "folder", lambda: tmp_path / "shelf")
+    return tmp_path / "shelf"
+
+
+@pytest.fixture
+def pack(root, run, shelf, monkeypatch):
+    monkeypatch.setattr(program.StopRequest, "install", lambda self: None)
+    tool = importlib.import_module("std_keras.programs.pack")
+
+    def call(*arguments, source=run):
+        monkeypatch.setattr(sys, "argv", ["pack_model.py", str(source), *arguments])
+        return program.run(tool.main)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def packed(root, run, tmp_path_factory):
+    """The folder of packed weights, made once."""
+    place = tmp_path_factory.mktemp("packed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(program.StopRequest, "install", lambda self: None)
+        patch.setattr(
+            sys, "argv", ["pack_model.py", str(run), "--name=tiny", f"--output_dir={place}"]
+        )
+        assert program.run(importlib.import_module("std_keras.programs.pack").main) == 0
+    return place / "tiny"
+
+
+@pytest.fixture
+def tiny(packed, shelf):
+    shutil.copytree(packed, shelf / "tiny")
+    return shelf / "tiny"
+
+
+def test_weights_are_those_of_the_run_rounded_to_float16(run, packed):
+    before, after = (keras.models.load_model(p / "model.keras") for p in (run, packed))
+    for old, new in zip(before.variables, after.variables, strict=True):
+        assert old.path == new.path and new.dtype == old.dtype
+        expected = old.numpy()
+        if "float" in str(old.dtype):
+            expected = expected.astype(np.float16).astype(np.float32)
+        np.testing.assert_array_equal(new.numpy(), expected, err_msg=old.path)
+    sizes = [(p / "model.keras").stat().st_size for p in (run, packed)]
+    assert sizes[1] < 0.6 * sizes[0]
+
+
+def test_the_folder_says_what_it_is(run, packed):
+    assert {p.name for p in packed.iterdir()} == {*pretrained.FILES, pretrained.CHECKSUMS}
+    assert json.loads((packed / "config.json").read_text())["data_dir"] is None
+    card = (packed / "README.md").read_text()
+    result = json.loads((run / "result.json").read_text())
+    assert f"| as trained, float32 | {result['top1']:.2%} | {result['top5']:.2%} |" in card
+    for words in (
+        "272,186",
+        "8 x 8",
+        "--model=cifar_resnet20",
+        "CC BY 4.0",
+        "Apache 2.0",
+        "--seed=0",
+    ):
+        assert words in card, words
+    assert "160 and tested on\n100 examples" in card or "160 and tested on 100 examples" in card
+    assert "private" not in card
+
+
+def test_checksums_are_what_sha256sum_reads(packed):
+    import hashlib
+
+    for line in (packed / "SHA256SUMS").read_text().splitlines():
+        digest, name = line.split("  ")
+        assert hashlib.sha256((packed / name).read_bytes()).hexdigest() == digest
+
+
+def test_a_teacher_by_name(run, tiny):
+    labels = tuple((run / "labels.txt").read_text().splitlines())
+    images = np.random.default_rng(0).uniform(0, 255, (4, 8, 8, 1)).astype(np.float32)
+    logits = [
+        teachers.load(teachers.parse(s), image_shape=(8, 8, 1), label_names=labels).logits(images)
+        for s in ("std_keras:tiny,site=last", str(run))
+    ]
+    np.testing.assert_allclose(logits[0], logits[1], atol=0.05)
+    assert not np.array_equal(logits[0], logits[1])
+
+
+def test_evaluate_by_name(run, tiny, capsys, monkeypatch):
+    from std_keras.programs import evaluate
+
+    monkeypatch.setattr(program.StopRequest, "install", lambda self: None)
+    monkeypatch.setattr(sys, "argv", ["evaluate", "--model_dir=std_keras:tiny"])
+    assert program.run(evaluate.main) == 0
+    report = json.loads(capsys.readouterr().out)
+    result = json.loads((run / "result.json").read_text())
+    assert report["examples"] == 100 and abs(report["top1"] - result["top1"]) <= 0.01
+
+
+@pytest.mark.parametrize("name", ["model.keras", "labels.txt", "README.md"])
+def test_a_changed_file_is_refused(tiny, name):
+    content = bytearray((tiny / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (tiny / name).write_bytes(content)
+    with pytest.raises(InputError, match=rf"tiny.*{name} is damaged or was changed"):
+        teachers.parse("std_keras:tiny")
+
+
+def test_a_missing_file_and_a_missing_checksum_are_refused(tiny):
+    (tiny / "labels.txt").unlink()
+    with pytest.raises(InputError, match="labels.txt cannot be read: No such file"):
+        pretrained.located("std_keras:tiny", flag="teacher")
+    lines = (tiny / "SHA256SUMS").read_text().splitlines(keepends=True)
+    (tiny / "SHA256SUMS").write_text("".join(lines[1:]))
+    with pytest.raises(InputError, match=r"has no checksum of model\.keras"):
+        pretrained.located("std_keras:tiny", flag="teacher")
+
+
+@pytest.mark.parametrize("name", ["cifar100_resnet56", "", "../run", "tiny/.."])
+def test_weights_that_are_not_there_name_the_command(tiny, name):
+    with pytest.raises(InputError) as info:
+        teachers.parse(f"std_keras:{name}")
+    assert "there are: tiny" in str(info.value) and "tools/pack_model.py" in str(info.value)
+    assert f"--teacher=std_keras:{name}" in str(info.value)
+
+
+def test_other_sources_are_left_alone(shelf):
+    assert pretrained.located("keras:ResNet50", flag="teacher") == "keras:ResNet50"
+    assert pretrained.located("runs/std_keras", flag="teacher") == "runs/std_keras"
+    assert pretrained.names() == ()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("--name=a/b",), 2, "--name=a/b names a folder"),
+        ((), 2, "--name is missing"),
+        (("--name=small", "--max_megabytes=0.01"), 4, "more than --max_megabytes=0.01"),
+        (("--name=small", "--max_accuracy_drop=-1"), 4, "more than --max_accuracy_drop=-1.0"),
+    ],
+)
+def test_what_cannot_be_packed(pack, shelf, capsys, arguments, code, message):
+    assert pack(*arguments) == code
+    assert message in capsys.readouterr().err
+    assert not shelf.exists() or not list(shelf.iterdir())
+
+
+def test_weights_beyond_float16_are_refused(pack, run, shelf, tmp_path, capsys):
+    shutil.copytree(run, tmp_path / "large")
+    model = keras.models.load_model(run / "model.keras")
+    model.trainable_variables[0].assign(model.trainable_variables[0] * 0 + 1e6)
+    model.save(tmp_path / "large" / "model.keras")
+    assert pack("--name=large", source=tmp_path / "large") == 4
+    assert "too large for float16" in capsys.readouterr().err
+    assert not list(shelf.iterdir())
+
+
+def test_packed_weights_are_not_replaced_unasked(pack, tiny, capsys):
+    before = (tiny / "SHA256SUMS").read_bytes()
+    assert pack("--name=tiny") == 2
+    assert "add --overwrite" in capsys.readouterr().err
+    assert (tiny / "SHA256SUMS").read_bytes() == before
+
+
+def test_an_unfinished_run_is_refused(pack, run, tmp_path, capsys):
+    shutil.copytree(run, tmp_path / "unfinished")
+    (tmp_path / "unfinished" / "result.json").unlink()
+    assert pack("--name=new", source=tmp_path / "unfinished") == 2
+    assert "is not a finished run directory" in capsys.readouterr().err
+
+
+def test_weights_that_come_with_the_package_are_whole():
+    for name in pretrained.names():
+        pretrained.verify(pretrained.folder() / name, flag=name)

@@ -1,0 +1,526 @@
+"""A sweep: what it runs, in which order, what it keeps, and what its tables say."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import json
+import os
+import shlex
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from std_keras.errors import InputError
+from std_keras.programs import program
+
+FAKE = Path(__file__).parent / "fake_train.py"
+SPEC = """
+title = "A study"
+flags = "--flagfile=base.flags"
+seeds = [0, 2]
+
+[teachers]
+small = "--model=cifar_resnet20 --epochs=1 --model_dir={here}/small"
+
+[arms]
+baseline = "--distillation=none"
+weak = "--distillation=hard --teacher={{small}},site=last --alpha=0.25"
+"""
+
+
+@pytest.fixture
+def tool(root, monkeypatch):
+    monkeypatch.setattr(program.StopRequest, "install", lambda self: None)
+    module = importlib.import_module("std_keras.programs.sweep")
+    monkeypatch.setattr(module.runner, "PROGRAM", (sys.executable, str(FAKE)))
+    monkeypatch.setattr(module.runner, "_POLL_SECONDS", 0.05)
+    return module
+
+
+@pytest.fixture
+def spec(tmp_path):
+    (tmp_path / "base.flags").write_text("--epochs=2\n--warmup_epochs=0\n")
+    path = tmp_path / "study.toml"
+    path.write_text(SPEC.format(here=tmp_path))
+    return path
+
+
+@pytest.fixture
+def sweep(tool, spec, tmp_path, monkeypatch):
+    """Runs the program in this process; returns its exit code."""
+
+    def run(*arguments, file=spec):
+        given = (str(file), f"--output={tmp_path}/out.csv", f"--runs_dir={tmp_path}/runs")
+        monkeypatch.setattr(sys, "argv", ["sweep.py", *given, *arguments])
+        return program.run(tool.main)
+
+    return run
+
+
+def read(path):
+    lines = path.read_text().splitlines()
+    return list(csv.DictReader(line for line in lines if not line.startswith("#")))
+
+
+def change(spec, old, new):
+    assert old in spec.read_text()
+    spec.write_text(spec.read_text().replace(old, new))
+
+
+def starts(tmp_path):
+    """How often the training program was started, by run directory."""
+    return {f.parent.name: len(f.read_text().splitlines()) for f in tmp_path.rglob("started")}
+
+
+def test_every_run_once_and_the_tables(sweep, tmp_path):
+    assert sweep() == 0
+    table = read(tmp_path / "out.csv")
+    assert [(row["arm"], row["seed"]) for row in table] == [
+        ("teacher-small", "0"),
+        ("baseline", "0"),
+        ("baseline", "2"),
+        ("weak", "0"),
+        ("weak", "2"),
+    ]
+    top1 = {(row["arm"], row["seed"]): row["top1"] for row in table}
+    # 0.5 + seed / 100 + alpha / 10, and alpha is 0.5 by default.
+    assert top1["baseline", "2"] == "0.5700"
+    assert top1["weak", "2"] == "0.5450"
+    weak = table[-1]
+    assert weak["--alpha"] == "0.25" and weak["--distillation"] == "hard"
+    assert weak["classification_top1"] == "0.4450" and weak["average_top1"] == "0.5450"
+    assert weak["split"] == "test" and weak["state"] == "done" and weak["error"] == ""
+    assert weak["cores"] == str(len(os.sched_getaffinity(0)))
+    for column in ("processor", "tensorflow", "keras", "python", "seconds", "parameters"):
+        assert weak[column], column
+    assert "--alpha=0.25" in shlex.split(weak["flags"]) and "--seed=2" in weak["flags"]
+    assert f"--teacher={tmp_path}/small,site=last" in shlex.split(weak["flags"])
+
+    summary = {row["arm"]: row for row in read(tmp_path / "out_summary.csv")}
+    assert summary["weak"]["top1_mean"] == f"{statistics.fmean([0.525, 0.545]):.4f}"
+    assert summary["weak"]["top1_std"] == f"{statistics.stdev([0.525, 0.545]):.4f}"
+    assert summary["weak"]["top1_n"] == "2"
+    assert summary["weak"]["gain_mean"] == "-0.0250" and summary["weak"]["gain_std"] == "0.0000"
+    assert summary["teacher-small"]["top1_n"] == "1" and summary["teacher-small"]["top1_std"] == ""
+
+    page = (tmp_path / "out.md").read_text()
+    assert "# A study" in page
+    assert "| `weak` | 53.50 ± 1.41 | 90.00 ± 0.00 | 43.50 ± 1.41 |" in page
+    assert "| -2.50 ± 0.00 |" in page
+
+
+def test_all_arms_come_with_the_first_seed_before_the_second(sweep, tmp_path, capsys):
+    assert sweep("--dry_run") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("#")] == [
+        "# teacher-small",
+        "# baseline seed 0",
+        "# weak seed 0",
+        "# baseline seed 2",
+        "# weak seed 2",
+    ]
+    assert not (tmp_path / "runs").exists() and not (tmp_path / "out.csv").exists()
+
+
+def test_what_is_done_is_not_done_again(sweep, tmp_path, capsys):
+    assert sweep("--only=weak") == 0
+    assert starts(tmp_path) == {"small": 1, "weak-seed0": 1, "weak-seed2": 1}
+    assert sweep("--dry_run") == 0
+    assert "# weak seed 2 (done)" in capsys.readouterr().out
+    assert sweep() == 0
+    assert sweep() == 0
+    assert set(starts(tmp_path).values()) == {1} and len(starts(tmp_path)) == 5
+    assert len(read(tmp_path / "out.csv")) == 5
+
+
+def test_rows_count_where_the_run_directories_are_gone(sweep, tmp_path):
+    """A table that is committed says what is done, on any machine."""
+    assert sweep() == 0
+    before = read(tmp_path / "out.csv")
+    subprocess.run(["rm", "-r", str(tmp_path / "runs")], check=True)
+    assert sweep() == 0
+    assert read(tmp_path / "out.csv") == before
+    assert not list((tmp_path / "runs").rglob("started"))
+
+
+def test_rows_of_other_flags_are_refused(sweep, spec, tmp_path, capsys):
+    assert sweep() == 0
+    change(spec, "--alpha=0.25", "--alpha=0.75")
+    assert sweep() == 2
+    assert "--alpha=0.25, now 0.75" in capsys.readouterr().err
+    subprocess.run(["rm", "-r", str(tmp_path / "runs")], check=True)
+    assert sweep() == 2
+    assert "has a row of weak seed 0 with other flags" in capsys.readouterr().err
+
+
+def test_a_failing_run_is_recorded_and_stops_no_other(sweep, spec, tmp_path, capsys):
+    change(spec, "[arms]", '[arms]\nbad = "--clip_norm=99"')
+    assert sweep() == 3
+    assert "2 of 7 runs failed (bad seed 0, bad seed 2): loss/total became non-finite" in (
+        capsys.readouterr().err
+    )
+    rows = {(row["arm"], row["seed"]): row for row in read(tmp_path / "out.csv")}
+    assert len(rows) == 7
+    assert rows["bad", "2"]["state"] == "failed (3)" and rows["bad", "2"]["top1"] == ""
+    assert rows["bad", "2"]["error"] == "loss/total became non-finite at step 3"
+    assert rows["weak", "2"]["state"] == "done"
+    assert "- bad seed 2, failed (3): loss/total became" in (tmp_path / "out.md").read_text()
+    assert sweep() == 3
+    assert starts(tmp_path)["bad-seed0"] == 2, "tried again"
+    assert starts(tmp_path)["weak-seed0"] == 1
+
+
+def test_a_program_that_leaves_nothing_has_failed(sweep, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sweeping.runner.PROGRAM", ("true",))
+    assert sweep("--only=baseline") == 5
+    assert "the training program left no result" in capsys.readouterr().err
+    assert {row["state"] for row in read(tmp_path / "out.csv")} == {"failed (5)"}
+
+
+def test_a_log_that_is_no_text(tool, tmp_path):
+    (tmp_path / "log").write_bytes(b"\xff\xfe\nerror: \xe9 is too large\n")
+    assert tool.runner.last_line(tmp_path / "log") == "\ufffd is too large"
+
+
+def test_a_teacher_of_other_flags_shows_them(sweep, spec, tmp_path, capsys):
+    assert sweep("--only=weak") == 0
+    capsys.readouterr()
+    change(spec, "cifar_resnet20 --epochs=1", "cifar_resnet20 --epochs=7")
+    assert sweep("--only=weak") == 0
+    said = capsys.readouterr().err
+    assert "teacher-small" in said and "--epochs=1, now 7" in said and "remove it" in said
+    teacher = read(tmp_path / "out.csv")[0]
+    assert teacher["arm"] == "teacher-small" and teacher["epochs"] == "1"
+    assert "--epochs=1 " in teacher["flags"] + " ", "the row says what was trained"
+    assert set(starts(tmp_path).values()) == {1}
+
+
+def test_a_teacher_that_was_converted_has_no_figures(sweep, tmp_path, capsys):
+    """`tools/convert_weights.py` makes such a run directory; its accuracy is not known."""
+    assert sweep("--only=weak") == 0
+    result = json.loads((tmp_path / "small/result.json").read_text())
+    unknown = dict.fromkeys(("top1", "top5", "images_per_second"))
+    converted = {**result, **unknown, "heads": {}, "origin": {"source": "elsewhere.pt"}}
+    (tmp_path / "small/result.json").write_text(json.dumps(converted))
+    for file in (tmp_path / "runs").glob("teacher-small*"):
+        file.unlink()
+    (tmp_path / "out.csv").unlink()
+    assert sweep() == 0
+    assert "other flags" not in capsys.readouterr().err
+    teacher = read(tmp_path / "out.csv")[0]
+    assert (teacher["state"], teacher["top1"], teacher["images_per_second"]) == ("done", "", "")
+    assert "| `teacher-small` |  |  |" in (tmp_path / "out.md").read_text()
+
+
+def test_two_sweeps_of_one_table_keep_each_others_rows(sweep, spec, tmp_path, monkeypatch):
+    assert sweep("--only=baseline") == 0
+    tables = importlib.import_module("std_keras.programs.sweep")._Tables
+    read_first = tables.__init__
+    kept = (tmp_path / "out.csv").read_text()
+
+    def then_another_writes(self, *arguments, **named):
+        (tmp_path / "out.csv").unlink()
+        read_first(self, *arguments, **named)
+        (tmp_path / "out.csv").write_text(kept)
+
+    monkeypatch.setattr(tables, "__init__", then_another_writes)
+    assert sweep(f"--runs_dir={tmp_path}/elsewhere", "--only=weak") == 0
+    arms = {row["arm"] for row in read(tmp_path / "out.csv")}
+    assert arms == {"baseline", "teacher-small", "weak"}
+
+
+def test_a_student_waits_for_its_teacher_however_its_place_is_written(tool, spec, tmp_path):
+    change(spec, f"--model_dir={tmp_path}/small", "--model_dir=./small/")
+    runs = tool.plan.runs(tool.spec.read(spec), tool.plan.Choices(runs_dir=tmp_path / "runs"))
+    teacher, baseline, weak, *_ = runs
+    assert tool.plan.next_ready([weak, baseline], running=[teacher]) is baseline
+
+
+def test_rows_show_the_precision(sweep, tmp_path):
+    assert sweep("--only=baseline", "--extra_flags=--mixed_precision") == 0
+    assert {row["precision"] for row in read(tmp_path / "out.csv")} == {"bfloat16"}
+    header = next(x for x in (tmp_path / "out.csv").read_text().splitlines() if x[0] != "#")
+    assert len(set(header.split(","))) == len(header.split(",")), "each column once"
+
+
+def test_the_budget_ends_the_sitting_and_the_next_goes_on(sweep, spec, tmp_path, capsys):
+    change(spec, "--alpha=0.25", "--alpha=0.25 --width=99")
+    assert sweep("--budget_minutes=0.05") == 75
+    assert "stopped with 3 of 5 runs left" in capsys.readouterr().err
+    record = json.loads((tmp_path / "runs" / "weak-seed0.json").read_text())
+    assert record["state"] == "started" and record["seconds"] > 0.1
+    assert len(read(tmp_path / "out.csv")) == 2, "teacher and baseline"
+    assert sweep("--only=weak", "--budget_minutes=0.05") == 75, "seed 2 waits in turn"
+    assert starts(tmp_path)["weak-seed0"] == 2
+    after = json.loads((tmp_path / "runs" / "weak-seed0.json").read_text())
+    assert after["state"] == "done" and after["seconds"] > record["seconds"]
+
+
+def test_a_signal_to_the_sweep_reaches_the_run(root, spec, tmp_path):
+    """SIGTERM and Ctrl-C: the training ends with 75, so does the sweep, nothing stays behind."""
+    spec.write_text(spec.read_text().replace('"--distillation=none"', '"--width=99"'))
+    start = (
+        "import sys; from std_keras.programs import program, sweep;"
+        "from std_keras.research.sweeps import runner;"
+        "runner.PROGRAM = (sys.executable, sys.argv[1]);"
+        "del sys.argv[1]; sys.exit(program.run(sweep.main))"
+    )
+    out = [str(spec), f"--output={tmp_path}/out.csv", f"--runs_dir={tmp_path}/runs"]
+    for attempt, number in enumerate((signal.SIGTERM, signal.SIGINT)):
+        process = subprocess.Popen(
+            [sys.executable, "-c", start, str(FAKE), *out],
+            env={**os.environ, "PYTHONPATH": str(root)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        wanted = tmp_path / "runs" / f"baseline-seed{2 * attempt}" / "started"
+        deadline = time.monotonic() + 120
+        while not wanted.exists():
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 75, said
+        assert "run the same command to continue" in said.splitlines()[-1]
+    # The first run was continued by the second sitting.
+    assert len((tmp_path / "runs/baseline-seed0/started").read_text().splitlines()) == 2
+
+
+def test_two_runs_at_once(sweep, spec, tmp_path, monkeypatch):
+    """Each on cores of its own, and none before its teacher; the table is that of one at a time."""
+    assert sweep() == 0
+    one_by_one = {(r["arm"], r["seed"]): r["top1"] for r in read(tmp_path / "out.csv")}
+    subprocess.run(["rm", "-r", tmp_path / "runs", tmp_path / "small"], check=True)
+    (tmp_path / "out.csv").unlink()
+    change(spec, '"--distillation=none"', '"--distillation=none --width=98"')
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        pytest.skip("one core")
+    assert sweep("--parallel=2") == 0
+    rows = {(r["arm"], r["seed"]): r for r in read(tmp_path / "out.csv")}
+    assert {key: row["top1"] for key, row in rows.items()} == one_by_one
+    assert rows["baseline", "0"]["cores"] == str(len(cores) // 2)
+    ran = {f.parent.name: json.loads(f.read_text()) for f in tmp_path.rglob("ran.json")}
+    teacher, baseline, other = ran["small"], ran["baseline-seed0"], ran["baseline-seed2"]
+    assert teacher["cores"] == cores[: len(cores) // 2]
+    assert baseline["cores"] == cores[len(cores) // 2 :]
+    assert other["began"] < baseline["ended"], "side by side"
+    for seed in (0, 2):
+        assert ran[f"weak-seed{seed}"]["began"] >= teacher["ended"]
+
+
+def test_no_more_runs_at_once_than_cores(sweep, tmp_path, capsys):
+    cores = len(os.sched_getaffinity(0))
+    assert sweep(f"--parallel={cores + 1}") == 2
+    assert f"--parallel={cores + 1} is more than the cores of this machine; it must be at most" in (
+        capsys.readouterr().err
+    )
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_budget_ends_all_runs_that_are_made_at_once(sweep, spec, tmp_path, capsys):
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("one core")
+    change(spec, '"--distillation=none"', '"--distillation=none --width=99"')
+    assert sweep("--parallel=2", "--budget_minutes=0.1") == 75
+    assert "runs left; what was done is saved" in capsys.readouterr().err
+    states = {f.stem: json.loads(f.read_text())["state"] for f in tmp_path.glob("runs/*.json")}
+    assert states["baseline-seed0"] == "started"
+    assert states["teacher-small"] == "done"
+    assert sweep("--parallel=2", "--only=baseline") == 0
+    assert starts(tmp_path)["baseline-seed0"] == 2, "continued"
+
+
+def test_the_time_that_is_left(tool, spec, tmp_path, monkeypatch):
+    planned = tool.plan.runs(tool.spec.read(spec), tool.plan.Choices(runs_dir=tmp_path / "runs"))
+    teacher, first, weak, *others = planned
+    clock = [100.0]
+    monkeypatch.setattr("sweeping.estimate.time.monotonic", lambda: clock[0])
+    estimate = tool.Estimate(planned, parallel=2)
+    waiting = [weak, *others]
+    assert estimate.line([(teacher, 0.0), (first, 0.0)], waiting) == (
+        "0/5 runs done; teacher-small 0%; baseline seed 0 0%"
+    )
+    clock[0] += 30
+    # The teacher needs 60 s, the other 120: 30 and 90 s are left of them, three more take 90 each.
+    assert estimate.line([(teacher, 0.5), (first, 0.25)], waiting).endswith(
+        "; teacher-small 50%; baseline seed 0 25%; 3:15 left for all"
+    )
+    # Nothing waits: the longest one counts.
+    assert estimate.line([(teacher, 0.5), (first, 0.25)], []).endswith("; 1:30 left for all")
+
+
+def test_choosing_sees_no_test_accuracy(sweep, tmp_path):
+    assert sweep("--validation_fraction=0.1") == 0
+    rows = {(row["arm"], row["seed"]): row for row in read(tmp_path / "out.csv")}
+    assert rows["weak", "2"]["split"] == "validation"
+    assert rows["weak", "2"]["top1"] == f"{0.545 / 2:.4f}"
+    assert rows["weak", "2"]["classification_top1"] == f"{0.445 / 2:.4f}"
+    assert rows["teacher-small", "0"]["split"] == "test"
+    assert "--validation_fraction" not in rows["teacher-small", "0"]["flags"]
+    page = (tmp_path / "out.md").read_text()
+    assert "held out" in page and "54.50" not in page and "--validation_fraction=0.1" in page
+
+
+def test_a_trial_has_teachers_of_its_own(sweep, tmp_path):
+    assert sweep("--trial_examples=50") == 0
+    assert not (tmp_path / "small").exists()
+    rows = {row["arm"]: row for row in read(tmp_path / "out.csv")}
+    for row in rows.values():
+        assert row["epochs"] == "1"
+        assert "--max_train_examples=50 --max_test_examples=10" in row["flags"]
+    assert f"--teacher={tmp_path}/runs/teacher-small,site=last" in rows["weak"]["flags"]
+
+
+def test_one_teacher_cache_for_all_arms_with_teachers(tool, spec, tmp_path):
+    change(spec, "seeds =", "teacher_cache = true\nseeds =")
+    sweep_ = tool.spec.read(spec)
+    runs = tool.plan.runs(sweep_, tool.plan.Choices(runs_dir=tmp_path / "runs"))
+    caches = {run.name: run.config.teacher_cache for run in runs}
+    folder = str(tmp_path / "runs" / "teacher_cache")
+    assert caches == {
+        "teacher-small": None,
+        "baseline seed 0": None,
+        "weak seed 0": folder,
+        "baseline seed 2": None,
+        "weak seed 2": folder,
+    }
+    assert len({run.config.data_seed for run in runs}) == 1
+
+
+def test_an_arm_that_names_teachers_replaces_the_common_ones(tool, spec, tmp_path):
+    change(spec, '"--flagfile=base.flags"', '"--flagfile=base.flags --teacher=/one --teacher=/two"')
+    sweep_ = tool.spec.read(spec)
+    runs = {r.name: r for r in tool.plan.runs(sweep_, tool.plan.Choices(runs_dir=tmp_path))}
+    assert runs["weak seed 0"].config.teacher == (f"{tmp_path}/small,site=last",)
+    assert runs["baseline seed 0"].config.teacher == ("/one", "/two")
+
+
+def test_a_teacher_may_need_another_teacher(tool, spec, tmp_path, capsys):
+    """Both are made although the arm names one; the other way round it cannot be."""
+    nasty = 'nasty = "--objective=nasty --teacher={small} --initialize_from={small} --model_dir=n"'
+    change(spec, "[arms]", f"{nasty}\n[arms]")
+    change(spec, "--teacher={small},site=last", "--teacher={nasty},site=last")
+    planned = tool.plan.runs(tool.spec.read(spec), tool.plan.Choices(runs_dir=tmp_path / "runs"))
+    assert [run.arm for run in planned][:2] == ["teacher-small", "teacher-nasty"]
+    assert planned[1].config.teacher == (f"{tmp_path}/small",)
+    assert planned[1].config.initialize_from == f"{tmp_path}/small"
+    assert planned[-1].config.teacher == ("n,site=last",)
+    change(spec, "--model=cifar_resnet20", "--objective=nasty --teacher={nasty}")
+    with pytest.raises(InputError, match="teacher small: --teacher={nasty} names no teacher"):
+        tool.plan.runs(tool.spec.read(spec), tool.plan.Choices(runs_dir=tmp_path / "runs"))
+
+
+def test_the_flags_of_a_row_make_the_same_configuration(tool, spec, tmp_path):
+    import dataclasses
+
+    change(spec, "--alpha=0.25", "--alpha=0.25 --nomine_bias_correction --crop_twice --clip_norm=1")
+    for run in tool.plan.runs(tool.spec.read(spec), tool.plan.Choices(runs_dir=tmp_path)):
+        again = tool.plan._config(shlex.split(run.flags), where="row")
+        assert dataclasses.asdict(again) == dataclasses.asdict(run.config)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("seeds = [0, 2]", "seeds = [0, 0]", "seeds = [0, 0] must be different whole numbers"),
+        ("seeds = [0, 2]", "", "seeds = None must be"),
+        ("seeds = [0, 2]", "seed = [0]", "a sweep has no 'seed'"),
+        ("--alpha=0.25", "--alpha=25", "arm weak: --alpha=25.0 is outside its limits"),
+        ("--alpha=0.25", "--alhpa=0.25", "did you mean --alpha"),
+        ("{small}", "{tiny}", "names no teacher of the sweep; there are small"),
+        ("base.flags", "nowhere.flags", "flags: --flagfile=nowhere.flags: there is no such file"),
+        ("weak =", '"a/b" =', "'a/b' in [arms] names files too"),
+        ("weak =", "weak = 3 #", "arms.weak = 3 must be flags in one text"),
+        ("[arms]", "[arms", "is not TOML"),
+        ("--model_dir=", "--data_dir=", "must name one --model_dir=DIR"),
+    ],
+)
+def test_a_bad_spec_gets_a_sentence(sweep, spec, capsys, tmp_path, old, new, message):
+    change(spec, old, new)
+    assert sweep() == 2
+    error = capsys.readouterr().err
+    assert message in error and str(spec) in error and error.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--only=strong",), "--only=strong is not an arm"),
+        (("--budget_minutes=-1",), "--budget_minutes=-1.0 is outside its limits"),
+        (("--output=out.txt",), "must end in .csv"),
+        (("another.toml",), "must be one TOML file"),
+        (("--output={tmp_path}/study.toml.csv",), "is not the table of a sweep"),
+    ],
+)
+def test_bad_flags_get_a_sentence(sweep, capsys, tmp_path, arguments, message):
+    (tmp_path / "study.toml.csv").write_text("name,age\na,1\n")
+    assert sweep(*(a.format(tmp_path=tmp_path) for a in arguments)) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_two_sweeps_do_not_share_a_folder(sweep, tool, tmp_path, capsys):
+    (tmp_path / "runs").mkdir()
+    with tool._locked(tmp_path / "runs"):
+        assert sweep() == 2
+    assert "is in use by another sweep" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_real_sweep_on_the_digits(root, tmp_path):
+    """With the real training program: a teacher, a baseline and a student."""
+    tiny = "--dataset=digits --epochs=1 --warmup_epochs=0 --batch_size=32"
+    limits = "--max_train_examples=96 --max_test_examples=50"
+    path = tmp_path / "real.toml"
+    path.write_text(
+        f'flags = "{tiny} {limits} --model=mixer_s16 --patch_size=4 --width=16 --depth=2"\n'
+        "seeds = [0]\n[teachers]\n"
+        f'small = "{tiny} {limits} --model=cifar_resnet20 --model_dir={tmp_path}/small"\n'
+        '[arms]\nboth = "--distillation=hard --teacher={small}"\n'
+    )
+    done = subprocess.run(
+        [sys.executable, str(root / "tools/sweep.py"), path, f"--output={tmp_path}/out.csv"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    teacher, both = read(tmp_path / "out.csv")
+    result = json.loads((tmp_path / "runs/out/both-seed0/result.json").read_text())
+    assert both["top1"] == f"{result['top1']:.4f}"
+    assert both["distillation_0_last_top1"] == (
+        f"{result['heads']['distillation_0_last']['top1']:.4f}"
+    )
+    assert both["steps"] == "3" and int(both["parameters"]) == result["parameters"]
+    assert teacher["arm"] == "teacher-small" and teacher["state"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("name", "arms", "runs"),
+    [
+        ("cifar100_cpu_recipe", 22, 22),
+        ("cifar100_cpu_before_after", 3, 9),
+        ("cifar100_cpu_student_teachers", 5, 5),
+        ("cifar100_cpu_study", 18, 54),
+        ("cifar100_reproduction", 6, 8),
+        ("cifar100_reproduction_short", 6, 8),
+        ("cifar100_cpu_undistillable", 10, 12),
+    ],
+)
+def test_the_shipped_sweeps(tool, root, tmp_path, name, arms, runs):
+    sweep_ = tool.spec.read(root / "flags" / "sweeps" / f"{name}.toml")
+    assert len(sweep_.arms) == arms
+    planned = tool.plan.runs(sweep_, tool.plan.Choices(runs_dir=tmp_path))
+    assert len(planned) == runs
+    students = [run for run in planned if not run.is_teacher]
+    assert {run.config.dataset for run in planned} == {"cifar100"}
+    # No two arms ask the same.
+    assert len({run.flags for run in students}) == len(students)

@@ -1,0 +1,98 @@
+"""The evaluator against NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tests.training.tiny import batch, randomize, student
+
+from std_keras import models
+from std_keras.data.arrays import ArraySource
+from std_keras.errors import Interrupted
+from std_keras.runs.evaluation import Evaluator
+
+
+def source_of(count, classes=10):
+    some = batch(count)
+    return ArraySource(some["images"], np.random.default_rng(4).integers(0, classes, count))
+
+
+def reference(heads, source):
+    images, labels = source.take()
+    figures = {}
+    for name, logits in heads(images.astype(np.float32), training=False).items():
+        logits = logits.numpy().astype(np.float64)
+        order = np.argsort(-logits, axis=1)
+        shifted = logits - logits.max(1, keepdims=True)
+        log_p = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+        figures[name] = {
+            "top1": np.mean(order[:, 0] == labels),
+            "top5": np.mean((order[:, :5] == labels[:, None]).any(1)),
+            "loss": -np.mean(log_p[np.arange(len(labels)), labels]),
+        }
+    return figures
+
+
+@pytest.fixture(scope="module")
+def heads():
+    return models.heads_model(randomize(student(["last", "last"], depth=1), deviation=0.5))
+
+
+def evaluator_of(heads, source, batch_size):
+    strategy = tf.distribute.get_strategy()
+    return Evaluator(heads, source=source, batch_size=batch_size, strategy=strategy)
+
+
+@pytest.mark.parametrize(
+    ("count", "batch_size"), [(23, 8), (24, 8), (5, 8), (23, 1)], ids=lambda v: str(v)
+)
+def test_all_heads_are_numpy_with_and_without_padding(heads, count, batch_size):
+    source = source_of(count)
+    expected = reference(heads, source)
+    evaluator = evaluator_of(heads, source, batch_size)
+    figures = evaluator.run()
+    assert list(figures) == [
+        "classification",
+        "distillation_0_last",
+        "distillation_1_last",
+        "average",
+        "confidence",
+        "distillation",
+    ]
+    for name, own in figures.items():
+        assert own.as_dict() == pytest.approx(expected[name], rel=1e-4), name
+    assert len({own.loss for own in figures.values()}) == 6, "the heads must differ"
+    assert evaluator.run(stop=lambda: False) == figures
+
+
+def test_it_sees_the_weights_of_now():
+    model = randomize(student(depth=1), deviation=0.5)
+    heads, source = models.heads_model(model), source_of(23)
+    evaluator = evaluator_of(heads, source, 8)
+    before = evaluator.run()["average"]
+    randomize(model, seed=9, deviation=0.5)
+    after = evaluator.run()["average"]
+    assert after.loss != before.loss
+    assert after.as_dict() == pytest.approx(reference(heads, source)["average"], rel=1e-4)
+
+
+@pytest.mark.parametrize("classes", [2, 4, 5])
+def test_top_5_of_few_classes_is_certain(classes):
+    model = models.create(
+        "mixer_s16", input_shape=(8, 8, 1), num_classes=classes, patch_size=4, width=8, depth=1
+    )
+    source = source_of(7, classes)
+    heads = models.heads_model(randomize(model))
+    figures = evaluator_of(heads, source, 4).run()
+    assert list(figures) == ["classification"]
+    assert figures["classification"].top5 == 1.0
+    expected = reference(heads, source)["classification"]
+    assert figures["classification"].as_dict() == pytest.approx(expected, rel=1e-4)
+
+
+def test_stop_ends_it_between_batches(heads):
+    asked = iter([False, False, True])
+    with pytest.raises(Interrupted):
+        evaluator_of(heads, source_of(23), 4).run(stop=lambda: next(asked))
+    assert next(asked, "exhausted") == "exhausted"

@@ -1,0 +1,1 @@
+"""What only this repository needs: its two commands, benchmarks against others, tables."""
