@@ -10,7 +10,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 _T = TypeVar("_T")
@@ -18,9 +18,14 @@ _LOGGER = logging.getLogger("std_keras")
 _LINE_SECONDS = 20.0  # How often a long loop says a line when there is no terminal.
 
 
-def configure(*, verbose: bool = True) -> None:
-    """Sends the package's log lines to standard error; a program calls this once."""
-    handler = _BarSafeHandler()
+def configure(*, verbose: bool = True, rewrite: Callable[[str], str] = lambda line: line) -> None:
+    """Sends the package's log lines to standard error; a program calls this once.
+
+    Args:
+        verbose: False for warnings alone.
+        rewrite: what is done to each line before it is shown.
+    """
+    handler = _BarSafeHandler(rewrite)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
     _LOGGER.handlers[:] = [handler]
     _LOGGER.propagate = False
@@ -40,10 +45,14 @@ def warn(message: str) -> None:
 class _BarSafeHandler(logging.Handler):
     """Writes lines above a running bar instead of through it."""
 
+    def __init__(self, rewrite: Callable[[str], str]) -> None:
+        super().__init__()
+        self._rewrite = rewrite
+
     def emit(self, record: logging.LogRecord) -> None:
         if sys.stderr is None:  # Closed; `print` would turn to standard output.
             return
-        line = self.format(record)
+        line = self._rewrite(self.format(record))
         if sys.stderr.isatty():
             from tqdm import tqdm
 

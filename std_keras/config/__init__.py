@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from std_keras.config.train_config import TrainConfig, differing_flags, options, resolve
+from std_keras.config.train_config import TrainConfig, defaults, differing_options, options, resolve
 
-__all__ = ["TrainConfig", "differing_flags", "options", "resolve"]
+__all__ = ["TrainConfig", "defaults", "differing_options", "options", "resolve"]

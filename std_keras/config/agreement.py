@@ -1,80 +1,98 @@
-"""Flags that contradict each other."""
+"""Options that contradict each other."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
 
+from std_keras.config.distillation import DistillationOptions
+from std_keras.config.mine import MineOptions
+from std_keras.config.optimization import OptimizationOptions
 from std_keras.errors import InputError
 
-if TYPE_CHECKING:
-    from std_keras.config import TrainConfig
+_OF_TOKEN_SETS = ("tokens", "token_mlps", "propagate_tokens")
 
 
-def check_agreement(config: TrainConfig) -> None:
-    """Raises an InputError that names the flags which cannot be meant together."""
-    c = config
-    if c.distillation != "none" and not c.teacher:
+def check_agreement(
+    *,
+    distillation: DistillationOptions,
+    mine: MineOptions,
+    optimization: OptimizationOptions,
+) -> None:
+    """Raises an InputError that names the options which cannot be meant together."""
+    _check_optimization(optimization)
+    if distillation.kind != "none" and not distillation.teachers:
         raise InputError(
-            f"--distillation={c.distillation} needs a teacher; name at least one with --teacher=..."
+            f"distillation={distillation.kind} needs a teacher; name at least one with teacher=..."
         )
-    if c.minimum_learning_rate > c.learning_rate:
+    _check_mine(mine, distillation)
+    _check_objective(distillation)
+    if distillation.teacher_cache_mode == "read" and distillation.teacher_cache is None:
+        raise InputError("teacher_cache_mode=read needs a folder; name it with teacher_cache=...")
+    top_k = distillation.teacher_cache_top_k
+    if top_k and (distillation.teacher_cache is None or distillation.kind == "hard"):
         raise InputError(
-            f"--minimum_learning_rate={c.minimum_learning_rate} is above "
-            f"--learning_rate={c.learning_rate}; the cosine must go down"
+            f"teacher_cache_top_k={top_k} is for distillation=soft with a `teacher_cache`; leave "
+            "it out"
         )
-    if c.warmup_epochs and c.warmup_epochs >= c.epochs:
+
+
+def _check_optimization(options: OptimizationOptions) -> None:
+    if options.minimum_learning_rate > options.learning_rate:
         raise InputError(
-            f"--warmup_epochs={c.warmup_epochs} leaves nothing of --epochs={c.epochs}; "
+            f"minimum_learning_rate={options.minimum_learning_rate} is above "
+            f"learning_rate={options.learning_rate}; the cosine must go down"
+        )
+    if options.warmup_epochs and options.warmup_epochs >= options.epochs:
+        raise InputError(
+            f"warmup_epochs={options.warmup_epochs} leaves nothing of epochs={options.epochs}; "
             "give fewer, or 0"
         )
-    if c.mine_weight and c.distillation != "none" and c.tokens != "both":
+    if options.batch_size % options.accumulation_steps:
         raise InputError(
-            f"--mine_weight={c.mine_weight} needs spatial and channel tokens, but "
-            f"--tokens={c.tokens}; use --tokens=both or --mine_weight=0"
-        )
-    if c.mine_weight and not c.has_student_heads:
-        without = "distillation=none" if c.distillation == "none" else f"objective={c.objective}"
-        raise InputError(
-            f"--mine_weight={c.mine_weight} needs token sets, and --{without} has none; "
-            "use --mine_weight=0"
-        )
-    _check_objective(c)
-    if c.teacher_cache_mode == "read" and c.teacher_cache is None:
-        raise InputError("--teacher_cache_mode=read needs a folder; name it with --teacher_cache")
-    if c.teacher_cache_top_k and (c.teacher_cache is None or c.distillation == "hard"):
-        raise InputError(
-            f"--teacher_cache_top_k={c.teacher_cache_top_k} is for --distillation=soft with a "
-            "--teacher_cache; leave it out"
-        )
-    if c.batch_size % c.accumulation_steps:
-        raise InputError(
-            f"--batch_size={c.batch_size} is not divisible by "
-            f"--accumulation_steps={c.accumulation_steps}"
+            f"batch_size={options.batch_size} is not divisible by "
+            f"accumulation_steps={options.accumulation_steps}"
         )
 
 
-def _check_objective(config: TrainConfig) -> None:
-    c = config
-    if c.objective == "standard":
+def _check_mine(mine: MineOptions, distillation: DistillationOptions) -> None:
+    if mine.weight and distillation.kind != "none" and distillation.tokens != "both":
+        raise InputError(
+            f"mine_weight={mine.weight} needs spatial and channel tokens, but "
+            f"tokens={distillation.tokens}; use tokens=both or mine_weight=0"
+        )
+    if mine.weight and not distillation.has_student_heads:
+        without = (
+            "distillation=none"
+            if distillation.kind == "none"
+            else f"objective={distillation.objective}"
+        )
+        raise InputError(
+            f"mine_weight={mine.weight} needs token sets, and {without} has none; use mine_weight=0"
+        )
+
+
+def _check_objective(options: DistillationOptions) -> None:
+    if options.objective == "standard":
         return
-    if c.objective == "nasty" and c.distillation != "none":
+    if options.objective == "nasty" and options.kind != "none":
         raise InputError(
-            f"--objective=nasty moves away from --teacher and does not follow it, so "
-            f"--distillation={c.distillation} does not apply; use --distillation=none"
+            f"objective=nasty moves away from its teacher and does not follow it, so "
+            f"distillation={options.kind} does not apply; use distillation=none"
         )
-    if c.objective == "nasty" and len(c.teacher) != 1:
+    if options.objective == "nasty" and len(options.teachers) != 1:
         raise InputError(
-            f"--objective=nasty needs one trained model to move away from, and {len(c.teacher)} "
-            "are named; name it with --teacher=RUN"
+            f"objective=nasty needs one trained model to move away from, and "
+            f"{len(options.teachers)} are named; name it with teacher=RUN"
         )
-    if c.objective in ("class_head", "skeptical") and c.distillation == "none":
+    if options.objective in ("class_head", "skeptical") and options.kind == "none":
         raise InputError(
-            f"--objective={c.objective} is about a teacher that is followed, which "
-            "--distillation=none is not; use --distillation=soft or hard"
+            f"objective={options.objective} is about a teacher that is followed, which "
+            "distillation=none is not; use distillation=soft or hard"
         )
-    for name in ("tokens", "token_mlps", "propagate_tokens"):
-        value = getattr(c, name)
-        if value != getattr(type(c), name):
+    default = {field.name: field.default for field in dataclasses.fields(options)}
+    for name in _OF_TOKEN_SETS:
+        value = getattr(options, name)
+        if value != default[name]:
             raise InputError(
-                f"--{name}={value}: --objective={c.objective} has no token sets; leave it out"
+                f"{name}={value}: objective={options.objective} has no token sets; leave it out"
             )

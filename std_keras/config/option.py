@@ -1,4 +1,4 @@
-"""What a flag is: its default, its meaning, its limits."""
+"""What an option is: its default, its meaning, its limits; and a group of options."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from std_keras.errors import InputError
 
 
 @dataclass(frozen=True)
 class Option:
-    """The metadata of one field of `TrainConfig`.
+    """One option of a program or of a function.
 
     Attributes:
         topic: the heading under which `--help` lists it.
@@ -24,6 +24,7 @@ class Option:
         shapes_result: whether a continued run must have the same value.
         repeated: whether the flag may be given several times.
         kind: the Python type of a value that is not None.
+        flag: its name on the command line and in `config.json`, if it is not that of its field.
     """
 
     topic: str
@@ -34,31 +35,69 @@ class Option:
     wanted: str = ""
     shapes_result: bool = True
     repeated: bool = False
+    flag: str = ""
 
 
-def option_field(default: Any, topic: str, kind: type, help: str, **more: Any) -> Any:
-    """A data class's field that is an option; `more` are further attributes of `Option`."""
-    option = Option(topic=topic, help=help, kind=kind, **more)
+def option_field(default: Any, kind: type, help: str, **more: Any) -> Any:
+    """A field of an `OptionGroup`; `more` are further attributes of `Option`."""
+    option = Option(topic="", help=help, kind=kind, **more)
     return dataclasses.field(default=default, metadata={"option": option})
 
 
-POSITIVE: dict[str, Any] = {"check": lambda v: v > 0, "wanted": "a number above 0"}
-COUNT: dict[str, Any] = {"check": lambda v: v >= 1, "wanted": "a whole number of at least 1"}
-NATURAL: dict[str, Any] = {"check": lambda v: v >= 0, "wanted": "0 or more"}
-FRACTION: dict[str, Any] = {"check": lambda v: 0 <= v < 1, "wanted": "at least 0 and below 1"}
-PART: dict[str, Any] = {"check": lambda v: 0 <= v <= 1, "wanted": "between 0 and 1"}
+@dataclass(frozen=True, kw_only=True)
+class OptionGroup:
+    """Base of the frozen data classes whose fields are options; it checks their values.
 
+    Attributes:
+        topic: the heading under which `--help` lists the group.
+
+    Raises:
+        InputError: if a value is outside its limits.
+    """
+
+    topic: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is not None or field.default is not None:
+                option = field.metadata["option"]
+                check_value(option.flag or field.name, option, value)
+
+    @classmethod
+    def options(cls) -> dict[str, tuple[str, Option]]:
+        """By flag, the name of the field and the option, in the order of definition."""
+        found = {}
+        for field in dataclasses.fields(cls):
+            option = field.metadata["option"]
+            found[option.flag or field.name] = (
+                field.name,
+                dataclasses.replace(option, topic=cls.topic),
+            )
+        return found
+
+
+# Limits that many options share.
+POSITIVE: dict[str, Any] = {"check": lambda v: v > 0, "wanted": "a number above 0"}
+COUNT: dict[str, Any] = {"check": lambda v: v >= 1, "wanted": "an integer of at least 1"}
+NATURAL: dict[str, Any] = {"check": lambda v: v >= 0, "wanted": "0 or more"}
+FRACTION: dict[str, Any] = {
+    "check": lambda v: 0 <= v < 1,
+    "wanted": "a fraction of at least 0 and below 1",
+}
+PART: dict[str, Any] = {"check": lambda v: 0 <= v <= 1, "wanted": "a fraction between 0 and 1"}
+
+# Headings of `--help`.
 DATA, AUGMENTATION, MODEL = "Data", "Augmentation", "Model"
 DISTILLATION, MINE = "Distillation", "Mutual information (MINE)"
 OPTIMIZATION, RUN, PERFORMANCE = "Optimization", "Run directory and cadence", "Performance"
-TOPICS = (DATA, AUGMENTATION, MODEL, DISTILLATION, MINE, OPTIMIZATION, RUN, PERFORMANCE)
 
 
 def check_value(name: str, option: Option, value: Any) -> None:
-    """Raises an InputError that names the flag unless `value` is a legal one."""
+    """Raises an InputError that names the argument unless `value` is a legal one."""
     if option.repeated and not isinstance(value, tuple):
         raise InputError(
-            f"--{name}={value!r} is not a tuple of texts, one for each time it is given"
+            f"{name}={value!r} must be a tuple of strings, one for each time it is given"
         )
     values = value if option.repeated else (value,)
     for item in values:
@@ -66,18 +105,18 @@ def check_value(name: str, option: Option, value: Any) -> None:
         if isinstance(item, bool) is not (option.kind is bool) or not (
             number or isinstance(item, option.kind)
         ):
-            raise InputError(f"--{name}={item!r} is not {_KINDS[option.kind]}")
+            raise InputError(f"{name}={item!r} must be {_KINDS[option.kind]}")
         if option.kind is float and not math.isfinite(item):
-            raise InputError(f"--{name}={item} is not a finite number")
+            raise InputError(f"{name}={item} must be a finite number")
         if option.choices and item not in option.choices:
-            raise InputError(f"--{name}={item} is not one of {', '.join(option.choices)}")
+            raise InputError(f"{name}={item} must be one of {', '.join(option.choices)}")
         if option.check and not option.check(item):
-            raise InputError(f"--{name}={item} is outside its limits; it must be {option.wanted}")
+            raise InputError(f"{name}={item} must be {option.wanted}")
 
 
 _KINDS: dict[type, str] = {
-    str: "a text",
-    int: "a whole number",
+    str: "a string",
+    int: "an integer",
     float: "a number",
     bool: "true or false",
 }

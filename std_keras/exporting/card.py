@@ -26,7 +26,7 @@ def card_of_run(
     config = run.read_config()
     _, size, _, channels = model.input_shape
     return ModelCard(
-        name=config.model,
+        name=config.model.name,
         version=std_keras.__version__,
         labels=tuple(run.read_labels()),
         image_size=size,

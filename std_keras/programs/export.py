@@ -152,7 +152,8 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
         "model_dir": str(run.path),
         "model": model.name,
         "head": head,
-        "weights": parsed["weights"] or ("ema" if run.read_config().ema_decay > 0 else "raw"),
+        "weights": parsed["weights"]
+        or ("ema" if run.read_config().optimization.ema_decay > 0 else "raw"),
         "dataset": dataset.name,
         "split": "test",
         "examples": len(images),

@@ -11,7 +11,7 @@ from absl import flags as absl_flags
 
 from std_keras.config.option import Option
 from std_keras.errors import InputError
-from std_keras.programs import flagfiles
+from std_keras.programs import flag_names, flagfiles
 
 _LARGEST = 2**31  # TensorFlow counts shapes, steps and seeds with 32 bits in places.
 
@@ -50,6 +50,7 @@ def parse(
         InputError: for an unknown flag, a value of the wrong kind, a missing flag, or words that
             are not flags.
     """
+    flag_names.know(options)
     repeated = [name for name, option in options.items() if option.repeated]
     expanded = flagfiles.expand(arguments, repeated=repeated)
     if any(a in ("--help", "-help", "-h", "--helpfull", "--helpshort", "-?") for a in expanded):

@@ -5,7 +5,6 @@ Usage: python tools/pack_model.py RUN --name=NAME   (--help lists the flags)
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import sys
 from collections.abc import Sequence
@@ -84,7 +83,7 @@ def _pack(
     config = run.read_config()
     packed = RunDirectory(folder)
     # Where the data lay is nobody's business.
-    write_atomically(packed.config_file, dataclasses.replace(config, data_dir=None).to_json())
+    write_atomically(packed.config_file, config.replace(data_dir=None).to_json())
     for file in ("labels.txt", "result.json"):
         shutil.copy(run.path / file, folder / file)
     float16.convert(run.model_file, packed.model_file)
@@ -94,8 +93,8 @@ def _pack(
             f"the weights of {run.path} take {megabytes:.2f} MB in float16, more than "
             f"--max_megabytes={parsed['max_megabytes']}"
         )
-    before = _accuracy(run, data_dir=parsed["data_dir"] or config.data_dir, stop=stop)
-    after = _accuracy(packed, data_dir=parsed["data_dir"] or config.data_dir, stop=stop)
+    before = _accuracy(run, data_dir=parsed["data_dir"] or config.data.data_dir, stop=stop)
+    after = _accuracy(packed, data_dir=parsed["data_dir"] or config.data.data_dir, stop=stop)
     change = abs(after.top1 - before.top1)
     if change > parsed["max_accuracy_drop"]:
         raise LimitError(

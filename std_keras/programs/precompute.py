@@ -6,11 +6,10 @@ Give the flags of the training; trainings with them and --teacher_cache=DIR then
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Sequence
 
-from std_keras.config import TrainConfig, options
+from std_keras.config import TrainConfig, defaults, options
 from std_keras.programs import flags, program
 from std_keras.programs.program import StopRequest
 
@@ -24,7 +23,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
         "it in --teacher_cache. It takes the flags of the training; those that concern the "
         "student change nothing. The same command again continues an interrupted one.",
         options=options(),
-        defaults={f.name: f.default for f in dataclasses.fields(TrainConfig)},
+        defaults=defaults(),
         required=("teacher_cache", "teacher"),
     )
     config = TrainConfig(**parsed)

@@ -116,7 +116,7 @@ def _rows(paths: list[str], names: Sequence[str], parsed: dict[str, Any]) -> lis
     rows: list[tuple[str, Any]] = []
     for name in names:
         config = resolve(TrainConfig(augmentation=name), image_size=size, horizontal_flip=True)
-        assert config.eval_crop_ratio is not None
+        assert config.augmentation.eval_crop_ratio is not None
         source = FileSource(paths, labels, image_size=size)
         dataset = DataSet(
             name="photographs",

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from std_keras import progress
 from std_keras.errors import InputError, Interrupted, MachineError, StdKerasError
+from std_keras.programs.flag_names import as_flags
 from std_keras.programs.flags import HelpRequested
 
 
@@ -46,7 +47,7 @@ def run(main: Callable[[Sequence[str], StopRequest], None]) -> int:
     """Runs a program's `main(arguments, stop)` and returns its exit code."""
     stop = StopRequest()
     stop.install()
-    progress.configure()
+    progress.configure(rewrite=as_flags)
     try:
         try:
             main(sys.argv[1:], stop)
@@ -108,5 +109,6 @@ def unusable_path(error: BaseException) -> InputError | None:
 
 def _fail(error: StdKerasError) -> int:
     sys.stdout.flush()
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+    message = as_flags(" ".join(str(error).split()))
+    print(f"error: {message}", file=sys.stderr, flush=True)
     return error.exit_code

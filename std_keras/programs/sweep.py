@@ -262,7 +262,7 @@ class _Tables:
                 self._old[run.arm, str(run.seed)] = row
         if not self._old:
             return
-        found = rows.with_differing_flags(self._ordered())
+        found = rows.with_differing_options(self._ordered())
         rows.write(self._output, found, command=self._command)
         summary.write(self._summary, summary.summarize(found), source=self._output)
         self._page.parent.mkdir(parents=True, exist_ok=True)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
-from std_keras.config import TrainConfig, options
+from std_keras.config import TrainConfig, defaults, options
 from std_keras.config.option import RUN, Option
 from std_keras.programs import flags, program
 from std_keras.programs.program import StopRequest
@@ -25,7 +24,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
         about="Trains any model: a student with teachers, a baseline without, or a teacher. The "
         "same command again continues an interrupted run.",
         options=known,
-        defaults={f.name: f.default for f in dataclasses.fields(TrainConfig)},
+        defaults=defaults(),
         required=("model_dir",),
     )
     model_dir = parsed.pop("model_dir")

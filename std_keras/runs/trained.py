@@ -33,7 +33,7 @@ def load_trained(model_dir: str | Path, *, weights: str | None = None) -> keras.
     if not run.path.is_dir():
         raise InputError(f"--model_dir={run.path}: there is no such directory")
     config = run.read_config()
-    averaged = config.ema_decay > 0
+    averaged = config.optimization.ema_decay > 0
     if weights == "ema" and not averaged:
         raise InputError(
             f"--weights=ema: the run {run.path} kept no moving average (--ema_decay=0); use "
@@ -50,7 +50,7 @@ def load_trained(model_dir: str | Path, *, weights: str | None = None) -> keras.
         raise InputError(
             f"--model_dir={run.path}: {run.architecture_file.name} cannot be read: {error}"
         ) from error
-    average = WeightAverage(model, decay=config.ema_decay) if averaged else None
+    average = WeightAverage(model, decay=config.optimization.ema_decay) if averaged else None
     restore_weights(run.checkpoints, model=model, average=average)
     if average is not None and weights != "raw":
         average.copy_to_model()

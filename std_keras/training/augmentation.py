@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from std_keras.config import TrainConfig
-from std_keras.config import augmentation_presets as presets
+from std_keras.config.augmentation import resolved_augmentation
 from std_keras.data import Augmentation, DataSet
 from std_keras.data.augmentation import Mixing, RandAugment, ResizedCrop
 from std_keras.errors import InputError
@@ -19,48 +19,50 @@ def create_augmentation(config: TrainConfig, dataset: DataSet) -> Augmentation:
     Raises:
         InputError: for operations that images of this data set cannot go through.
     """
-    c = config
+    options = config.augmentation
     rand_augment = None
-    if c.auto_augment == "rand":
+    if options.auto_augment == "rand":
         rand_augment = RandAugment(
-            layers=_set(c.rand_augment_layers),
-            magnitude=_set(c.rand_augment_magnitude),
-            std=_set(c.rand_augment_std),
-            probability=_set(c.rand_augment_probability),
-            increasing=_set(c.rand_augment_increasing),
+            layers=_set(options.rand_augment_layers),
+            magnitude=_set(options.rand_augment_magnitude),
+            std=_set(options.rand_augment_std),
+            probability=_set(options.rand_augment_probability),
+            increasing=_set(options.rand_augment_increasing),
         )
     resized_crop = None
-    if c.crop == "resized":
-        resized_crop = ResizedCrop(scale=_set(c.crop_scale), ratio=_set(c.crop_ratio))
+    if options.crop == "resized":
+        resized_crop = ResizedCrop(scale=_set(options.crop_scale), ratio=_set(options.crop_ratio))
     recipe = Augmentation(
-        crop_padding=_set(c.crop_padding) if c.crop == "padded" else 0,
-        crop_twice=_set(c.crop_twice),
+        crop_padding=_set(options.crop_padding) if options.crop == "padded" else 0,
+        crop_twice=_set(options.crop_twice),
         resized_crop=resized_crop,
-        horizontal_flip=c.horizontal_flip == "yes",
+        horizontal_flip=options.horizontal_flip == "yes",
         rand_augment=rand_augment,
-        auto_augment=c.auto_augment == "cifar10",
-        color_jitter=_set(c.color_jitter),
-        erasing=_set(c.random_erasing),
-        erasing_count=_set(c.random_erasing_count),
+        auto_augment=options.auto_augment == "cifar10",
+        color_jitter=_set(options.color_jitter),
+        erasing=_set(options.random_erasing),
+        erasing_count=_set(options.random_erasing_count),
         mixing=Mixing(
-            mixup_alpha=_set(c.mixup_alpha),
-            cutmix_alpha=_set(c.cutmix_alpha),
-            probability=_set(c.mix_probability),
-            switch_probability=_set(c.mix_switch_probability),
+            mixup_alpha=_set(options.mixup_alpha),
+            cutmix_alpha=_set(options.cutmix_alpha),
+            probability=_set(options.mix_probability),
+            switch_probability=_set(options.mix_switch_probability),
         ),
         mean=dataset.mean,
         std=dataset.std,
     )
     channels = dataset.image_shape[-1]
     if recipe.has_operations and channels not in (1, 3):
-        flag = "color_jitter" if c.auto_augment == "none" else "auto_augment"
+        flag = "color_jitter" if options.auto_augment == "none" else "auto_augment"
         raise InputError(
-            f"--{flag}={getattr(c, flag)}: works on grey and RGB images, and --dataset={c.dataset} "
-            f"has {channels} channels; use --auto_augment=none and --color_jitter=0"
+            f"--{flag}={getattr(options, flag)}: works on grey and RGB images, and "
+            f"--dataset={dataset.name} has {channels} channels; "
+            "use --auto_augment=none and --color_jitter=0"
         )
-    if recipe.mixing.on and c.batch_size < 2:
+    batch_size = config.optimization.batch_size
+    if recipe.mixing.on and batch_size < 2:
         raise InputError(
-            f"--batch_size={c.batch_size}: mixup and CutMix mix two images of a batch; use at "
+            f"--batch_size={batch_size}: mixup and CutMix mix two images of a batch; use at "
             "least 2, or --mixup_alpha=0 and --cutmix_alpha=0"
         )
     return recipe
@@ -68,10 +70,9 @@ def create_augmentation(config: TrainConfig, dataset: DataSet) -> Augmentation:
 
 def picture_options(config: TrainConfig) -> dict[str, Any]:
     """How `data.load` has to treat pictures, for a configuration that need not be resolved."""
-    flags = config.augmentation_flags()
-    size = config.image_size
-    values = presets.resolved(
-        flags, preset=config.augmentation, image_size=size or 1, flip_keeps_class=False
+    size = config.data.image_size
+    values = resolved_augmentation(
+        config.augmentation, image_size=size or 1, flip_keeps_class=False
     )
     return {
         # Without --image_size all pictures have the size of the images; nothing is scaled.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,17 +23,19 @@ from std_keras.training.augmentation import picture_options
 def load_data(config: TrainConfig, *, progress: Progress | None = None) -> DataSet:
     """Loads the data set that the configuration names, cut to the examples it asks for."""
     dataset = data.load(
-        config.dataset,
-        data_dir=config.data_dir,
-        image_size=config.image_size,
-        validation_fraction=config.validation_fraction,
-        data_seed=config.data_seed,
-        cache_gb=config.cache_gb,
-        corrupt_images=config.corrupt_images,
+        config.data.dataset,
+        data_dir=config.data.data_dir,
+        image_size=config.data.image_size,
+        validation_fraction=config.data.validation_fraction,
+        data_seed=config.data.data_seed,
+        cache_gb=config.data.cache_gb,
+        corrupt_images=config.data.corrupt_images,
         progress=progress,
         **picture_options(config),
     )
-    return limited(dataset, train=config.max_train_examples, test=config.max_test_examples)
+    return limited(
+        dataset, train=config.data.max_train_examples, test=config.data.max_test_examples
+    )
 
 
 def data_of_run(
@@ -59,19 +60,19 @@ def data_of_run(
     """
     run = RunDirectory(model_dir)
     config = run.read_config()
-    if not (dataset or config.dataset):
+    if not (dataset or config.data.dataset):
         raise InputError(
             f"--dataset is missing: {run.path} was made from weights from elsewhere and has no "
             "data set of its own"
         )
     changes: dict[str, Any] = {"image_size": int(model.input_shape[1])}
-    if dataset is not None and dataset != config.dataset:
+    if dataset is not None and dataset != config.data.dataset:
         # The parts of another data set are not the run's to cut.
         changes |= {"dataset": dataset, "validation_fraction": 0.0, "max_train_examples": 0}
         changes |= {"max_test_examples": 0}
     if data_dir is not None:
         changes["data_dir"] = data_dir
-    loaded = load_data(dataclasses.replace(config, **changes), progress=progress)
+    loaded = load_data(config.replace(**changes), progress=progress)
     if loaded.image_shape != tuple(model.input_shape[1:]):
         raise InputError(
             f"--dataset={loaded.name} has images of shape {loaded.image_shape}, the model takes "
@@ -94,13 +95,13 @@ def build_model(
     *,
     normalization: tuple[Sequence[float], Sequence[float]] | None = None,
 ) -> keras.Model:
-    """Creates the model with new weights, seeded by `config.seed`.
+    """Creates the model with new weights, seeded by `config.optimization.seed`.
 
     With distillation it is a student with a token set per teacher and site; without, it is the
     named model alone, whatever teachers are listed. Objectives other than the standard one have
     no token sets; that of skeptical students has auxiliary classifiers instead. Its precision is
     that of Keras' global dtype policy (float32 unless a Python caller chose float64), but for
-    `config.mixed_precision`.
+    `config.performance.mixed_precision`.
 
     Args:
         config: what to build.
@@ -108,59 +109,64 @@ def build_model(
         normalization: mean and standard deviation per channel, of pixels in 0..1; the data set's
             if None.
     """
-    keras.utils.set_random_seed(config.seed)
+    keras.utils.set_random_seed(config.optimization.seed)
     mean, std = normalization or (dataset.mean, dataset.std)
     common: dict[str, Any] = {
         "input_shape": dataset.image_shape,
         "num_classes": dataset.num_classes,
         "mean": mean,
         "std": std,
-        **config.model_options(),
+        **config.model.architecture(),
     }
-    policy = "mixed_bfloat16" if config.mixed_precision else keras.config.dtype_policy().name
+    policy = (
+        "mixed_bfloat16" if config.performance.mixed_precision else keras.config.dtype_policy().name
+    )
     with dtype_policy(policy):
-        if not config.has_student_heads:
+        if not config.distillation.has_student_heads:
             _refuse_sites(config)
-            if config.objective == "skeptical":
-                return models.create_skeptical(config.model, stage=config.skeptical_stage, **common)
-            return models.create(config.model, **common)
+            if config.distillation.objective == "skeptical":
+                return models.create_skeptical(
+                    config.model.name, stage=config.distillation.skeptical_stage, **common
+                )
+            return models.create(config.model.name, **common)
         return models.create_student(
-            config.model,
-            teacher_sites=[teachers.parse(text).site for text in config.teacher],
-            tokens=config.tokens,
-            token_mlps=config.token_mlps,
-            propagate_tokens=config.propagate_tokens,
+            config.model.name,
+            teacher_sites=[teachers.parse(text).site for text in config.distillation.teachers],
+            tokens=config.distillation.tokens,
+            token_mlps=config.distillation.token_mlps,
+            propagate_tokens=config.distillation.propagate_tokens,
             **common,
         )
 
 
 def load_teachers(config: TrainConfig, dataset: DataSet) -> list[Teacher]:
     """The teachers that a configuration names and follows."""
-    if not config.uses_teachers:
-        if config.teacher:
+    if not config.distillation.uses_teachers:
+        if config.distillation.teachers:
             progress.say(
-                f"--distillation=none: the {len(config.teacher)} teacher(s) named are ignored"
+                f"--distillation=none: the "
+                f"{len(config.distillation.teachers)} teacher(s) named are ignored"
             )
         return []
     loaded = []
-    for text in config.teacher:
+    for text in config.distillation.teachers:
         spec = teachers.parse(text)
         teacher = teachers.load(
             spec, image_shape=dataset.image_shape, label_names=dataset.label_names
         )
-        if config.jit_compile and not teacher.compilable:
+        if config.performance.jit_compile and not teacher.compilable:
             progress.say(f"teacher {spec.source} is a SavedModel; it runs outside the XLA step")
-        loaded.append(teacher.fast(bfloat16=config.mixed_precision))
+        loaded.append(teacher.fast(bfloat16=config.performance.mixed_precision))
     return loaded
 
 
 def _refuse_sites(config: TrainConfig) -> None:
-    for text in config.teacher if config.uses_teachers else ():
+    for text in config.distillation.teachers if config.distillation.uses_teachers else ():
         site = teachers.parse(text).site
         if site != "last":
             raise InputError(
-                f"--teacher={text}: --objective={config.objective} has no token sets to place, so "
-                f"site={site} does not apply; leave it out"
+                f"--teacher={text}: --objective={config.distillation.objective} has no "
+                f"token sets to place, so site={site} does not apply; leave it out"
             )
 
 

@@ -22,16 +22,16 @@ from std_keras.training import stream
 
 def label_format(config: TrainConfig, dataset: DataSet) -> LabelFormat:
     """What a batch holds of its teachers."""
-    top_k = config.teacher_cache_top_k
+    top_k = config.distillation.teacher_cache_top_k
     if top_k > dataset.num_classes:
         raise InputError(
             f"--teacher_cache_top_k={top_k} is more than the {dataset.num_classes} classes of "
-            f"--dataset={config.dataset}; use fewer, or 0 for all"
+            f"--dataset={config.data.dataset}; use fewer, or 0 for all"
         )
     return LabelFormat(
         num_classes=dataset.num_classes,
-        soft=config.needs_teacher_logits,
-        half=config.teacher_cache is not None,
+        soft=config.distillation.needs_teacher_logits,
+        half=config.distillation.teacher_cache is not None,
         top_k=0 if top_k == dataset.num_classes else top_k,
     )
 
@@ -42,17 +42,17 @@ def open_cache(config: TrainConfig, dataset: DataSet) -> LabelCache | None:
     Raises:
         InputError: if the folder cannot be used, or a teacher's files cannot be read.
     """
-    if config.teacher_cache is None or not config.uses_teachers:
+    if config.distillation.teacher_cache is None or not config.distillation.uses_teachers:
         return None
     return LabelCache(
-        config.teacher_cache,
+        config.distillation.teacher_cache,
         stream=stream.facts(config, dataset),
         teachers=[
-            identity(teachers.parse(text), bfloat16=config.mixed_precision)
-            for text in config.teacher
+            identity(teachers.parse(text), bfloat16=config.performance.mixed_precision)
+            for text in config.distillation.teachers
         ],
         form=label_format(config, dataset),
-        grid=Grid(config.batch_size, stream.steps_per_epoch(config, dataset)),
+        grid=Grid(config.optimization.batch_size, stream.steps_per_epoch(config, dataset)),
         picture_levels=stream.picture_levels(config, dataset),
     )
 

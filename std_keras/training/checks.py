@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from std_keras.config import TrainConfig, differing_flags
+from std_keras.config import TrainConfig, differing_options
 from std_keras.data import DataSet
 from std_keras.data.files import FileSource
 from std_keras.errors import InputError
@@ -15,24 +15,30 @@ from std_keras.runs.run_directory import RunDirectory
 def check_devices(config: TrainConfig, strategy: tf.distribute.Strategy) -> None:
     """Raises InputError if the batch cannot be divided among the devices, or they cannot run it."""
     replicas = strategy.num_replicas_in_sync
-    parts = replicas * config.accumulation_steps
-    if config.batch_size % parts:
+    batch_size = config.optimization.batch_size
+    accumulation_steps = config.optimization.accumulation_steps
+    parts = replicas * accumulation_steps
+    if config.optimization.batch_size % parts:
         raise InputError(
-            f"--batch_size={config.batch_size} is not divisible by {replicas} replica(s) x "
-            f"--accumulation_steps={config.accumulation_steps}; use a multiple of {parts}"
+            f"--batch_size={batch_size} is not divisible by {replicas} replica(s) x "
+            f"--accumulation_steps={accumulation_steps}; use a multiple of {parts}"
         )
-    if config.jit_compile and replicas > 1 and not tf.config.list_physical_devices("GPU"):
+    if (
+        config.performance.jit_compile
+        and replicas > 1
+        and not tf.config.list_physical_devices("GPU")
+    ):
         if not isinstance(strategy, tf.distribute.TPUStrategy):
             raise InputError(
                 "--jit_compile cannot run on several CPU devices (XLA does not find variables of "
                 "another device); use --nojit_compile or --strategy=one_device"
             )
-    if config.mine_weight and config.mine_schedule == "step":
-        mine.derangement(config.batch_size // parts)
-    if config.mine_weight and config.mine_schedule == "epoch":
-        if config.mine_samples % replicas or config.mine_samples // replicas < 2:
+    if config.mine.weight and config.mine.schedule == "step":
+        mine.derangement(config.optimization.batch_size // parts)
+    if config.mine.weight and config.mine.schedule == "epoch":
+        if config.mine.samples % replicas or config.mine.samples // replicas < 2:
             raise InputError(
-                f"--mine_samples={config.mine_samples} must give each of {replicas} replica(s) the "
+                f"--mine_samples={config.mine.samples} must give each of {replicas} replica(s) the "
                 "same number of examples, and at least 2"
             )
 
@@ -42,7 +48,7 @@ def slow_choice(config: TrainConfig, strategy: tf.distribute.Strategy) -> str | 
     accelerated = tf.config.list_physical_devices("GPU")
     if isinstance(strategy, tf.distribute.TPUStrategy) or accelerated:
         return None
-    if config.jit_compile and config.mixed_precision:
+    if config.performance.jit_compile and config.performance.mixed_precision:
         return (
             "--jit_compile with --mixed_precision: XLA has no fast products in bfloat16 on a CPU, "
             "so --nojit_compile is faster; both may be changed in a run that continues"
@@ -52,7 +58,7 @@ def slow_choice(config: TrainConfig, strategy: tf.distribute.Strategy) -> str | 
 
 def check_same_run(run: RunDirectory, config: TrainConfig, dataset: DataSet) -> None:
     """Raises InputError if a run directory was begun with other flags, classes or examples."""
-    differing = differing_flags(run.read_config(), config)
+    differing = differing_options(run.read_config(), config)
     if differing:
         raise InputError(
             f"--model_dir={run.path} belongs to a run with other flags ({'; '.join(differing)}); "

@@ -79,7 +79,9 @@ def train(
         NonFiniteError: if a loss is NaN or infinite.
         MachineError: if a checkpoint could not be written, or a worker of the cluster was lost.
     """
-    strategy = create_strategy(config.strategy, logical_cpus=config.logical_cpus)
+    strategy = create_strategy(
+        config.performance.strategy, logical_cpus=config.performance.logical_cpus
+    )
     chief = is_chief(strategy)
     run = RunDirectory(model_dir)
     if chief:
@@ -150,36 +152,37 @@ class Loop:
     ) -> None:
         self.config, self.dataset, self.strategy, self.chief = config, dataset, strategy, chief
         self.run_directory = run
-        steps_per_epoch = dataset.train.size // config.batch_size
+        steps_per_epoch = dataset.train.size // config.optimization.batch_size
         if not steps_per_epoch:
             raise InputError(
-                f"--batch_size={config.batch_size} is larger than the training set of "
+                f"--batch_size={config.optimization.batch_size} is larger than the training set of "
                 f"{dataset.train.size} examples"
             )
-        if config.mine_weight and config.mine_schedule == "epoch":
-            if config.mine_samples > dataset.train.size:
+        if config.mine.weight and config.mine.schedule == "epoch":
+            if config.mine.samples > dataset.train.size:
                 raise InputError(
-                    f"--mine_samples={config.mine_samples} is larger than the training set of "
+                    f"--mine_samples={config.mine.samples} is larger than the training set of "
                     f"{dataset.train.size} examples"
                 )
         self.cadence = Cadence(
             steps_per_epoch=steps_per_epoch,
-            total_steps=steps_per_epoch * config.epochs,
-            log_every=config.log_every_steps,
-            evaluate_every=steps_per_epoch * config.evaluate_every_epochs,
-            checkpoint_every=config.checkpoint_every_steps or steps_per_epoch,
-            steps_per_call=config.steps_per_call,
+            total_steps=steps_per_epoch * config.optimization.epochs,
+            log_every=config.run.log_every_steps,
+            evaluate_every=steps_per_epoch * config.run.evaluate_every_epochs,
+            checkpoint_every=config.run.checkpoint_every_steps or steps_per_epoch,
+            steps_per_call=config.performance.steps_per_call,
         )
-        peak, floor = config.applied_learning_rates()
-        if config.learning_rate_batch_size:
+        peak, floor = config.optimization.applied_learning_rates()
+        if config.optimization.learning_rate_batch_size:
             progress.say(
-                f"learning rate {peak:g}: --learning_rate={config.learning_rate:g} x "
-                f"{config.batch_size}/{config.learning_rate_batch_size} images"
+                f"learning rate {peak:g}: --learning_rate={config.optimization.learning_rate:g} x "
+                f"{config.optimization.batch_size}/"
+                f"{config.optimization.learning_rate_batch_size} images"
             )
         self.schedule = optimizers.learning_rate_schedule(
             peak=peak,
             floor=floor,
-            warmup_steps=round((config.warmup_epochs or 0) * steps_per_epoch),
+            warmup_steps=round((config.optimization.warmup_epochs or 0) * steps_per_epoch),
             total_steps=self.cadence.total_steps,
         )
         cache = open_cache(config, dataset)
@@ -187,23 +190,23 @@ class Loop:
         replicas = strategy.num_replicas_in_sync
         self.shard = own_shard(strategy)
         self.mine_step = None
-        if self.state.critics and config.mine_schedule == "epoch":
-            assert config.mine_learning_rate is not None
+        if self.state.critics and config.mine.schedule == "epoch":
+            assert config.mine.learning_rate is not None
             self.mine_step = create_epoch_step(
                 self.state,
                 strategy=strategy,
-                samples=config.mine_samples,
-                weight=config.mine_weight,
-                critic_learning_rate=config.mine_learning_rate,
-                student_learning_rate=config.mine_student_learning_rate,
-                bias_correction=config.mine_bias_correction,
+                samples=config.mine.samples,
+                weight=config.mine.weight,
+                critic_learning_rate=config.mine.learning_rate,
+                student_learning_rate=config.mine.student_learning_rate,
+                bias_correction=config.mine.bias_correction,
             )
         self.head = build.default_head(self.state.model)
         self.evaluators: dict[str, Evaluator] = {}
         self.heads = models.heads_model(self.state.model)
         self.kept = models.without_auxiliaries(self.state.model)
         self.checkpoints = Checkpoints(
-            run.checkpoints, self.state, keep=config.keep_checkpoints, chief=chief
+            run.checkpoints, self.state, keep=config.run.keep_checkpoints, chief=chief
         )
         self.step = self.checkpoints.restore()
         self.labels: CachedLabels | None = None
@@ -215,7 +218,7 @@ class Loop:
                 total_steps=self.cadence.total_steps,
                 shard=self.shard,
             )
-            read_only = config.teacher_cache_mode == "read"
+            read_only = config.distillation.teacher_cache_mode == "read"
             teachers_needed = not self.labels.prepare(self.step, read_only=read_only)
         self.trainer = Trainer(
             state=self.state,
@@ -223,27 +226,30 @@ class Loop:
             teachers=build.load_teachers(config, dataset) if teachers_needed else [],
             strategy=strategy,
             options=StepOptions(
-                batch_size=config.batch_size,
-                accumulation_steps=config.accumulation_steps,
-                clip_norm=config.clip_norm,
-                l2=config.weight_decay if config.optimizer == "sgd" else 0.0,
-                mine_weight=config.mine_weight if config.mine_schedule == "step" else 0.0,
-                mine_bias_correction=config.mine_bias_correction,
-                jit_compile=config.jit_compile,
+                batch_size=config.optimization.batch_size,
+                accumulation_steps=config.optimization.accumulation_steps,
+                clip_norm=config.optimization.clip_norm,
+                l2=config.optimization.weight_decay
+                if config.optimization.optimizer == "sgd"
+                else 0.0,
+                mine_weight=config.mine.weight if config.mine.schedule == "step" else 0.0,
+                mine_bias_correction=config.mine.bias_correction,
+                jit_compile=config.performance.jit_compile,
             ),
             label_format=label_format(config, dataset),
             record=cache is not None,
         )
         self.watch = Watch(
-            run, step=self.step, enabled=chief, may_fail=config.save_failures_allowed > 0
+            run, step=self.step, enabled=chief, may_fail=config.run.save_failures_allowed > 0
         )
         self.train_seconds = self.checkpoints.seconds
         self.failed_saves = 0
         if self.step:
             progress.say(f"continuing {run.path} after step {self.step}")
         progress.say(
-            f"{config.model}: {models.trainable_parameters(self.state.model):,} trainable "
-            f"parameters; {self.cadence.total_steps} steps of {config.batch_size} images, "
+            f"{config.model.name}: {models.trainable_parameters(self.state.model):,} trainable "
+            f"parameters; {self.cadence.total_steps} steps of "
+            f"{config.optimization.batch_size} images, "
             f"{replicas} replica(s)"
         )
 
@@ -252,10 +258,10 @@ class Loop:
         if not self.step:
             self.watch.config(self.config)
         left = self.cadence.total_steps - self.step
-        if self.config.profile_steps and 0 < left <= _PROFILE_AFTER:
+        if self.config.run.profile_steps and 0 < left <= _PROFILE_AFTER:
             progress.warn(
-                f"--profile_steps={self.config.profile_steps}: only {left} steps are left, and the "
-                f"first {_PROFILE_AFTER} of a process are not recorded"
+                f"--profile_steps={self.config.run.profile_steps}: only {left} steps are left, and "
+                f"the first {_PROFILE_AFTER} of a process are not recorded"
             )
         self._show_images()
         segment = Segment(cached=False, end=self.step)  # Empty: the next one begins.
@@ -264,11 +270,11 @@ class Loop:
             total=self.cadence.total_steps,
             done=self.step,
             what="train",
-            unit_scale=self.config.batch_size,
+            unit_scale=self.config.optimization.batch_size,
         )
         gathered = StepMeans()
         first = self.step
-        stall = StallWarning(self.trainer.waiting, after=self.config.data_stall_seconds)
+        stall = StallWarning(self.trainer.waiting, after=self.config.run.data_stall_seconds)
         with contextlib.closing(bar), stall:
             while self.step < self.cadence.total_steps:
                 if self._agree(stop()):
@@ -306,7 +312,7 @@ class Loop:
         """What the calendar asks for after `self.step` steps."""
         cadence, epoch = self.cadence, self.step / self.cadence.steps_per_epoch
         if cadence.logs(self.step):
-            values = gathered.means(self.config.batch_size)
+            values = gathered.means(self.config.optimization.batch_size)
             values["learning_rate"] = float(self.schedule(self.step))
             values["norm/parameters"] = self._parameter_norm()
             self.watch.scalars("train", step=self.step, epoch=epoch, values=values)
@@ -318,7 +324,7 @@ class Loop:
         if cadence.evaluates(self.step) or (at_end and self.dataset.validation is not None):
             self._evaluate_and_show(epoch)
         if cadence.saves(self.step):
-            self._save(failures_allowed=self.config.save_failures_allowed)
+            self._save(failures_allowed=self.config.run.save_failures_allowed)
 
     def _evaluate_and_show(self, epoch: float) -> None:
         """Evaluates on the held-out part if there is one, else on the test split, to watch it."""
@@ -328,7 +334,8 @@ class Loop:
         self.watch.tokens(self.state.model, step=self.step)
         shown = ", ".join(f"{w} {h[self.head].top1:.4f}" for w, h in figures.items())
         progress.say(
-            f"epoch {epoch:g}/{self.config.epochs}: {part} top-1 of the {self.head} head: {shown}"
+            f"epoch {epoch:g}/{self.config.optimization.epochs}: "
+            f"{part} top-1 of the {self.head} head: {shown}"
         )
         if part == "validation":
             weights = _kept_weights(self.state)
@@ -341,7 +348,8 @@ class Loop:
             self.evaluators[part] = Evaluator(
                 self.heads,
                 source=source,
-                batch_size=self.config.evaluation_batch_size or self.config.batch_size,
+                batch_size=self.config.performance.evaluation_batch_size
+                or self.config.optimization.batch_size,
                 strategy=self.strategy,
                 shard=self.shard,
             )
@@ -365,7 +373,7 @@ class Loop:
 
     def _finish(self) -> dict[str, Any]:
         """Evaluates on the test split and writes the model and the result."""
-        epoch = float(self.config.epochs)
+        epoch = float(self.config.optimization.epochs)
         figures = self._evaluate("test")
         values = {f"test/{name}": value for name, value in by_path(figures).items()}
         self.watch.scalars("eval", step=self.step, epoch=epoch, values=values)
@@ -380,8 +388,10 @@ class Loop:
             "heads": {head: accuracy.as_dict() for head, accuracy in kept.items()},
             "parameters": models.trainable_parameters(self.kept),
             "steps": self.step,
-            "epochs": self.config.epochs,
-            "images_per_second": self.step * self.config.batch_size / self.train_seconds,
+            "epochs": self.config.optimization.epochs,
+            "images_per_second": self.step
+            * self.config.optimization.batch_size
+            / self.train_seconds,
             "train_seconds": self.train_seconds,
         }
         with contextlib.suppress(
@@ -443,7 +453,7 @@ class Loop:
     def _broken_teachers(self, names: Sequence[str]) -> str:
         """Which teachers are to blame, and what to do; empty if none is."""
         broken = []
-        for index, text in enumerate(self.config.teacher):
+        for index, text in enumerate(self.config.distillation.teachers):
             if f"teacher_{index}/entropy" in names:
                 source = teachers.parse(text).source
                 broken.append(f"--teacher={source} returned numbers that are not finite")
@@ -500,8 +510,8 @@ class Loop:
                 self.dataset,
                 start_step=self.step // self.cadence.steps_per_epoch,
                 shard=self.shard,
-                batch_size=self.config.mine_samples,
-                data_seed=self.config.data_seed + _MINE_SEED,
+                batch_size=self.config.mine.samples,
+                data_seed=self.config.data.data_seed + _MINE_SEED,
             )
         )
 
@@ -519,9 +529,9 @@ class Loop:
     def _profile(self, first: int) -> None:
         """Starts and stops the profiler between calls."""
         done = self.step - first
-        if self.config.profile_steps and done >= _PROFILE_AFTER + self.config.profile_steps:
+        if self.config.run.profile_steps and done >= _PROFILE_AFTER + self.config.run.profile_steps:
             self.watch.stop_profile()
-        elif self.config.profile_steps and done >= _PROFILE_AFTER:
+        elif self.config.run.profile_steps and done >= _PROFILE_AFTER:
             self.watch.start_profile()
 
     def _parameter_norm(self) -> float:

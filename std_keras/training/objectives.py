@@ -14,21 +14,24 @@ from std_keras.training.objective import Objective
 
 def create_objective(config: TrainConfig, model: keras.Model) -> Objective:
     """What is minimised; see the flag --objective."""
-    if config.objective == "nasty":
-        return NastyObjective(weight=config.nasty_weight, temperature=config.nasty_temperature)
-    if config.distillation == "none":
+    if config.distillation.objective == "nasty":
+        return NastyObjective(
+            weight=config.distillation.nasty_weight,
+            temperature=config.distillation.nasty_temperature,
+        )
+    if config.distillation.kind == "none":
         return Objective()
     options: dict[str, Any] = {
-        "kind": config.distillation,
-        "alpha": config.alpha,
-        "temperature": config.temperature,
-        "confidence": config.confidence,
-        "confidence_scope": config.confidence_scope,
+        "kind": config.distillation.kind,
+        "alpha": config.distillation.alpha,
+        "temperature": config.distillation.temperature,
+        "confidence": config.distillation.confidence,
+        "confidence_scope": config.distillation.confidence_scope,
     }
-    count = len(config.teacher)
-    if config.objective == "class_head":
+    count = len(config.distillation.teachers)
+    if config.distillation.objective == "class_head":
         return Objective(teacher_heads=(("classification",),) * count, **options)
-    if config.objective == "skeptical":
+    if config.distillation.objective == "skeptical":
         auxiliaries = models.auxiliary_names(model)
         taught, deepest = auxiliaries[0], auxiliaries[-1]
         return SkepticalObjective(

@@ -40,13 +40,15 @@ def precompute(config: TrainConfig, *, stop: Callable[[], bool] = lambda: False)
         NonFiniteError: if a teacher's prediction is NaN.
         MachineError: if the cache could not be written.
     """
-    if config.teacher_cache is None:
+    if config.distillation.teacher_cache is None:
         raise InputError("--teacher_cache is missing; name the folder to fill")
-    if not config.uses_teachers:
+    if not config.distillation.uses_teachers:
         raise InputError(
             "--distillation=none follows no teacher; give hard or soft, as in training"
         )
-    strategy = create_strategy(config.strategy, logical_cpus=config.logical_cpus)
+    strategy = create_strategy(
+        config.performance.strategy, logical_cpus=config.performance.logical_cpus
+    )
     shard = own_shard(strategy)
     if shard.local_replicas < shard.replicas:
         raise InputError("a cache is filled by one process; run this without TF_CONFIG")
@@ -59,7 +61,7 @@ def precompute(config: TrainConfig, *, stop: Callable[[], bool] = lambda: False)
     check_devices(config, strategy)
     if not stream.steps_per_epoch(config, dataset):
         raise InputError(
-            f"--batch_size={config.batch_size} is larger than the training set of "
+            f"--batch_size={config.optimization.batch_size} is larger than the training set of "
             f"{dataset.train.size} examples"
         )
     with strategy.scope():
@@ -75,11 +77,13 @@ def _fill(
     strategy: tf.distribute.Strategy,
     stop: Callable[[], bool],
 ) -> dict[str, Any]:
-    epochs = min(config.augmentation_views or config.epochs, config.epochs)
+    epochs = min(
+        config.data.augmentation_views or config.optimization.epochs, config.optimization.epochs
+    )
     steps = epochs * cache.grid.steps_per_epoch
     chunks = list(cache.grid.chunks(0, steps))
     todo = [chunk for chunk in chunks if cache.missing(chunk)]
-    left, batch = sum(chunk.steps for chunk in todo), config.batch_size
+    left, batch = sum(chunk.steps for chunk in todo), config.optimization.batch_size
     result = {
         "folder": str(cache.path),
         "views": steps * batch,
@@ -129,7 +133,7 @@ def _labeller(
     strategy: tf.distribute.Strategy,
 ) -> Callable[[Any], dict[str, np.ndarray]]:
     """A function from a distributed batch to the labels (B, M, ...) of all its views."""
-    if config.jit_compile:
+    if config.performance.jit_compile:
         teachers = [teacher.compiled() for teacher in teachers]
 
     def of_replica(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:

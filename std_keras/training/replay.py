@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import zipfile
 from collections.abc import Callable, Mapping
@@ -54,11 +53,11 @@ def replay(
     run = RunDirectory(model_dir)
     config = run.read_config()
     if data_dir is not None:
-        config = dataclasses.replace(config, data_dir=data_dir)
+        config = config.replace(data_dir=data_dir)
     step = step or _kept_step(run)
     # What was computed on many devices is repeated on one; the batches are the same.
     # Teachers are asked again, whatever a cache holds.
-    config = dataclasses.replace(config, strategy="one_device", logical_cpus=0, teacher_cache=None)
+    config = config.replace(strategy="one_device", logical_cpus=0, teacher_cache=None)
     strategy = create_strategy("one_device")
     dataset = build.load_data(config, progress=progress.track)
     config = resolve(
@@ -78,7 +77,9 @@ def replay(
             )
         )
         figures: dict[int, Mapping[str, float]] = {}
-        bar = progress.Bar(total=step - first, what="replay", unit_scale=config.batch_size)
+        bar = progress.Bar(
+            total=step - first, what="replay", unit_scale=config.optimization.batch_size
+        )
         try:
             for done in range(first, step):
                 if stop():

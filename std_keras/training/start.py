@@ -22,7 +22,7 @@ from std_keras.weights.initialize import copy_weights, input_normalization, load
 
 
 def create_model(config: TrainConfig, dataset: DataSet, run: RunDirectory) -> keras.Model:
-    """Creates the model, and with `config.initialize_from` gives it that run's weights.
+    """Creates the model, and with `initialize_from` gives it that run's weights.
 
     The other run's input normalisation is taken over with its weights. A run that continues gets
     the same model; its weights come from its checkpoint.
@@ -30,7 +30,7 @@ def create_model(config: TrainConfig, dataset: DataSet, run: RunDirectory) -> ke
     Raises:
         InputError: if the other run is not finished, or its model differs.
     """
-    path = config.initialize_from
+    path = config.optimization.initialize_from
     if path is None:
         return build.build_model(config, dataset)
     if newest_checkpoint(run.checkpoints) is not None and run.architecture_file.is_file():
@@ -66,25 +66,27 @@ def create_state(
     """
     model = create_model(config, dataset, run)
     # Where the model has no heads for teachers, what it returns is what learns.
-    own_heads = config.has_student_heads or config.objective == "skeptical"
+    own_heads = (
+        config.distillation.has_student_heads or config.distillation.objective == "skeptical"
+    )
     outputs = models.training_model(model, with_teachers=own_heads)
-    if config.rematerialize:
+    if config.performance.rematerialize:
         outputs = rematerialized(outputs)
     state = TrainState(
         model=model,
         outputs=outputs,
         optimizer=optimizers.create_optimizer(
-            config.optimizer,
+            config.optimization.optimizer,
             learning_rate=schedule,
-            weight_decay=config.weight_decay,
-            momentum=config.momentum,
+            weight_decay=config.optimization.weight_decay,
+            momentum=config.optimization.momentum,
             variables=model.trainable_variables,
         ),
     )
-    if config.mine_weight:
+    if config.mine.weight:
         _add_critics(state, config)
-    if config.ema_decay:
-        state.average = WeightAverage(model, decay=config.ema_decay)
+    if config.optimization.ema_decay:
+        state.average = WeightAverage(model, decay=config.optimization.ema_decay)
     return state
 
 
@@ -107,7 +109,7 @@ def _add_critics(state: TrainState, config: TrainConfig) -> None:
         aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
         name="log_averages",
     )
-    if config.mine_schedule == "step":
-        assert config.mine_learning_rate is not None
-        state.critic_optimizer = keras.optimizers.Adam(config.mine_learning_rate)
+    if config.mine.schedule == "step":
+        assert config.mine.learning_rate is not None
+        state.critic_optimizer = keras.optimizers.Adam(config.mine.learning_rate)
         state.critic_optimizer.build(state.critic_variables)

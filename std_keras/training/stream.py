@@ -20,12 +20,12 @@ _PICTURES = 256  # Of the first step, by which a cache knows its pictures again.
 
 def steps_per_epoch(config: TrainConfig, dataset: DataSet) -> int:
     """Whole batches of an epoch."""
-    return dataset.train.size // config.batch_size
+    return dataset.train.size // config.optimization.batch_size
 
 
 def period(config: TrainConfig, dataset: DataSet) -> int:
     """Steps after which the stream begins anew (`--augmentation_views`); 0 for never."""
-    return config.augmentation_views * steps_per_epoch(config, dataset)
+    return config.data.augmentation_views * steps_per_epoch(config, dataset)
 
 
 def training_stream(
@@ -56,16 +56,16 @@ def batches(
     data_seed: int | None = None,
 ) -> tf.data.Dataset:
     """Batches that never repeat, also of another size or seed than the configuration's."""
-    assert config.label_smoothing is not None
-    assert config.repeated_augmentation is not None
+    assert config.augmentation.label_smoothing is not None
+    assert config.augmentation.repeated_augmentation is not None
     return training_batches(
         dataset.train,
-        batch_size=config.batch_size if batch_size is None else batch_size,
+        batch_size=config.optimization.batch_size if batch_size is None else batch_size,
         num_classes=dataset.num_classes,
-        data_seed=config.data_seed if data_seed is None else data_seed,
+        data_seed=config.data.data_seed if data_seed is None else data_seed,
         augmentation=create_augmentation(config, dataset),
-        label_smoothing=config.label_smoothing,
-        repeats=config.repeated_augmentation,
+        label_smoothing=config.augmentation.label_smoothing,
+        repeats=config.augmentation.repeated_augmentation,
         start_step=start_step,
         shard=shard,
     )
@@ -89,11 +89,11 @@ def facts(config: TrainConfig, dataset: DataSet) -> dict[str, Any]:
         "image shape": list(dataset.image_shape),
         "class names": hashlib.sha256(names).hexdigest(),
         "order": "indexed" if isinstance(source, IndexedSource) else type(source).__name__,
-        "--max_train_examples": config.max_train_examples,
-        "--validation_fraction": config.validation_fraction,
-        "--data_seed": config.data_seed,
-        "--batch_size": config.batch_size,
-        "--repeated_augmentation": config.repeated_augmentation,
+        "--max_train_examples": config.data.max_train_examples,
+        "--validation_fraction": config.data.validation_fraction,
+        "--data_seed": config.data.data_seed,
+        "--batch_size": config.optimization.batch_size,
+        "--repeated_augmentation": config.augmentation.repeated_augmentation,
         **{f"augmentation {name}": value for name, value in recipe.items()},
     }
 

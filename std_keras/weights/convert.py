@@ -13,6 +13,7 @@ import numpy as np
 
 from std_keras import models
 from std_keras.config import TrainConfig
+from std_keras.config import options as config_options
 from std_keras.errors import InputError
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.weights.layout import Facts, Layout
@@ -220,7 +221,7 @@ def _config(
     options: ConvertOptions, facts: Facts, *, image_size: int, model_options: Mapping[str, Any]
 ) -> TrainConfig:
     """The flags that describe the model; those of training keep their defaults."""
-    known = {field.name for field in dataclasses.fields(TrainConfig)}
+    known = config_options()
     values: dict[str, Any] = {k: v for k, v in model_options.items() if k in known}
     if facts.student:
         # No file knows where its teacher was.

@@ -18,7 +18,6 @@ head of T_S is near.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import re
 from dataclasses import dataclass
@@ -103,11 +102,10 @@ def resize_run(
     hidden = int(old.get_layer("block_0").token_mlp_dim)
     if isinstance(grid, TiledGrid):
         hidden *= grid.tiles
-    config = dataclasses.replace(
-        config,
+    config = config.replace(
         image_size=image_size,
         token_mlp_dim=hidden,
-        dataset="" if new_heads else config.dataset,
+        dataset="" if new_heads else config.data.dataset,
         ema_decay=0.0,  # model.keras has one set of weights.
         initialize_from=None,
     )
@@ -125,9 +123,9 @@ def resize_run(
 
 
 def _check_model(model: keras.Model, config: TrainConfig, source: str | Path) -> None:
-    if not config.model.startswith("mixer_"):
+    if not config.model.name.startswith("mixer_"):
         raise InputError(
-            f"--source={source} is a {config.model}; only the weights of a Mixer are resized"
+            f"--source={source} is a {config.model.name}; only the weights of a Mixer are resized"
         )
     if any(layer.name == "distillation_token" for layer in model.layers):
         raise InputError(
@@ -162,16 +160,16 @@ def _create(
         "num_classes": num_classes,
         "mean": mean,
         "std": std,
-        **config.model_options(),
+        **config.model.architecture(),
     }
-    if not config.has_student_heads:
-        return models.create(config.model, **common)
+    if not config.distillation.has_student_heads:
+        return models.create(config.model.name, **common)
     return models.create_student(
-        config.model,
-        teacher_sites=[teachers.parse(text).site for text in config.teacher],
-        tokens=config.tokens,
-        token_mlps=config.token_mlps,
-        propagate_tokens=config.propagate_tokens,
+        config.model.name,
+        teacher_sites=[teachers.parse(text).site for text in config.distillation.teachers],
+        tokens=config.distillation.tokens,
+        token_mlps=config.distillation.token_mlps,
+        propagate_tokens=config.distillation.propagate_tokens,
         **common,
     )
 
@@ -228,7 +226,11 @@ def _patches(grid: TiledGrid | InterpolatedGrid) -> int:
 def _notes(
     grid: TiledGrid | InterpolatedGrid, config: TrainConfig, *, new_heads: bool
 ) -> tuple[str, ...]:
-    tokens = config.has_student_heads and config.tokens in ("both", "spatial", "channel")
+    tokens = config.distillation.has_student_heads and config.distillation.tokens in (
+        "both",
+        "spatial",
+        "channel",
+    )
     notes = []
     if isinstance(grid, InterpolatedGrid):
         notes.append(

@@ -11,25 +11,25 @@ from std_keras.errors import InputError
 @pytest.mark.parametrize(
     ("values", "named"),
     [
-        ({"distillation": "hard"}, ["--distillation=hard", "--teacher"]),
+        ({"distillation": "hard"}, ["distillation=hard", "teacher"]),
         (
             {"learning_rate": 1e-6},
-            ["--minimum_learning_rate=1e-05", "--learning_rate=1e-06"],
+            ["minimum_learning_rate=1e-05", "learning_rate=1e-06"],
         ),
-        ({"epochs": 5, "warmup_epochs": 5.0}, ["--warmup_epochs=5.0", "--epochs=5"]),
+        ({"epochs": 5, "warmup_epochs": 5.0}, ["warmup_epochs=5.0", "epochs=5"]),
         (
             {"mine_weight": 0.1, "distillation": "hard", "teacher": ("x",), "tokens": "spatial"},
-            ["--mine_weight=0.1", "--tokens=spatial"],
+            ["mine_weight=0.1", "tokens=spatial"],
         ),
-        ({"mine_weight": 0.1}, ["--mine_weight=0.1", "--distillation=none"]),
+        ({"mine_weight": 0.1}, ["mine_weight=0.1", "distillation=none"]),
         (
             {"objective": "nasty", "teacher": ("x",), "distillation": "soft"},
-            ["--objective=nasty", "--distillation=soft", "use --distillation=none"],
+            ["objective=nasty", "distillation=soft", "use distillation=none"],
         ),
-        ({"objective": "nasty"}, ["--objective=nasty", "0 are named", "--teacher=RUN"]),
-        ({"objective": "nasty", "teacher": ("x", "y")}, ["--objective=nasty", "2 are named"]),
-        ({"objective": "skeptical"}, ["--objective=skeptical", "--distillation=none"]),
-        ({"objective": "class_head", "teacher": ("x",)}, ["--objective=class_head"]),
+        ({"objective": "nasty"}, ["objective=nasty", "0 are named", "teacher=RUN"]),
+        ({"objective": "nasty", "teacher": ("x", "y")}, ["objective=nasty", "2 are named"]),
+        ({"objective": "skeptical"}, ["objective=skeptical", "distillation=none"]),
+        ({"objective": "class_head", "teacher": ("x",)}, ["objective=class_head"]),
         (
             {
                 "objective": "class_head",
@@ -37,18 +37,18 @@ from std_keras.errors import InputError
                 "teacher": ("x",),
                 "mine_weight": 0.1,
             },
-            ["--mine_weight=0.1", "--objective=class_head"],
+            ["mine_weight=0.1", "objective=class_head"],
         ),
         *[
             (
                 {"objective": "skeptical", "distillation": "soft", "teacher": ("x",), n: v},
-                [f"--{n}={v}", "--objective=skeptical"],
+                [f"{n}={v}", "objective=skeptical"],
             )
             for n, v in (("tokens", "none"), ("token_mlps", 2), ("propagate_tokens", True))
         ],
         (
             {"batch_size": 10, "accumulation_steps": 4},
-            ["--batch_size=10", "--accumulation_steps=4"],
+            ["batch_size=10", "accumulation_steps=4"],
         ),
     ],
 )

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from std_keras.config import TrainConfig, differing_flags, options, resolve
-from std_keras.config.option import TOPICS
+from std_keras.config import TrainConfig, defaults, differing_options, options, resolve
+from std_keras.config.data import DataOptions
+from std_keras.config.train_config import GROUPS
 from std_keras.errors import InputError
 
 OPTIONS = options()
-DEFAULTS = {f.name: f.default for f in dataclasses.fields(TrainConfig)}
+DEFAULTS = defaults()
 
 
 def config(**changes: Any) -> TrainConfig:
@@ -89,19 +90,18 @@ def test_every_number_has_a_limit_that_is_tested():
 def test_a_number_outside_its_limits(name, value):
     with pytest.raises(InputError) as info:
         config(**{name: value})
-    assert f"--{name}={value} " in str(info.value)
-    assert "must be" in str(info.value)
+    assert f"{name}={value} must be " in str(info.value)
 
 
 @pytest.mark.parametrize(("name", "value"), [(n, v) for n, (_, ok) in LIMITS.items() for v in ok])
 def test_a_number_at_its_limits(name, value):
-    assert getattr(config(**{name: value}), name) == value
+    assert config(**{name: value}).flat()[name] == value
 
 
 @pytest.mark.parametrize("name", [n for n, o in OPTIONS.items() if o.kind is float])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_numbers_are_finite(name, value):
-    with pytest.raises(InputError, match=f"--{name}={value}"):
+    with pytest.raises(InputError, match=f"{name}={value}"):
         config(**{name: value})
 
 
@@ -109,7 +109,7 @@ def test_numbers_are_finite(name, value):
 def test_choices(name):
     with pytest.raises(InputError) as info:
         config(**{name: "nonsense"})
-    assert f"--{name}=nonsense is not one of " in str(info.value)
+    assert f"{name}=nonsense must be one of " in str(info.value)
     for choice in OPTIONS[name].choices:
         assert choice in str(info.value)
     more = {"teacher": ("x",)} if name == "distillation" else {}
@@ -117,7 +117,7 @@ def test_choices(name):
     for choice in OPTIONS[name].choices:
         if name == "objective" and choice != "standard":
             more = {"teacher": ("x",), "distillation": "none" if choice == "nasty" else "soft"}
-        assert getattr(config(**{name: choice, **more}), name) == choice
+        assert config(**{name: choice, **more}).flat()[name] == choice
 
 
 WRONG_KIND = {str: 3, int: 1.5, float: "0.5", bool: "yes"}
@@ -129,31 +129,51 @@ def test_values_of_the_wrong_kind(name):
     wrong = [WRONG_KIND[kind], [DEFAULTS[name]]]
     wrong += [1] if kind is bool else [True]  # Python takes True for the number 1.
     for value in wrong:
-        with pytest.raises(InputError, match=f"--{name}="):
+        with pytest.raises(InputError, match=f"{name}="):
             config(**{name: value})
 
 
 @pytest.mark.parametrize("name", [n for n, d in DEFAULTS.items() if d is not None])
 def test_only_what_has_no_default_may_be_none(name):
-    with pytest.raises(InputError, match=f"--{name}=None"):
+    with pytest.raises(InputError, match=f"{name}=None"):
         config(**{name: None})
 
 
 @pytest.mark.parametrize("value", ["runs/a", ["runs/a"], (3,), (None,)])
 def test_teachers_are_a_tuple_of_texts(value):
-    with pytest.raises(InputError, match="--teacher="):
+    with pytest.raises(InputError, match="teacher="):
         config(teacher=value)
 
 
 def test_whole_numbers_may_stand_for_fractions():
-    assert config(learning_rate=1, clip_norm=2).learning_rate == 1
+    assert config(learning_rate=1, clip_norm=2).optimization.learning_rate == 1
 
 
 def test_every_option_says_what_it_is():
     for name, option in OPTIONS.items():
-        assert option.topic in TOPICS, name
+        assert option.topic in {group.topic for group in GROUPS.values()}, name
         assert option.help.endswith("."), name
         assert bool(option.check) == bool(option.wanted), name
+
+
+# Groups
+
+
+def test_an_option_stands_in_the_group_of_its_topic():
+    done = config(dataset="cifar100", model="mixer_b16", augmentation="deit", mine_schedule="epoch")
+    assert done.data.dataset == "cifar100"
+    assert done.model.name == "mixer_b16"
+    assert done.augmentation.preset == "deit"
+    assert done.mine.schedule == "epoch"
+
+
+def test_no_flag_is_in_two_groups():
+    assert sum(len(group.options()) for group in GROUPS.values()) == len(OPTIONS)
+
+
+def test_a_group_checks_itself():
+    with pytest.raises(InputError, match="cache_gb=-1"):
+        DataOptions(cache_gb=-1.0)
 
 
 # Replacement
@@ -161,9 +181,9 @@ def test_every_option_says_what_it_is():
 
 def test_a_config_cannot_be_changed_and_its_replacement_is_checked():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        config().epochs = 3
-    with pytest.raises(InputError, match="--epochs=0"):
-        dataclasses.replace(config(), epochs=0)
+        config().data = DataOptions()
+    with pytest.raises(InputError, match="epochs=0"):
+        config().replace(epochs=0)
 
 
 # JSON
@@ -196,12 +216,12 @@ def test_flags_that_an_older_file_does_not_name_keep_their_defaults():
 @pytest.mark.parametrize(
     ("values", "named"),
     [
-        ({"epoch": 3}, "there is no flag --epoch"),
-        ({"epochs": "3"}, "--epochs='3' is not a whole number"),
-        ({"epochs": None}, "--epochs=None"),
-        ({"epochs": 3.0}, "--epochs=3.0"),
-        ({"teacher": "runs/a"}, "--teacher='runs/a'"),
-        ({"alpha": 2}, "--alpha=2"),
+        ({"epoch": 3}, "there is no option epoch"),
+        ({"epochs": "3"}, "epochs='3' must be an integer"),
+        ({"epochs": None}, "epochs=None"),
+        ({"epochs": 3.0}, "epochs=3.0"),
+        ({"teacher": "runs/a"}, "teacher='runs/a'"),
+        ({"alpha": 2}, "alpha=2"),
     ],
 )
 def test_a_damaged_file_is_named_with_its_flag(values, named):
@@ -216,9 +236,10 @@ def test_a_damaged_file_is_named_with_its_flag(values, named):
 
 def test_resolve_fills_in_what_was_left_open():
     done = resolve(config(epochs=300, batch_size=64), image_size=32, horizontal_flip=True)
-    assert (done.image_size, done.horizontal_flip, done.crop_padding) == (32, "yes", 4)
-    assert (done.warmup_epochs, done.mine_learning_rate) == (5.0, 1e-4)
-    assert (done.mine_samples, done.evaluation_batch_size) == (64, 64)
+    assert (done.data.image_size, done.augmentation.horizontal_flip) == (32, "yes")
+    assert done.augmentation.crop_padding == 4
+    assert (done.optimization.warmup_epochs, done.mine.learning_rate) == (5.0, 1e-4)
+    assert (done.mine.samples, done.performance.evaluation_batch_size) == (64, 64)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +255,7 @@ def test_resolve_fills_in_what_was_left_open():
 )
 def test_resolve_depends_on_data_and_other_flags(given, size, filled):
     done = resolve(config(**given), image_size=size, horizontal_flip=False)
-    assert {name: getattr(done, name) for name in filled} == filled
+    assert {name: done.flat()[name] for name in filled} == filled
 
 
 def test_resolve_keeps_what_was_given():
@@ -248,7 +269,7 @@ def test_resolve_keeps_what_was_given():
         "evaluation_batch_size": 7,
     }
     done = resolve(config(**given), image_size=16, horizontal_flip=False)
-    assert {name: getattr(done, name) for name in given} == given
+    assert {name: done.flat()[name] for name in given} == given
 
 
 @pytest.mark.parametrize("values", [{}, FULL])
@@ -297,31 +318,31 @@ def changed(name: str) -> Any:
 @pytest.mark.parametrize("name", [n for n in OPTIONS if n != "distillation"])
 def test_which_flags_may_change_when_a_run_continues(name):
     base = config(distillation="hard", teacher=("runs/a",), mine_weight=0.1, batch_size=12)
-    base = dataclasses.replace(base, epochs=30, tokens="both")
+    base = base.replace(epochs=30, tokens="both")
     if name == "tokens":
-        base = dataclasses.replace(base, mine_weight=0.0)
+        base = base.replace(mine_weight=0.0)
     if name == "objective":
-        base = dataclasses.replace(base, mine_weight=0.0)
+        base = base.replace(mine_weight=0.0)
     if name in ("teacher_cache_mode", "teacher_cache_top_k"):
-        base = dataclasses.replace(base, teacher_cache="labels", distillation="soft")
-    other = dataclasses.replace(base, **{name: changed(name)})
+        base = base.replace(teacher_cache="labels", distillation="soft")
+    other = base.replace(**{name: changed(name)})
     assert other != base
-    found = differing_flags(base, other)
+    found = differing_options(base, other)
     if name in MAY_CHANGE:
         assert found == []
     else:
         (sentence,) = found
-        assert sentence.startswith(f"--{name}=")
+        assert sentence.startswith(f"{name}=")
         assert ", now " in sentence
 
 
-def test_differing_flags_shows_old_and_new():
+def test_differing_options_shows_old_and_new():
     old = config(epochs=3, seed=1)
     new = config(epochs=3, seed=2, patch_size=4, teacher=("a", "b"))
-    assert differing_flags(old, new) == [
-        "--patch_size=(not given), now 4",
-        "--teacher=[], now [a; b]",
-        "--seed=1, now 2",
+    assert differing_options(old, new) == [
+        "patch_size=(not given), now 4",
+        "teacher=[], now [a; b]",
+        "seed=1, now 2",
     ]
 
 
@@ -329,6 +350,6 @@ def test_differing_flags_shows_old_and_new():
 
 
 def test_model_options_are_those_that_were_set():
-    assert config().model_options() == {}
+    assert config().model.architecture() == {}
     given = {"patch_size": 4, "width": 96, "gelu": "tanh", "stochastic_depth": 0.1}
-    assert config(**given, epochs=3).model_options() == given
+    assert config(**given, epochs=3).model.architecture() == given

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from std_keras.config import TrainConfig, options, resolve
+from std_keras.config import TrainConfig, defaults, options, resolve
 from std_keras.config import augmentation_presets as presets
 from std_keras.config.option import Option
 from std_keras.programs import classify, evaluate, export, flags
@@ -22,7 +22,7 @@ PROGRAMS = {
     "export": export._OPTIONS,
     "classify": classify._OPTIONS,
 }
-DEFAULTS = {f.name: f.default for f in dataclasses.fields(TrainConfig)}
+DEFAULTS = defaults()
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCUMENTS = (
     "README.md",
@@ -48,8 +48,8 @@ def recipes(root):
         config = TrainConfig(**given)
         return resolve(
             config,
-            image_size=IMAGE_SIZES[config.dataset],
-            horizontal_flip=config.dataset != "digits",
+            image_size=IMAGE_SIZES[config.data.dataset],
+            horizontal_flip=config.data.dataset != "digits",
         )
 
     files = [f for f in (root / "flags").glob("*.flags") if "smoke" not in f.name]

@@ -7,7 +7,6 @@ wait a moment. `ran.json` says when it ran, and on which cores.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import signal
@@ -15,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from std_keras.config import TrainConfig, options, resolve
+from std_keras.config import TrainConfig, defaults, options, resolve
 from std_keras.config.option import Option
 from std_keras.programs import flags
 from std_keras.runs.run_directory import RunDirectory
@@ -30,30 +29,34 @@ def main() -> int:
         program="fake",
         about="",
         options={"model_dir": Option(topic="", help="", kind=str), **options()},
-        defaults={f.name: f.default for f in dataclasses.fields(TrainConfig)},
+        defaults=defaults(),
     )
     run = RunDirectory(parsed.pop("model_dir"))
     config = resolve(TrainConfig(**parsed), image_size=32, horizontal_flip=True)
     run.prepare()
     with open(run.path / "started", "a") as file:
         file.write("once\n")
-    if config.clip_norm == 99:
+    if config.optimization.clip_norm == 99:
         print("a line before\nerror: loss/total became non-finite at step 3", file=sys.stderr)
         return 3
     run.write_start(config, label_names=["a", "b"], architecture="{}")
     waited = 0.0
-    while config.width == 99 and waited < 60 and len((run.path / "started").open().readlines()) < 2:
+    while (
+        config.model.width == 99
+        and waited < 60
+        and len((run.path / "started").open().readlines()) < 2
+    ):
         time.sleep(0.05)
         waited += 0.05
         if stopping:
             return 75
-    if config.width == 98:
+    if config.model.width == 98:
         time.sleep(1.0)
-    top1 = 0.5 + config.seed / 100 + config.alpha / 10
+    top1 = 0.5 + config.optimization.seed / 100 + config.distillation.alpha / 10
     heads = {"classification": {"top1": top1 - 0.1, "top5": 0.9, "loss": 1.0}}
-    if config.distillation != "none":
+    if config.distillation.kind != "none":
         heads["average"] = {"top1": top1, "top5": 0.95, "loss": 1.0}
-    line = {"step": 9, "epoch": float(config.epochs), "split": "eval"}
+    line = {"step": 9, "epoch": float(config.optimization.epochs), "split": "eval"}
     held_out = {f"raw/{h}/{n}": v / 2 for h, f in heads.items() for n, v in f.items()}
     test = {f"test/raw/{h}/{n}": v for h, f in heads.items() for n, v in f.items()}
     run.metrics_file.write_text(
@@ -70,7 +73,7 @@ def main() -> int:
             "parameters": 1000,
             "macs": 2000,
             "steps": 9,
-            "epochs": config.epochs,
+            "epochs": config.optimization.epochs,
             "images_per_second": 100.0,
             "train_seconds": 10.0,
         }

@@ -61,7 +61,7 @@ def test_converts(convert, source, tmp_path):
     run = RunDirectory(output)
     assert run.read_labels() == ("a", "b", "c")
     assert run.read_result()["origin"]["mean"] == [0.4, 0.4, 0.4]
-    assert run.read_config().gelu == "tanh"
+    assert run.read_config().model.gelu == "tanh"
 
 
 def test_a_partial_load_lists_everything_and_exits_2(convert, source, tmp_path):

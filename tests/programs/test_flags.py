@@ -1,15 +1,14 @@
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
-from std_keras.config import TrainConfig, options
-from std_keras.config.option import TOPICS, Option
+from std_keras.config import TrainConfig, defaults, options
+from std_keras.config.option import Option
+from std_keras.config.train_config import GROUPS
 from std_keras.errors import InputError
 from std_keras.programs import flags
 
-DEFAULTS = {f.name: f.default for f in dataclasses.fields(TrainConfig)}
+DEFAULTS = defaults()
 
 
 def parse(*arguments, required=()):
@@ -74,7 +73,7 @@ def test_help_lists_every_flag_under_its_topic(argument):
     with pytest.raises(flags.HelpRequested) as caught:
         parse(argument)
     text = str(caught.value)
-    position = [text.index(f"\n{topic}\n") for topic in TOPICS]
+    position = [text.index(f"\n{topic}\n") for topic in [group.topic for group in GROUPS.values()]]
     assert position == sorted(position)
     for name, option in options().items():
         start = text.index(f"\n{option.topic}\n")

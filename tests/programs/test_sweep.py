@@ -382,7 +382,7 @@ def test_one_teacher_cache_for_all_arms_with_teachers(tool, spec, tmp_path):
     change(spec, "seeds =", "teacher_cache = true\nseeds =")
     sweep_ = tool.spec.read(spec)
     runs = tool.plan.runs(sweep_, tool.plan.Choices(runs_dir=tmp_path / "runs"))
-    caches = {run.name: run.config.teacher_cache for run in runs}
+    caches = {run.name: run.config.distillation.teacher_cache for run in runs}
     folder = str(tmp_path / "runs" / "teacher_cache")
     assert caches == {
         "teacher-small": None,
@@ -391,15 +391,15 @@ def test_one_teacher_cache_for_all_arms_with_teachers(tool, spec, tmp_path):
         "baseline seed 2": None,
         "weak seed 2": folder,
     }
-    assert len({run.config.data_seed for run in runs}) == 1
+    assert len({run.config.data.data_seed for run in runs}) == 1
 
 
 def test_an_arm_that_names_teachers_replaces_the_common_ones(tool, spec, tmp_path):
     change(spec, '"--flagfile=base.flags"', '"--flagfile=base.flags --teacher=/one --teacher=/two"')
     sweep_ = tool.spec.read(spec)
     runs = {r.name: r for r in tool.plan.runs(sweep_, tool.plan.Choices(runs_dir=tmp_path))}
-    assert runs["weak seed 0"].config.teacher == (f"{tmp_path}/small,site=last",)
-    assert runs["baseline seed 0"].config.teacher == ("/one", "/two")
+    assert runs["weak seed 0"].config.distillation.teachers == (f"{tmp_path}/small,site=last",)
+    assert runs["baseline seed 0"].config.distillation.teachers == ("/one", "/two")
 
 
 def test_a_teacher_may_need_another_teacher(tool, spec, tmp_path, capsys):
@@ -409,21 +409,20 @@ def test_a_teacher_may_need_another_teacher(tool, spec, tmp_path, capsys):
     change(spec, "--teacher={small},site=last", "--teacher={nasty},site=last")
     planned = tool.plan.runs(tool.spec.read(spec), tool.plan.Choices(runs_dir=tmp_path / "runs"))
     assert [run.arm for run in planned][:2] == ["teacher-small", "teacher-nasty"]
-    assert planned[1].config.teacher == (f"{tmp_path}/small",)
-    assert planned[1].config.initialize_from == f"{tmp_path}/small"
-    assert planned[-1].config.teacher == ("n,site=last",)
+    assert planned[1].config.distillation.teachers == (f"{tmp_path}/small",)
+    assert planned[1].config.optimization.initialize_from == f"{tmp_path}/small"
+    assert planned[-1].config.distillation.teachers == ("n,site=last",)
     change(spec, "--model=cifar_resnet20", "--objective=nasty --teacher={nasty}")
     with pytest.raises(InputError, match="teacher small: --teacher={nasty} names no teacher"):
         tool.plan.runs(tool.spec.read(spec), tool.plan.Choices(runs_dir=tmp_path / "runs"))
 
 
 def test_the_flags_of_a_row_make_the_same_configuration(tool, spec, tmp_path):
-    import dataclasses
 
     change(spec, "--alpha=0.25", "--alpha=0.25 --nomine_bias_correction --crop_twice --clip_norm=1")
     for run in tool.plan.runs(tool.spec.read(spec), tool.plan.Choices(runs_dir=tmp_path)):
         again = tool.plan._config(shlex.split(run.flags), where="row")
-        assert dataclasses.asdict(again) == dataclasses.asdict(run.config)
+        assert again.flat() == run.config.flat()
 
 
 @pytest.mark.parametrize(
@@ -521,6 +520,6 @@ def test_the_shipped_sweeps(tool, root, tmp_path, name, arms, runs):
     planned = tool.plan.runs(sweep_, tool.plan.Choices(runs_dir=tmp_path))
     assert len(planned) == runs
     students = [run for run in planned if not run.is_teacher]
-    assert {run.config.dataset for run in planned} == {"cifar100"}
+    assert {run.config.data.dataset for run in planned} == {"cifar100"}
     # No two arms ask the same.
     assert len({run.flags for run in students}) == len(students)

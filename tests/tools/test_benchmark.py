@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import itertools
 import json
 import os
@@ -17,7 +16,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from std_keras.config import TrainConfig
+from std_keras.config import TrainConfig, defaults
 from std_keras.errors import InputError, MachineError
 
 TINY = {
@@ -187,7 +186,7 @@ def test_torch_has_no_grey_images(tools):
     ],
 )
 def test_what_torch_does_not_do_is_refused(tools, changes, message):
-    config = dataclasses.asdict(TrainConfig(**{**TINY, **changes}))
+    config = TrainConfig(**{**TINY, **changes}).flat()
     with pytest.raises(InputError, match=message):
         tools("torch_step").check(config)
 
@@ -335,7 +334,7 @@ def test_flags_of_a_configuration_are_read_as_the_same(tools):
         program="",
         about="",
         options=options(),
-        defaults={f.name: f.default for f in dataclasses.fields(TrainConfig)},
+        defaults=defaults(),
     )
     assert TrainConfig(**parsed) == config
 

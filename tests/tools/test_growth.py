@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -65,10 +63,9 @@ def test_plot(tools, tmp_path):
 def test_bytes_of_a_step_grow_with_the_batch(tools):
     config = TrainConfig(dataset="digits", patch_size=2, width=256, depth=4, **STUDENT)
     few, many = (
-        tools("growth").step_bytes(dataclasses.replace(config, batch_size=n), teachers="on")
-        for n in (8, 512)
+        tools("growth").step_bytes(config.replace(batch_size=n), teachers="on") for n in (8, 512)
     )
     # What channel mixing alone keeps for the way back: its input and four times as much inside.
-    patches = (8 // config.patch_size) ** 2
-    kept = 4 * (512 - 8) * patches * config.width * config.depth * 5
+    patches = (8 // config.model.patch_size) ** 2
+    kept = 4 * (512 - 8) * patches * config.model.width * config.model.depth * 5
     assert few is None or kept < many - few < 20 * kept

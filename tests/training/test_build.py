@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import keras
 import numpy as np
 import pytest
@@ -27,14 +25,14 @@ def dataset():
 def test_data_is_cut_and_its_validation_part_is_not(dataset):
     assert (dataset.train.size, dataset.test.size) == (100, 30)
     assert dataset.validation is None
-    held_out = build.load_data(dataclasses.replace(SMALL, validation_fraction=0.5))
+    held_out = build.load_data(SMALL.replace(validation_fraction=0.5))
     assert held_out.train.size == 100
     assert held_out.validation.size == round(1437 / 2)
 
 
 def test_the_seed_decides_the_weights(dataset):
     def weights(seed):
-        model = build.build_model(dataclasses.replace(SMALL, seed=seed), dataset)
+        model = build.build_model(SMALL.replace(seed=seed), dataset)
         return [w.copy() for w in model.get_weights()]
 
     first, again, other = weights(3), weights(3), weights(4)
@@ -43,9 +41,9 @@ def test_the_seed_decides_the_weights(dataset):
 
 
 def test_without_distillation_the_teachers_make_no_token_sets(dataset):
-    config = dataclasses.replace(SMALL, teacher=("runs/nowhere,site=both",))
+    config = SMALL.replace(teacher=("runs/nowhere,site=both",))
     assert models.head_names(build.build_model(config, dataset)) == ("classification",)
-    student = build.build_model(dataclasses.replace(config, distillation="hard"), dataset)
+    student = build.build_model(config.replace(distillation="hard"), dataset)
     assert models.head_names(student) == (
         "classification",
         "distillation_0_intermediate",
@@ -56,7 +54,7 @@ def test_without_distillation_the_teachers_make_no_token_sets(dataset):
 
 def test_mixed_precision_computes_in_bfloat16_and_leaves_the_global_policy(dataset):
     before = keras.config.dtype_policy()
-    model = build.build_model(dataclasses.replace(SMALL, mixed_precision=True), dataset)
+    model = build.build_model(SMALL.replace(mixed_precision=True), dataset)
     assert model.get_layer("block_0").compute_dtype == "bfloat16"
     assert {str(v.dtype) for v in model.trainable_variables} == {"float32"}
     assert keras.config.dtype_policy() == before

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import subprocess
 
@@ -82,7 +81,7 @@ def test_stopped_and_continued(student_config, student_run, tmp_path):
     assert not (tmp_path / "model.keras").exists()
 
     with pytest.raises(InputError, match=r"--alpha=0.5, now 0.25"):
-        train(dataclasses.replace(student_config, alpha=0.25), model_dir=tmp_path)
+        train(student_config.replace(alpha=0.25), model_dir=tmp_path)
     train(student_config, model_dir=tmp_path)
     assert_same_end(tmp_path, student_run)
     assert steps(tmp_path) == steps(student_run)
@@ -104,8 +103,7 @@ def test_a_full_disk_and_continued_with_other_flags_of_place_and_cadence(
     with pytest.raises(MachineError, match=r"step 6 .*ckpt-3"):
         train(student_config, model_dir=tmp_path)
     monkeypatch.undo()
-    other = dataclasses.replace(
-        student_config,
+    other = student_config.replace(
         data_dir="elsewhere",
         steps_per_call=1,
         log_every_steps=1,
@@ -121,8 +119,8 @@ def test_a_full_disk_and_continued_with_other_flags_of_place_and_cadence(
 
 @pytest.fixture(scope="module")
 def epoch_config(student_config):
-    return dataclasses.replace(
-        student_config, mine_schedule="epoch", mine_samples=20, optimizer="sgd", ema_decay=0.0
+    return student_config.replace(
+        mine_schedule="epoch", mine_samples=20, optimizer="sgd", ema_decay=0.0
     )
 
 
@@ -141,8 +139,8 @@ def test_stopped_and_continued_with_the_epoch_schedule(epoch_config, tmp_path):
 def test_killed_in_the_middle_and_continued(student_config, student_run, tmp_path):
     """kill -9 loses what came after the last checkpoint, and nothing else."""
     run = tmp_path / "run"
-    every_step = dataclasses.replace(
-        student_config, checkpoint_every_steps=1, log_every_steps=1, steps_per_call=1
+    every_step = student_config.replace(
+        checkpoint_every_steps=1, log_every_steps=1, steps_per_call=1
     )
     train_and_kill(every_step, folder=tmp_path / "wanted", run=run, after_step=2)
     reached = int(newest_checkpoint(run / "checkpoints").rpartition("-")[2])

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from std_keras import data, models, teachers
-from std_keras.config import TrainConfig, resolve
+from std_keras.config import options, resolve
 from std_keras.data.limit import limited
 from std_keras.errors import InputError, NonFiniteError
 from std_keras.runs.run_directory import RunDirectory
@@ -56,12 +56,12 @@ def test_the_run_directory_holds_what_is_promised(student_run):
 
 def test_config_json_holds_every_resolved_flag(student_run, student_config):
     written = json.loads((student_run / "config.json").read_text())
-    assert set(written) == {f.name for f in dataclasses.fields(TrainConfig)}
+    assert set(written) == set(options())
     filled = {"image_size": 8, "horizontal_flip": "no", "crop_padding": 1, "warmup_epochs": 0.4}
     filled |= {"mine_learning_rate": 1e-4, "mine_samples": 32, "evaluation_batch_size": 32}
     assert {name: written[name] for name in filled} == filled
     resolved = resolve(student_config, image_size=8, horizontal_flip=False)
-    assert written == dataclasses.asdict(resolved) | {"teacher": list(student_config.teacher)}
+    assert written == resolved.flat() | {"teacher": list(student_config.distillation.teachers)}
 
 
 def test_result_json_is_what_model_keras_does(student_run):
@@ -179,7 +179,7 @@ def test_a_finished_run_is_left_as_it_is(student_run, student_config, monkeypatc
 )
 def test_another_configuration_is_refused_by_name(student_run, student_config, change, shown):
     with pytest.raises(InputError) as info:
-        train(dataclasses.replace(student_config, **change), model_dir=student_run)
+        train(student_config.replace(**change), model_dir=student_run)
     message = str(info.value)
     assert f"--model_dir={student_run}" in message
     assert shown in message

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import shutil
 
 import numpy as np
@@ -47,7 +46,7 @@ def source(tmp_path):
         head.assign(np.random.default_rng(0).normal(size=head.shape))
         run = RunDirectory(tmp_path / "source")
         write_run(run, model=model, config=CONFIG, label_names=tuple("0123456789"), origin={})
-        return model, dataclasses.replace(CONFIG, initialize_from=str(run.path))
+        return model, CONFIG.replace(initialize_from=str(run.path))
 
     return write
 
@@ -84,7 +83,7 @@ def test_a_run_that_goes_on_does_not_need_the_source(source, digits, tmp_path):
     assert_same_weights(start.create_model(config, digits, run), model)
     run.checkpoints.mkdir()
     (run.checkpoints / "ckpt-3.index").touch()
-    shutil.rmtree(config.initialize_from)
+    shutil.rmtree(config.optimization.initialize_from)
     assert normalization(start.create_model(config, digits, run)) == ([0.1], [0.2])
 
 
@@ -97,7 +96,7 @@ def test_images_of_other_channels(source, digits, tmp_path):
 @pytest.mark.parametrize("unfinished", [False, True])
 def test_only_a_finished_run_will_do(source, digits, tmp_path, unfinished):
     _, config = source()
-    folder = RunDirectory(config.initialize_from)
+    folder = RunDirectory(config.optimization.initialize_from)
     (folder.model_file if unfinished else folder.config_file).unlink()
     words = "is not finished" if unfinished else "not a run directory"
     with pytest.raises(InputError, match=f"--initialize_from=.*{words}"):
@@ -107,14 +106,14 @@ def test_only_a_finished_run_will_do(source, digits, tmp_path, unfinished):
 def test_a_training_starts_there_and_goes_on_from_its_checkpoint(source, tmp_path):
     """With hardly any learning rate the weights stay what they were."""
     model, config = source()
-    config = dataclasses.replace(config, steps_per_call=1)
+    config = config.replace(steps_per_call=1)
     calls = iter([False, True])
     with pytest.raises(Interrupted):
         train(config, model_dir=tmp_path / "run", stop=lambda: next(calls))
-    shutil.rmtree(config.initialize_from)
+    shutil.rmtree(config.optimization.initialize_from)
     train(config, model_dir=tmp_path / "run")
     from std_keras.runs.trained import load_trained
 
     assert_same_weights(load_trained(tmp_path / "run"), model, atol=1e-6)
     with pytest.raises(InputError, match="--initialize_from"):
-        train(dataclasses.replace(config, initialize_from=None), model_dir=tmp_path / "run")
+        train(config.replace(initialize_from=None), model_dir=tmp_path / "run")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import subprocess
 from pathlib import Path
@@ -95,7 +94,7 @@ def simple_cache(simple_config, tmp_path_factory):
 
 
 def filled(config, folder, **changes):
-    return dataclasses.replace(config, teacher_cache=str(folder), **changes)
+    return config.replace(teacher_cache=str(folder), **changes)
 
 
 def weights(run):
@@ -181,7 +180,7 @@ def test_views_are_stored_once_and_read_in_the_same_run(simple_config, tmp_path,
     train(soft, model_dir=tmp_path / "read")
     assert_same_training(tmp_path / "read", tmp_path / "fill")
     with pytest.raises(InputError, match="--augmentation_views=1, now 0"):
-        train(dataclasses.replace(soft, augmentation_views=0), model_dir=tmp_path / "fill")
+        train(soft.replace(augmentation_views=0), model_dir=tmp_path / "fill")
 
 
 @pytest.mark.parametrize(
@@ -207,7 +206,7 @@ def test_other_weights_are_refused_by_name(cached_config, cache_dir, tmp_path):
     model.save(tmp_path / "model.keras")
     other = filled(cached_config, cache_dir, teacher_cache_mode="read")
     second = cached_config.teacher[1]
-    other = dataclasses.replace(other, teacher=(f"{tmp_path / 'model.keras'},input=byte", second))
+    other = other.replace(teacher=(f"{tmp_path / 'model.keras'},input=byte", second))
     with pytest.raises(InputError, match=r"teacher weights=\w{16}\.\.\. there, \w{16}\.\.\. here"):
         train(other, model_dir=tmp_path / "run")
 
@@ -390,7 +389,7 @@ def test_every_arrangement_can_do_without_its_teachers(
 ):
     both = tuple(f"{source.partition(',')[0]},site=both" for source in cached_config.teacher)
     both = (both[0], f"{both[1]},input=byte")
-    own = dataclasses.replace(cached_config, teacher=both, **changes)
+    own = cached_config.replace(teacher=both, **changes)
     soft = own.distillation == "soft"
     first = filled(own, tmp_path / "labels") if soft else own  # A soft cache rounds.
     train(first, model_dir=tmp_path / "teachers")

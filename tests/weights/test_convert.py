@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 
@@ -75,8 +74,8 @@ def test_the_run_directory_says_where_it_is_from(convert, tmp_path):
     assert origin["loaded"] == len(done.report.loaded) == len(small_arrays())
     assert run.read_labels() == DIGITS
     config = run.read_config()
-    assert (config.model, config.image_size) == ("mixer_s16", 8)
-    assert (config.patch_size, config.width, config.depth) == (4, 8, 2)
+    assert (config.model.name, config.data.image_size) == ("mixer_s16", 8)
+    assert (config.model.patch_size, config.model.width, config.model.depth) == (4, 8, 2)
 
 
 def test_evaluate_reads_it(digits_run, capsys):
@@ -142,7 +141,7 @@ def test_without_a_data_set_one_must_be_given(convert, capsys):
 def test_training_does_not_go_on_in_it(digits_run):
     config = RunDirectory(digits_run).read_config()
     with pytest.raises(InputError, match="other flags"):
-        training.train(dataclasses.replace(config, epochs=1), model_dir=digits_run)
+        training.train(config.replace(epochs=1), model_dir=digits_run)
 
 
 @pytest.mark.parametrize(

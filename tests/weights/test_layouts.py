@@ -286,7 +286,7 @@ def test_std_students(check, torch, intermediate, told):
     )
     assert models.head_names(converted) == ("classification", "distillation_0_last")
     config = done.run.read_config()
-    assert config.propagate_tokens is intermediate
+    assert config.distillation.propagate_tokens is intermediate
     unused_blocks = {name.split(".")[1] for name in done.report.unneeded}
     assert unused_blocks == ({"0", "1", "2"} if intermediate else {"0", "1", "2", "3"})
     assert ("does not say" in " ".join(done.notes)) is (told == "by the flag")
@@ -388,7 +388,7 @@ def test_released_mixer(tmp_path):
     assert done.layout.name == "google"
     assert done.report.complete
     config = done.run.read_config()
-    assert (config.gelu, config.layer_norm_epsilon) == ("tanh", 1e-6)
+    assert (config.model.gelu, config.model.layer_norm_epsilon) == ("tanh", 1e-6)
     pixels = rng.integers(0, 256, (3, 16, 16, 3))
     expected = mixer_by_hand(arrays, pixels)
     assert expected.std() > 0.05

@@ -146,7 +146,11 @@ def test_interpolation_to_the_same_size_changes_nothing(trained, tmp_path):
 def test_the_run_directory(trained, tmp_path):
     done = resize_run(trained(), output=tmp_path / "new", image_size=16)
     config = done.run.read_config()
-    assert (config.image_size, config.dataset, config.ema_decay) == (16, "digits", 0.0)
+    assert (config.data.image_size, config.data.dataset, config.optimization.ema_decay) == (
+        16,
+        "digits",
+        0.0,
+    )
     assert done.run.read_labels() == tuple("abcde")
     origin = done.run.read_result()["origin"]
     assert (origin["kind"], origin["image_size_before"], origin["image_size"]) == ("resized", 8, 16)

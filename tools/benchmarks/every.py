@@ -85,7 +85,10 @@ def commands(name: str, config: TrainConfig, *, against: str, rounds: int) -> li
     if name == "input":
         return [*given, f"--image_size={setting.image_size(config)}"]
     if name == "export":
-        sizes = {"image_size": setting.image_size(config), "patch_size": config.patch_size or 16}
-        sizes |= {k: v for k in ("width", "depth") if (v := getattr(config, k)) is not None}
+        sizes = {
+            "image_size": setting.image_size(config),
+            "patch_size": config.model.patch_size or 16,
+        }
+        sizes |= {k: v for k in ("width", "depth") if (v := getattr(config.model, k)) is not None}
         return [*given, *(f"--{size}={value}" for size, value in sizes.items())]
     return [*given, f"--rounds={rounds}", *startup.as_flags(config)]

@@ -86,10 +86,10 @@ def sizes(
         image: side of its image in pixels.
         points: how many sizes of each kind.
     """
-    batch, patch = config.batch_size, image // side
+    batch, patch = config.optimization.batch_size, image // side
     batches = sorted({round(batch * i / points) for i in range(1, points + 1)} - {0})
     sides = {max(1, round(side * math.sqrt(i / points))) for i in range(1, points + 1)}
-    first = config.teacher[0].split(",")[0]
+    first = config.distillation.teachers[0].split(",")[0]
     found: dict[str, dict[int, dict[str, Any]]] = {
         "batch": {n: {"batch_size": n} for n in batches},
         "patches": {n * n: {"image_size": n * patch} for n in sorted(sides)},
@@ -114,7 +114,7 @@ def run(
     if points < 3:
         raise InputError(f"--points={points} is outside its limits; it must be at least 3")
     config = TrainConfig(**flags)
-    if config.distillation == "none":
+    if config.distillation.kind == "none":
         raise InputError("--distillation=none has no teachers to grow by; use a student's flags")
     if plot:
         _figure_class()  # Before minutes are spent.
@@ -124,23 +124,23 @@ def run(
     names = {kind: {n: f"{n} {KINDS[kind]}" for n in numbers} for kind, numbers in made.items()}
     # Before this process holds all the others: both together may be more than there is.
     held = {
-        n: step_bytes(dataclasses.replace(config, **changes), teachers=teachers)
+        n: step_bytes(config.replace(**changes), teachers=teachers)
         for n, changes in made["batch"].items()
     }
     with tempfile.TemporaryDirectory() as folder:
         for kind, numbers in made.items():
             for number, changes in numbers.items():
                 name = names[kind][number]
-                changed = dataclasses.replace(config, **changes)
+                changed = config.replace(**changes)
                 calls[name], _ = our_step.make(
                     changed,
                     Path(folder) / name.replace(" ", "_"),
                     teachers="off" if changed.distillation == "none" else teachers,
-                    xla=config.jit_compile,
+                    xla=config.performance.jit_compile,
                 )
                 calls[name]()
         timed = turns.in_one_process(
-            calls, rounds=rounds, seconds=seconds, times=config.steps_per_call
+            calls, rounds=rounds, seconds=seconds, times=config.performance.steps_per_call
         )
     best = {
         kind: {n: min(s for turn in timed[name] for s in turn) for n, name in numbers.items()}
@@ -152,10 +152,10 @@ def run(
     known = {n: float(value) for n, value in held.items() if value is not None}
     return {
         "benchmark": "growth",
-        "model": config.model,
+        "model": config.model.name,
         "teachers": teachers,
-        "precision": "bfloat16" if config.mixed_precision else "float32",
-        "xla": config.jit_compile,
+        "precision": "bfloat16" if config.performance.mixed_precision else "float32",
+        "xla": config.performance.jit_compile,
         "rounds": rounds,
         "points": {
             names[kind][n]: {
@@ -185,11 +185,11 @@ def step_bytes(config: TrainConfig, *, teachers: str) -> int | None:
     nothing could be seen.
     """
     options = {
-        "config": dataclasses.asdict(config),
+        "config": config.flat(),
         "teachers": teachers,
-        "xla": config.jit_compile,
+        "xla": config.performance.jit_compile,
     }
-    name = f"memory at batch {config.batch_size}"
+    name = f"memory at batch {config.optimization.batch_size}"
     with turns.Processes() as processes:
         processes.start(turns.Job(name, "benchmarks.our_step:prepare", options))
         processes.take_turns(rounds=1, seconds=0)
@@ -229,7 +229,7 @@ def _sides(config: TrainConfig) -> tuple[int, int]:
     from std_keras.training import build
 
     data = setting.dataset(config)
-    plain = dataclasses.replace(config, distillation="none", teacher=(), mine_weight=0.0)
+    plain = config.replace(distillation="none", teacher=(), mine_weight=0.0)
     features = our_step.block_facts(build.build_model(plain, data), 1)["features"]
     side = features[0] if len(features) == 3 else math.isqrt(features[0])
     return side, data.image_shape[0]

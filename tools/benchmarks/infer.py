@@ -59,15 +59,15 @@ def run(
     """The figures; see the module's text and `OPTIONS`."""
     train_step.check_turns(rounds, seconds)
     config = TrainConfig(**flags)
-    sizes = _sizes(batches if batches is not None else f"1,{config.batch_size}")
+    sizes = _sizes(batches if batches is not None else f"1,{config.optimization.batch_size}")
     ours = train_step.chosen("variants", variants, ("plain", "xla"))
     others: list[str] = []
-    fields = dataclasses.asdict(config)
+    fields = config.flat()
     if against == "torch":
-        every = ",".join(torch_step.usual(bfloat16=config.mixed_precision))
+        every = ",".join(torch_step.usual(bfloat16=config.performance.mixed_precision))
         others = train_step.chosen("torch_variants", torch_variants or every, torch_step.VARIANTS)
         torch_step.check_model(fields)
-    own = "bfloat16" if config.mixed_precision else "float32"
+    own = "bfloat16" if config.performance.mixed_precision else "float32"
     precisions: dict[str, str] = {}
     flop: dict[str, float] = {}
     facts: dict[str, Any] = {}
@@ -113,7 +113,7 @@ def run(
         )
     return {
         "benchmark": "infer",
-        "model": config.model,
+        "model": config.model.name,
         "precision": own,
         "parameters": facts["parameters"],
         "gmac_per_image": facts["image_macs"] / 1e9,

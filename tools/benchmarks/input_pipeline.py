@@ -141,16 +141,16 @@ def _batches(
         mean=mean,
         std=std,
     )
-    assert config.label_smoothing is not None
-    assert config.repeated_augmentation is not None
+    assert config.augmentation.label_smoothing is not None
+    assert config.augmentation.repeated_augmentation is not None
     batches = training_batches(
         source,
         batch_size=batch_size,
         num_classes=_CLASSES,
         data_seed=0,
         augmentation=create_augmentation(config, dataset),
-        label_smoothing=config.label_smoothing,
-        repeats=config.repeated_augmentation,
+        label_smoothing=config.augmentation.label_smoothing,
+        repeats=config.augmentation.repeated_augmentation,
     )
     if normalize:
         offset, scale = 255 * tf.constant(mean), 1 / (255 * tf.constant(std))

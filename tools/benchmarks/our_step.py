@@ -28,7 +28,9 @@ def prepare(*, config: Mapping[str, Any], teachers: str, xla: bool) -> Prepared:
     with tempfile.TemporaryDirectory() as folder:
         made = from_json(config)
         step, facts = make(made, Path(folder), teachers=teachers, xla=xla)
-    return Prepared(call=step, facts=facts, device_bytes=device_bytes, times=made.steps_per_call)
+    return Prepared(
+        call=step, facts=facts, device_bytes=device_bytes, times=made.performance.steps_per_call
+    )
 
 
 def from_json(fields: Mapping[str, Any]) -> TrainConfig:
@@ -61,7 +63,7 @@ def make(
     changes: dict[str, Any] = {"strategy": "one_device", "teacher_cache": None, "jit_compile": xla}
     if teachers == "off":
         changes |= {"distillation": "none", "mine_weight": 0.0}
-    config = dataclasses.replace(config, **changes)
+    config = config.replace(**changes)
     data = setting.dataset(config)
     config = resolve(config, image_size=data.image_shape[0], horizontal_flip=True)
     config = setting.with_teachers(config, data, folder, asked=teachers == "on")
@@ -73,7 +75,7 @@ def make(
         trainer = loop.trainer
         if not figures:
             trainer.objective = _only_the_loss(trainer.objective)
-        batch = setting.batch(data, config.batch_size)
+        batch = setting.batch(data, config.optimization.batch_size)
         if teachers == "cached" and trainer.teachers:
             batch |= setting.random_labels(config, data, len(trainer.teachers))
         batches = iter(
@@ -84,7 +86,7 @@ def make(
 
     def step() -> None:
         with strategy.scope():
-            trainer.call(batches, first_step=0, steps=config.steps_per_call)
+            trainer.call(batches, first_step=0, steps=config.performance.steps_per_call)
 
     macs = models.multiply_accumulates(loop.state.outputs)
     networks = [t.model for t in trainer.teachers if t.model is not None]  # Not SavedModels.
@@ -99,12 +101,12 @@ def make(
     facts = {
         # Of the backward pass: the gradients of the inputs and of the weights cost one forward
         # pass each. (The stem has no gradient of its input; that is below 1 %.)
-        "flop": 2.0 * config.batch_size * (3 * (macs + critics) + of_teachers),
+        "flop": 2.0 * config.optimization.batch_size * (3 * (macs + critics) + of_teachers),
         "student_macs": macs,
         "parameters": models.trainable_parameters(loop.state.model),
         "image_shape": list(data.image_shape),
         "num_classes": data.num_classes,
-        **block_facts(loop.state.model, config.batch_size),
+        **block_facts(loop.state.model, config.optimization.batch_size),
         "teacher_models": [network.name for network in networks],
     }
     return step, facts

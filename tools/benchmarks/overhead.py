@@ -58,14 +58,14 @@ class Variant:
 def variants(config: TrainConfig) -> list[Variant]:
     """What is measured: everything that is asked about is off, but for what a variant adds."""
     one: dict[str, Any] = {
-        "distillation": "hard" if config.distillation == "none" else config.distillation,
+        "distillation": "hard" if config.distillation.kind == "none" else config.distillation.kind,
         "teacher": ("any,site=last",),
     }
     two = {**one, "teacher": ("any,site=last", "other,site=last")}
     # Its default learning rate is set by the configuration, and must not be None.
     mine = {"mine_weight": 0.01, "mine_schedule": "step"}
-    average = {"ema_decay": config.ema_decay or 0.9998}
-    clipping = {"clip_norm": config.clip_norm or 1.0}
+    average = {"ema_decay": config.optimization.ema_decay or 0.9998}
+    clipping = {"clip_norm": config.optimization.clip_norm or 1.0}
     return [
         Variant(_BACKBONE, "", {}),
         Variant(_STUDENT, _BACKBONE, one),
@@ -100,22 +100,22 @@ def run(*, rounds: int, seconds: float, **flags: Any) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         for number, variant in enumerate(made):
             calls[variant.name], facts[variant.name] = our_step.make(
-                dataclasses.replace(config, **{**off, **variant.changes}),
+                config.replace(**{**off, **variant.changes}),
                 Path(folder) / str(number),
                 teachers="cached" if "teacher" in variant.changes else "off",
-                xla=config.jit_compile,
+                xla=config.performance.jit_compile,
                 figures=variant.figures,
             )
             calls[variant.name]()
         timed = turns.in_one_process(
-            calls, rounds=rounds, seconds=seconds, times=config.steps_per_call
+            calls, rounds=rounds, seconds=seconds, times=config.performance.steps_per_call
         )
     return {
         "benchmark": "overhead",
-        "model": config.model,
-        "batch_size": config.batch_size,
-        "precision": "bfloat16" if config.mixed_precision else "float32",
-        "xla": config.jit_compile,
+        "model": config.model.name,
+        "batch_size": config.optimization.batch_size,
+        "precision": "bfloat16" if config.performance.mixed_precision else "float32",
+        "xla": config.performance.jit_compile,
         "rounds": rounds,
         "variants": {v.name: _row(v, timed, facts) for v in made},
     }

@@ -6,11 +6,10 @@ trained here is made anew.
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
-from std_keras.config import TrainConfig, options
+from std_keras.config import TrainConfig, defaults, options
 from std_keras.errors import InputError
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
@@ -25,8 +24,8 @@ _KNOWN = {
 
 def image_size(config: TrainConfig) -> int:
     """The side of the images that a configuration trains on; 32 if only the data set knows."""
-    name = config.dataset.partition("/")[0]
-    return config.image_size or _KNOWN.get(name, (32,))[0]
+    name = config.data.dataset.partition("/")[0]
+    return config.data.image_size or _KNOWN.get(name, (32,))[0]
 
 
 def dataset(config: TrainConfig) -> Any:
@@ -40,24 +39,24 @@ def dataset(config: TrainConfig) -> Any:
     from std_keras.data.arrays import ArraySource
     from std_keras.training import build
 
-    name = config.dataset.partition("/")[0].partition(":")[0]
+    name = config.data.dataset.partition("/")[0].partition(":")[0]
     if name in _KNOWN:
         side, channels, classes = _KNOWN[name]
-        shape = (config.image_size or side, config.image_size or side, channels)
+        shape = (config.data.image_size or side, config.data.image_size or side, channels)
         labels = tuple(f"class {index}" for index in range(classes))
     else:
-        real = build.load_data(dataclasses.replace(config, cache_gb=0.0))
+        real = build.load_data(config.replace(cache_gb=0.0))
         shape, labels = real.image_shape, real.label_names
     for folder in _run_directories(config):
         labels = folder.read_labels()  # Loading the teacher compares them.
-    size = max(config.batch_size, config.mine_samples if config.mine_weight else 0)
+    size = max(config.optimization.batch_size, config.mine.samples if config.mine.weight else 0)
     rng = np.random.default_rng(0)
     source = ArraySource(
         rng.integers(0, 256, (size, *shape), np.uint8),
         rng.integers(0, len(labels), size, np.int32),
     )
     return DataSet(
-        name=config.dataset,
+        name=config.data.dataset,
         label_names=tuple(labels),
         image_shape=shape,
         train=source,
@@ -95,11 +94,11 @@ def with_teachers(config: TrainConfig, data: Any, folder: Path, *, asked: bool) 
 
     from std_keras.training import build
 
-    if config.distillation == "none":
+    if config.distillation.kind == "none":
         return config
     folder.mkdir(parents=True, exist_ok=True)
     texts = []
-    for index, text in enumerate(config.teacher):
+    for index, text in enumerate(config.distillation.teachers):
         source, *given = text.split(",")
         flag_file = _ROOT / "flags" / f"{Path(source).name}.flags"
         if asked and (":" in source or Path(source).exists()):
@@ -120,7 +119,7 @@ def with_teachers(config: TrainConfig, data: Any, folder: Path, *, asked: bool) 
         made.save(path)
         sites = [part for part in given if part.strip().startswith("site=")]
         texts.append(",".join([str(path), *sites, "input=byte"]))
-    return dataclasses.replace(config, teacher=tuple(texts))
+    return config.replace(teacher=tuple(texts))
 
 
 def random_labels(config: TrainConfig, data: Any, count: int) -> dict[str, Any]:
@@ -129,7 +128,9 @@ def random_labels(config: TrainConfig, data: Any, count: int) -> dict[str, Any]:
 
     from std_keras.training.cached_predictions import label_format
 
-    logits = tf.random.stateless_normal((config.batch_size, count, data.num_classes), (0, 0))
+    logits = tf.random.stateless_normal(
+        (config.optimization.batch_size, count, data.num_classes), (0, 0)
+    )
     return label_format(config, data).encode(logits)
 
 
@@ -143,7 +144,7 @@ def _read(flag_file: Path) -> TrainConfig:
             program=flag_file.name,
             about="",
             options=options(),
-            defaults={f.name: f.default for f in dataclasses.fields(TrainConfig)},
+            defaults=defaults(),
         )
     )
 
@@ -152,6 +153,6 @@ def _run_directories(config: TrainConfig) -> list[Any]:
     from std_keras.runs import pretrained
     from std_keras.runs.run_directory import RunDirectory
 
-    sources = (text.split(",")[0] for text in config.teacher)
+    sources = (text.split(",")[0] for text in config.distillation.teachers)
     found = [RunDirectory(pretrained.located(source, flag="teacher")) for source in sources]
     return [run for run in found if run.labels_file.is_file()]

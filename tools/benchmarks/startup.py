@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from std_keras import progress
-from std_keras.config import TrainConfig, options
+from std_keras.config import TrainConfig, defaults, options
 from std_keras.config.option import Option
 from std_keras.errors import InputError
 from tools.benchmarks import setting, train_step
@@ -61,16 +61,16 @@ def run(*, variants: str, rounds: int, **flags: Any) -> dict[str, Any]:
         for number in range(rounds):
             for name in names:
                 progress.say(f"start {number + 1} of {rounds}: {name}")
-                own = dataclasses.replace(config, jit_compile=name == "xla", log_every_steps=1)
+                own = config.replace(jit_compile=name == "xla", log_every_steps=1)
                 built, stepped = _start(own, Path(folder) / f"{name}_{number}")
                 timed[name]["to_model"].append(built)
                 timed[name]["to_first_step"].append(stepped)
     return {
         "benchmark": "startup",
-        "model": config.model,
-        "batch_size": config.batch_size,
-        "dataset": config.dataset,
-        "precision": "bfloat16" if config.mixed_precision else "float32",
+        "model": config.model.name,
+        "batch_size": config.optimization.batch_size,
+        "dataset": config.data.dataset,
+        "precision": "bfloat16" if config.performance.mixed_precision else "float32",
         "variants": {
             name: {
                 part: {"best": min(values), "median": statistics.median(values)}
@@ -84,16 +84,16 @@ def run(*, variants: str, rounds: int, **flags: Any) -> dict[str, Any]:
 def as_flags(config: TrainConfig) -> list[str]:
     """The flags that say what a configuration says, without those at their defaults."""
     found = []
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if value == field.default:
+    usual = defaults()
+    for name, value in config.flat().items():
+        if value == usual[name]:
             continue
         if isinstance(value, bool):
-            found.append(f"--{field.name}" if value else f"--no{field.name}")
+            found.append(f"--{name}" if value else f"--no{name}")
         elif isinstance(value, tuple):
-            found += [f"--{field.name}={item}" for item in value]
+            found += [f"--{name}={item}" for item in value]
         else:
-            found.append(f"--{field.name}={value}")
+            found.append(f"--{name}={value}")
     return found
 
 

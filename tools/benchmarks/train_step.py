@@ -21,10 +21,9 @@ step's time. "ratios" are PyTorch's time over the best of ours; above 1 we are f
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
-from std_keras.config import TrainConfig, options
+from std_keras.config import TrainConfig, defaults, options
 from std_keras.config.option import Option
 from std_keras.errors import InputError
 from tools.benchmarks import torch_step
@@ -68,7 +67,7 @@ DEFAULTS = {
     "variants": "plain,xla",
     "rounds": 5,
     "seconds": 1.0,
-    **{f.name: f.default for f in dataclasses.fields(TrainConfig)},
+    **defaults(),
     "steps_per_call": 1,  # A step takes seconds on a CPU.
 }
 # Of the results, those that results/benchmarks.csv keeps.
@@ -100,18 +99,18 @@ def run(
         changes |= {"distillation": "none", "mine_weight": 0.0}
     if against == "torch":
         changes |= {"mine_weight": 0.0, "ema_decay": 0.0, "stochastic_depth": 0.0, "clip_norm": 0.0}
-    config = dataclasses.replace(TrainConfig(**flags), **changes)
-    if config.distillation == "none":
+    config = TrainConfig(**flags).replace(**changes)
+    if config.distillation.kind == "none":
         teachers = "off"
     names = chosen("variants", variants, ("plain", "xla"))
     others: list[str] = []
-    fields = dataclasses.asdict(config)
+    fields = config.flat()
     if against == "torch":
-        every = ",".join(torch_step.usual(bfloat16=config.mixed_precision))
+        every = ",".join(torch_step.usual(bfloat16=config.performance.mixed_precision))
         others = chosen("torch_variants", torch_variants or every, torch_step.VARIANTS)
         torch_step.check(fields)
     common = {"config": fields, "teachers": teachers}
-    own = "bfloat16" if config.mixed_precision else "float32"
+    own = "bfloat16" if config.performance.mixed_precision else "float32"
     precisions = dict.fromkeys(names, own)
     with Processes() as processes:
         facts: dict[str, Any] = {}
@@ -138,14 +137,14 @@ def run(
     for name, dtype in precisions.items():
         best = figures[name]["seconds"]["best"]
         figures[name] |= {
-            "images_per_s": config.batch_size / figures[name]["seconds"]["median"],
+            "images_per_s": config.optimization.batch_size / figures[name]["seconds"]["median"],
             "share": facts["flop"] / (rates[dtype]["best"] * 1e9) / best,
             "precision": dtype,
         }
     return {
         "benchmark": "train",
-        "model": config.model,
-        "batch_size": config.batch_size,
+        "model": config.model.name,
+        "batch_size": config.optimization.batch_size,
         "teachers": teachers,
         "precision": own,
         "parameters": facts["parameters"],

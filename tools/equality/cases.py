@@ -187,7 +187,7 @@ def take_steps(
             )
         )
         gradients: dict[str, np.ndarray] = {}
-        if config.mine_schedule == "epoch":
+        if config.mine.schedule == "epoch":
             _epoch_step(config, state, strategy)(next(batches))
         else:
             trainer = _trainer(case, config, state, strategy)
@@ -204,14 +204,14 @@ def _trainer(
     return Trainer(
         state=state,
         objective=create_objective(config, state.model),
-        teachers=[_teacher(index) for index in range(len(config.teacher))],
+        teachers=[_teacher(index) for index in range(len(config.distillation.teachers))],
         strategy=strategy,
         options=StepOptions(
-            batch_size=config.batch_size,
-            accumulation_steps=config.accumulation_steps,
+            batch_size=config.optimization.batch_size,
+            accumulation_steps=config.optimization.accumulation_steps,
             clip_norm=case.clip_norm,
-            l2=config.weight_decay,
-            mine_weight=config.mine_weight,
+            l2=config.optimization.weight_decay,
+            mine_weight=config.mine.weight,
         ),
     )
 
@@ -222,8 +222,8 @@ def _epoch_step(
     return create_epoch_step(
         state,
         strategy=strategy,
-        samples=config.batch_size,
-        weight=config.mine_weight,
+        samples=config.optimization.batch_size,
+        weight=config.mine.weight,
         critic_learning_rate=CRITIC_LEARNING_RATE,
         student_learning_rate=LEARNING_RATE,
         bias_correction=True,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -43,7 +42,7 @@ class Record:
     @property
     def kept_weights(self) -> str:
         """The weights that count: those of `model.keras`."""
-        return "ema" if self.config.ema_decay > 0 else "raw"
+        return "ema" if self.config.optimization.ema_decay > 0 else "raw"
 
     @property
     def main_head(self) -> str:
@@ -56,7 +55,7 @@ class Record:
     @property
     def teachers(self) -> tuple[str, ...]:
         """The teachers that were listened to."""
-        return self.config.teacher if self.config.uses_teachers else ()
+        return self.config.distillation.teachers if self.config.distillation.uses_teachers else ()
 
 
 def read(path: str | Path, *, name: str) -> Record:
@@ -75,11 +74,11 @@ def read(path: str | Path, *, name: str) -> Record:
     return Record(name, run, run.read_config(), result, _lines(run.metrics_file))
 
 
-def differing_flags(configs: Sequence[TrainConfig]) -> dict[str, list[Any]]:
+def differing_options(configs: Sequence[TrainConfig]) -> dict[str, list[Any]]:
     """The flags that are not the same in all configurations, with the value of each."""
     found = {}
     for name in options():
-        values = [getattr(config, name) for config in configs]
+        values = [config.flat()[name] for config in configs]
         if name not in _PLACES and any(value != values[0] for value in values):
             found[name] = values
     return found
@@ -126,6 +125,6 @@ def as_dict(record: Record) -> dict[str, Any]:
     return {
         "name": record.name,
         "model_dir": str(record.run.path),
-        "config": dataclasses.asdict(record.config),
+        "config": record.config.flat(),
         "result": record.result,
     }

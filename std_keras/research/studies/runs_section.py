@@ -29,7 +29,7 @@ def run(
     stop: Callable[[], bool],
 ) -> Result:
     """Compares runs; mistakes and samples come from those that are finished."""
-    flags = run_comparison.differing_flags([record.config for record in records])
+    flags = run_comparison.differing_options([record.config for record in records])
     sampled = _predict([r for r in records if r.run.model_file.is_file()], parsed, stop)
     blocks: list[page.Block] = [
         *_result_blocks(records),
@@ -51,7 +51,7 @@ def run(
         ),
         figures={
             "runs": [run_comparison.as_dict(record) for record in records],
-            "differing_flags": flags,
+            "differing_options": flags,
             "predictions": sampled.as_dict() if sampled is not None else None,
             "exports": list(exported),
         },

@@ -95,7 +95,7 @@ def _activations(chosen: Study, nodes: keras.Model, images: np.ndarray, inputs: 
 
 def _moments(chosen: Study) -> Any:
     """Models by name: the start, every kept checkpoint (raw weights), and the model itself."""
-    if not chosen.config.initialize_from:
+    if not chosen.config.optimization.initialize_from:
         yield "step 0", build.build_model(chosen.config, chosen.dataset)
     architecture = chosen.run.architecture_file.read_text(encoding="utf-8")
     model = keras.models.model_from_json(architecture)

@@ -103,7 +103,7 @@ class Study:
             source,
             batch_size=size,
             num_classes=self.dataset.num_classes,
-            data_seed=config.data_seed,
+            data_seed=config.data.data_seed,
             augmentation=create_augmentation(config, self.dataset),
         ).take(steps)
         for batch in progress.track(batches, total=steps, what="augmented images"):
@@ -135,8 +135,8 @@ def open_study(parsed: Mapping[str, Any], *, against: str, stop: Callable[[], bo
     texts: tuple[str, ...] = ()
     if against != "unused":
         texts = parsed["against"]
-        if not texts and config.uses_teachers:
-            texts = config.teacher
+        if not texts and config.distillation.uses_teachers:
+            texts = config.distillation.teachers
         if not texts and against == "needed":
             raise InputError(
                 f"--against is missing: {run.path} was trained without a teacher; name what to "

@@ -213,7 +213,7 @@ def _history(chosen: Study, examples: int) -> list[dict[str, Any]]:
     architecture = chosen.run.architecture_file.read_text(encoding="utf-8")
     model = keras.models.model_from_json(architecture)
     moments: list[tuple[int, keras.Model]] = []
-    if not chosen.config.initialize_from:
+    if not chosen.config.optimization.initialize_from:
         moments.append((0, build.build_model(chosen.config, chosen.dataset)))
     moments += [(step, model) for step in steps]
     rows: list[dict[str, Any]] = []

@@ -20,7 +20,7 @@ def progress_of(run: Run) -> float:
         last = next(_lines_backwards(RunDirectory(run.model_dir).metrics_file), {})
     except OSError:
         return 0.0
-    return min(float(last.get("epoch", 0.0)) / run.config.epochs, 1.0)
+    return min(float(last.get("epoch", 0.0)) / run.config.optimization.epochs, 1.0)
 
 
 def result_of(run: Run) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def result_of(run: Run) -> dict[str, Any]:
     """
     directory = RunDirectory(run.model_dir)
     result = directory.read_result()
-    if not run.config.validation_fraction or run.is_teacher:
+    if not run.config.data.validation_fraction or run.is_teacher:
         return {**result, "split": "test"}
     try:
         figures = _validation(directory.metrics_file, weights=result["weights"])

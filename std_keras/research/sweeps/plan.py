@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from std_keras.config import TrainConfig, options
+from std_keras.config import TrainConfig, defaults, options
 from std_keras.errors import InputError
 from std_keras.programs import flags
 from std_keras.research.sweeps.spec import Spec
@@ -132,25 +130,26 @@ def arguments_of(config: TrainConfig, *, shaping: bool = False) -> list[str]:
         shaping: leave out the flags that do not shape the result.
     """
     arguments = []
-    for field in dataclasses.fields(TrainConfig):
-        value, option = getattr(config, field.name), options()[field.name]
-        if value == field.default or (shaping and not option.shapes_result):
+    usual = defaults()
+    for name, value in config.flat().items():
+        option = options()[name]
+        if value == usual[name] or (shaping and not option.shapes_result):
             continue
         if option.kind is bool:
-            arguments.append(f"--{field.name}" if value else f"--no{field.name}")
+            arguments.append(f"--{name}" if value else f"--no{name}")
             continue
         for item in value if option.repeated else (value,):
-            arguments.append(f"--{field.name}={item}")
+            arguments.append(f"--{name}={item}")
     return arguments
 
 
 def _teachers(config: TrainConfig) -> tuple[str, ...]:
-    return config.teacher if config.uses_teachers else ()
+    return config.distillation.teachers if config.distillation.uses_teachers else ()
 
 
 def _needs(config: TrainConfig) -> set[str]:
     """The run directories, or other sources, that a run begins with, each written one way."""
-    start = {config.initialize_from} if config.initialize_from else set()
+    start = {config.optimization.initialize_from} if config.optimization.initialize_from else set()
     return {str(Path(source)) for source in _sources(config) | start}
 
 
@@ -172,7 +171,7 @@ def _teacher(spec: Spec, name: str, sources: dict[str, str], choices: Choices) -
     config = _config(given, where=f"{spec.path}, teacher {name}")
     return Run(
         arm=TEACHER + name,
-        seed=config.seed,
+        seed=config.optimization.seed,
         config=config,
         model_dir=Path(_source(spec, name, choices)),
         files=choices.runs_dir / (TEACHER + name),
@@ -209,14 +208,13 @@ def _trial(choices: Choices) -> list[str]:
 
 
 def _config(arguments: Sequence[str], *, where: str) -> TrainConfig:
-    defaults: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(TrainConfig)}
     try:
         parsed = flags.parse(
             arguments,
             program="python -m std_keras.train",
             about="",
             options=options(),
-            defaults=defaults,
+            defaults=defaults(),
         )
         return TrainConfig(**parsed)
     except flags.HelpRequested as error:

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from std_keras.config import TrainConfig, differing_flags, resolve
+from std_keras.config import TrainConfig, differing_options, resolve
 from std_keras.errors import InputError
 from std_keras.research.sweeps.plan import Run
 from std_keras.runs.run_directory import RunDirectory, write_atomically
@@ -50,7 +50,7 @@ class Record:
             name: _joined(self.machine.get(name, ""), machine.get(name, ""))
             for name in {**self.machine, **machine}
         }
-        return Record(config=dataclasses.asdict(run.config), seconds=self.seconds, machine=both)
+        return Record(config=run.config.flat(), seconds=self.seconds, machine=both)
 
 
 def read(run: Run) -> Record | None:
@@ -67,7 +67,7 @@ def read(run: Run) -> Record | None:
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{run.record} is damaged ({error}); delete it") from error
     before = TrainConfig.from_mapping(record.config, source=str(run.record))
-    differing = differing_flags(before, run.config)
+    differing = differing_options(before, run.config)
     if differing and not run.is_teacher:
         raise InputError(
             f"{run.record} belongs to a run of {run.name} with other flags "
@@ -90,10 +90,10 @@ def flags_that_differ(run: Run) -> list[str]:
     trained = directory.read_config()
     asked = resolve(
         run.config,
-        image_size=trained.image_size or 0,
-        horizontal_flip=trained.horizontal_flip == "yes",
+        image_size=trained.data.image_size or 0,
+        horizontal_flip=trained.augmentation.horizontal_flip == "yes",
     )
-    return differing_flags(trained, asked)
+    return differing_options(trained, asked)
 
 
 def write(run: Run, record: Record) -> None:

@@ -68,7 +68,7 @@ def row_of(run: Run) -> Row | None:
         "top5": _number(result["top5"], digits=4),
         "train_seconds": _number(result["train_seconds"], digits=0),
         "images_per_second": _number(result["images_per_second"], digits=1),
-        "precision": "bfloat16" if config.mixed_precision else "float32",
+        "precision": "bfloat16" if config.performance.mixed_precision else "float32",
     }
     row |= {name: str(result[name]) for name in ("parameters", "steps", "epochs")}
     row["macs"] = str(result.get("macs", ""))
@@ -82,7 +82,7 @@ def _number(value: float | None, *, digits: int) -> str:
     return "" if value is None else f"{value:.{digits}f}"
 
 
-def with_differing_flags(rows: Sequence[Row]) -> list[Row]:
+def with_differing_options(rows: Sequence[Row]) -> list[Row]:
     """Adds a column `--NAME` for every flag that is not the same in all arms."""
     flags = [flags_by_name(row["flags"]) for row in rows]
     arms = [f for f, row in zip(flags, rows, strict=True) if not row["arm"].startswith("teacher-")]

@@ -59,32 +59,32 @@ def write(
         megabytes: size of the weights' file.
         notes: more on limits, from the one who packed.
     """
-    data = _DATA.get(config.dataset, f"`{config.dataset}`; see its own terms of use.")
-    size = config.image_size
+    data = _DATA.get(config.data.dataset, f"`{config.data.dataset}`; see its own terms of use.")
+    size = config.data.image_size
     seconds = result.get("train_seconds")
     took = f", {seconds:,.0f} s of training" if seconds else ""
-    teachers = config.teacher if config.uses_teachers else ()
+    teachers = config.distillation.teachers if config.distillation.uses_teachers else ()
     taught = f"It learned from {', '.join(f'`{t}`' for t in teachers)} too. " if teachers else ""
     limited = ""
-    if config.max_train_examples or config.max_test_examples:
+    if config.data.max_train_examples or config.data.max_test_examples:
         limited = (
-            f"\n- **Trained on {config.max_train_examples or 'all'} and tested on "
-            f"{config.max_test_examples or 'all'} examples only: a trial.**"
+            f"\n- **Trained on {config.data.max_train_examples or 'all'} and tested on "
+            f"{config.data.max_test_examples or 'all'} examples only: a trial.**"
         )
     # The figures of a training in bfloat16 were measured in it; these are of float32.
     row, precision = "", ""
-    if config.mixed_precision:
+    if config.performance.mixed_precision:
         row = f"| as trained, bfloat16 | {result['top1']:.2%} | {result['top5']:.2%} |\n"
         precision = " --mixed_precision"
     held_out = (
-        f"A part of {config.validation_fraction:g} of train was held out. "
-        if config.validation_fraction
+        f"A part of {config.data.validation_fraction:g} of train was held out. "
+        if config.data.validation_fraction
         else ""
     )
     return f"""\
 # {name}
 
-`{config.model}` for images of {size} x {size} pixels and {classes} classes,
+`{config.model.name}` for images of {size} x {size} pixels and {classes} classes,
 {result["parameters"]:,} trainable parameters, weights in float16 ({megabytes:.2f} MB).
 
     --teacher=std_keras:{name}
@@ -98,7 +98,7 @@ def write(
 | packed, float16 | {after.top1:.2%} | {after.top5:.2%} |
 
 After the last epoch, {result.get("weights", "raw")} weights, {result.get("head", "one")} head; one
-run with `--seed={config.seed} --data_seed={config.data_seed}`, so without a spread.
+run with `--seed={config.optimization.seed} --data_seed={config.data.data_seed}`, so without a spread.
 
 ## Data
 

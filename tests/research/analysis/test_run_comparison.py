@@ -37,11 +37,11 @@ def test_curves_and_what_counts(tmp_path):
     assert plain.result == {"top1": 0.5, "head": "classification"}
 
 
-def test_differing_flags():
+def test_differing_options():
     first = TrainConfig(epochs=3, alpha=0.1, data_dir="here")
     second = TrainConfig(epochs=3, alpha=0.2, data_dir="there")
-    assert run_comparison.differing_flags([first, second, first]) == {"alpha": [0.1, 0.2, 0.1]}
-    assert run_comparison.differing_flags([first, first]) == {}
+    assert run_comparison.differing_options([first, second, first]) == {"alpha": [0.1, 0.2, 0.1]}
+    assert run_comparison.differing_options([first, first]) == {}
 
 
 def test_exports_are_found_beside_other_reports(tmp_path):

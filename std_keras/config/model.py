@@ -1,0 +1,79 @@
+"""Which network, and what of it differs from the published one."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from std_keras.config.option import (
+    COUNT,
+    FRACTION,
+    MODEL,
+    POSITIVE,
+    OptionGroup,
+    option_field,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions(OptionGroup):
+    """Which network, and what differs from the published one; `--help` explains each field."""
+
+    topic: ClassVar[str] = MODEL
+
+    name: str = option_field(
+        "mixer_s16", str, "Name of the model, for example mixer_s16.", flag="model"
+    )
+    patch_size: int | None = option_field(
+        None, int, "Side of a patch in pixels; the model's own if not given.", **COUNT
+    )
+    width: int | None = option_field(None, int, "Channels, if not the model's own.", **COUNT)
+    depth: int | None = option_field(None, int, "Blocks, if not the model's own.", **COUNT)
+    token_mlp_dim: int | None = option_field(
+        None, int, "Hidden width of token mixing (Mixer); width/2 if not given.", **COUNT
+    )
+    channel_mlp_dim: int | None = option_field(
+        None,
+        int,
+        "Hidden width of channel mixing; 4 x width if not given (gMLP: 6 x).",
+        **COUNT,
+    )
+    stochastic_depth: float = option_field(
+        0.0,
+        float,
+        "Drop rate of the last block; earlier blocks ramp up to it (ResMLP: of all blocks).",
+        **FRACTION,
+    )
+    gelu: str | None = option_field(
+        None, str, "Exact (erf) or tanh GELU.", choices=("exact", "tanh")
+    )
+    layer_norm_epsilon: float | None = option_field(
+        None,
+        float,
+        "Epsilon of layer normalisation; the model's own if not given.",
+        **POSITIVE,
+    )
+    window_size: int | None = option_field(
+        None,
+        int,
+        "Side of Swin's attention windows in patches; 7 if not given, which divides the maps of "
+        "224 px.",
+        **COUNT,
+    )
+    shortcut: str | None = option_field(
+        None,
+        str,
+        "Shortcut of the CIFAR ResNets where the shape changes.",
+        choices=("projection", "identity"),
+    )
+
+    def architecture(self) -> dict[str, Any]:
+        """The options that were set, as `std_keras.models.create` takes them."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        del values["name"]
+        return {
+            name: value
+            for name, value in values.items()
+            if value is not None and (name != "stochastic_depth" or value)
+        }

@@ -1,0 +1,36 @@
+"""Arguments as flags: the library's messages name arguments, a program's user knows flags.
+
+The library says `batch_size=3 is not divisible by accumulation_steps=2`, which is what its caller
+wrote. On the command line that becomes `--batch_size=3 ...`, `jit_compile=False` becomes
+`--nojit_compile`, and a name between backticks becomes the flag alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+_known: set[str] = set()
+
+
+def know(names: Iterable[str]) -> None:
+    """Says which flags the program that runs has; `as_flags` turns these names alone."""
+    _known.clear()
+    _known.update(names)
+
+
+def as_flags(message: str) -> str:
+    """A message of the library with its arguments written as flags."""
+    if not _known:
+        return message
+    names = "|".join(sorted(map(re.escape, _known), key=len, reverse=True))
+    # Not in the middle of a path, of another word, or of what is a flag already.
+    message = re.sub(rf"(?<![\w./,:\[{{`'\"-])({names})=(True\b|False\b)?", _flag, message)
+    return re.sub(rf"`({names})`", r"--\1", message)
+
+
+def _flag(match: re.Match[str]) -> str:
+    name, truth = match.groups()
+    if truth is None:
+        return f"--{name}="
+    return f"--{name}" if truth == "True" else f"--no{name}"
