@@ -61,7 +61,7 @@ def test_installed_wheel_finds_its_flag_files(wheel, tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
     script = (
-        "from std_keras.cli import flagfiles;"
+        "from std_keras.programs import flagfiles;"
         "print(flagfiles.expand(['--flagfile=flags/digits_mixer.flags'], repeated=()))"
     )
     done = subprocess.run(

@@ -56,7 +56,7 @@ def test_start_up_is_silent_but_for_our_own_lines(run_program, teacher):
 def test_help_exits_0_and_imports_no_tensorflow(program, root):
     script = (
         "import sys; sys.argv = ['x', '--help'];"
-        f"from std_keras import {program} as p; from std_keras.cli import program;"
+        f"from std_keras.programs import {program} as p; from std_keras.programs import program;"
         "code = program.run(p.main); assert 'tensorflow' not in sys.modules; sys.exit(code)"
     )
     done = subprocess.run(

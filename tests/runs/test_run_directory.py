@@ -66,8 +66,8 @@ def test_the_home_directory_is_understood(monkeypatch, tmp_path):
         (None, "config.json cannot be read"),
         ("{", "config.json is damaged"),
         ("[1]", "holds no JSON object"),
-        ('{"epoch": 1}', "there is no flag --epoch"),
-        ('{"epochs": 0}', "--epochs=0"),
+        ('{"epoch": 1}', "there is no option epoch"),
+        ('{"epochs": 0}', "epochs=0"),
     ],
 )
 def test_a_damaged_config(run, content, said):
@@ -100,7 +100,7 @@ def test_missing_labels_and_result(run):
 
 def in_another_process(path: Path) -> str:
     script = (
-        "import sys; from std_keras.rundir import RunDirectory\n"
+        "import sys; from std_keras.runs.run_directory import RunDirectory\n"
         "try: RunDirectory(sys.argv[1]).prepare(); print('taken')\n"
         "except Exception as e: print(type(e).__name__, e)"
     )

@@ -80,7 +80,7 @@ def test_stopped_and_continued(student_config, student_run, tmp_path):
     assert newest_checkpoint(tmp_path / "checkpoints") == str(tmp_path / "checkpoints" / "ckpt-2")
     assert not (tmp_path / "model.keras").exists()
 
-    with pytest.raises(InputError, match=r"--alpha=0.5, now 0.25"):
+    with pytest.raises(InputError, match=r"alpha=0.5, now 0.25"):
         train(student_config.replace(alpha=0.25), model_dir=tmp_path)
     train(student_config, model_dir=tmp_path)
     assert_same_end(tmp_path, student_run)

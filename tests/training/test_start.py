@@ -115,5 +115,5 @@ def test_a_training_starts_there_and_goes_on_from_its_checkpoint(source, tmp_pat
     from std_keras.runs.trained import load_trained
 
     assert_same_weights(load_trained(tmp_path / "run"), model, atol=1e-6)
-    with pytest.raises(InputError, match="--initialize_from"):
+    with pytest.raises(InputError, match="initialize_from"):
         train(config.replace(initialize_from=None), model_dir=tmp_path / "run")

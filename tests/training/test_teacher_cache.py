@@ -179,7 +179,7 @@ def test_views_are_stored_once_and_read_in_the_same_run(simple_config, tmp_path,
     monkeypatch.setattr(teachers, "load", None)
     train(soft, model_dir=tmp_path / "read")
     assert_same_training(tmp_path / "read", tmp_path / "fill")
-    with pytest.raises(InputError, match="--augmentation_views=1, now 0"):
+    with pytest.raises(InputError, match="augmentation_views=1, now 0"):
         train(soft.replace(augmentation_views=0), model_dir=tmp_path / "fill")
 
 
@@ -201,11 +201,11 @@ def test_other_labels_are_refused_by_name(cached_config, cache_dir, tmp_path, ch
 
 
 def test_other_weights_are_refused_by_name(cached_config, cache_dir, tmp_path):
-    model = keras.models.load_model(Path(cached_config.teacher[0]) / "model.keras")
+    model = keras.models.load_model(Path(cached_config.distillation.teachers[0]) / "model.keras")
     model.set_weights([2.0 * w for w in model.get_weights()])
     model.save(tmp_path / "model.keras")
     other = filled(cached_config, cache_dir, teacher_cache_mode="read")
-    second = cached_config.teacher[1]
+    second = cached_config.distillation.teachers[1]
     other = other.replace(teacher=(f"{tmp_path / 'model.keras'},input=byte", second))
     with pytest.raises(InputError, match=r"teacher weights=\w{16}\.\.\. there, \w{16}\.\.\. here"):
         train(other, model_dir=tmp_path / "run")
@@ -319,7 +319,7 @@ def test_top_k_must_fit(cached_config, tmp_path):
         open_labels(filled(cached_config, tmp_path, distillation="soft", teacher_cache_top_k=11))
     with pytest.raises(InputError, match="leave it out"):
         config(teacher_cache_top_k=2)
-    with pytest.raises(InputError, match="--teacher_cache_mode=read needs a folder"):
+    with pytest.raises(InputError, match="teacher_cache_mode=read needs a folder"):
         config(teacher_cache_mode="read")
 
 
@@ -387,7 +387,7 @@ def test_a_call_that_ends_early_returns_what_was_said_until_then():
 def test_every_arrangement_can_do_without_its_teachers(
     cached_config, teacher_run, tmp_path, monkeypatch, changes
 ):
-    both = tuple(f"{source.partition(',')[0]},site=both" for source in cached_config.teacher)
+    both = tuple(f"{source.partition(',')[0]},site=both" for source in cached_config.distillation.teachers)
     both = (both[0], f"{both[1]},input=byte")
     own = cached_config.replace(teacher=both, **changes)
     soft = own.distillation == "soft"

@@ -81,7 +81,7 @@ def test_class_logits_are_the_mean_over_the_tiles(trained, tmp_path, times):
     expected = np.mean([old(tile) for tile in tiles_of(pixels, 8)], axis=0)
     assert expected.std() > 0.05
     np.testing.assert_allclose(new(pixels), expected, atol=1e-5)
-    assert done.run.read_config().token_mlp_dim == 3 * times**2
+    assert done.run.read_config().model.token_mlp_dim == 3 * times**2
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_interpolation_says_that_it_is_an_approximation(trained, tmp_path):
     assert "approximation" in done.notes[0]
     assert done.run.read_result()["origin"]["token_mixing"] == "interpolated"
     new = load_trained(tmp_path / "new")
-    assert done.run.read_config().token_mlp_dim == 3
+    assert done.run.read_config().model.token_mlp_dim == 3
     # An image of one colour has equal features everywhere in the stem.
     colour = images(5, 1)
     small, large = np.tile(colour, (1, 8, 8, 1)), np.tile(colour, (1, 12, 12, 1))
@@ -169,7 +169,7 @@ def test_a_new_head(trained, tmp_path):
     new = load_trained(tmp_path / "new")
     assert new.output_shape == (None, 2)
     assert done.run.read_labels() == ("cat", "dog")
-    assert done.run.read_config().dataset == ""
+    assert done.run.read_config().data.dataset == ""
     assert "not trained" in done.notes[-1]
     for name in ("block_2", "tokens_0_last", "final_norm"):
         for a, b in zip(old.get_layer(name).weights, new.get_layer(name).weights, strict=True):
