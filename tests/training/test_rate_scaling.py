@@ -25,7 +25,9 @@ def test_rates_are_multiplied_by_the_ratio_of_the_batches(batch_size, reference,
         learning_rate=0.1,
         minimum_learning_rate=0.01,
     )
-    assert made.optimization.applied_learning_rates() == pytest.approx((0.1 * factor, 0.01 * factor))
+    assert made.optimization.applied_learning_rates() == pytest.approx(
+        (0.1 * factor, 0.01 * factor)
+    )
 
 
 @pytest.mark.filterwarnings("ignore:Even though the .*run_functions_eagerly")

@@ -387,7 +387,9 @@ def test_a_call_that_ends_early_returns_what_was_said_until_then():
 def test_every_arrangement_can_do_without_its_teachers(
     cached_config, teacher_run, tmp_path, monkeypatch, changes
 ):
-    both = tuple(f"{source.partition(',')[0]},site=both" for source in cached_config.distillation.teachers)
+    both = tuple(
+        f"{source.partition(',')[0]},site=both" for source in cached_config.distillation.teachers
+    )
     both = (both[0], f"{both[1]},input=byte")
     own = cached_config.replace(teacher=both, **changes)
     soft = own.distillation == "soft"
