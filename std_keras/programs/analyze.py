@@ -1,7 +1,7 @@
 """Looks at what a trained student learned: figures, pictures, and one HTML page of both.
 
-Usage: python tools/analyze.py NAME --model_dir=RUN --output_dir=OUT [--against=TEACHER] ...
-NAME --help lists its flags; docs/analysis.md says what each figure means.
+Usage: std-keras analyze NAME --model_dir=RUN --output_dir=OUT [--against=TEACHER] ...
+NAME --help lists its flags.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     options = {**COMMON, **chosen.options}
     parsed = flags.parse(
         rest,
-        program=f"python tools/analyze.py {name}",
+        program=f"std-keras analyze {name}",
         about=chosen.about,
         options=options,
         defaults={**COMMON_DEFAULTS, **chosen.defaults},

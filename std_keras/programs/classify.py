@@ -1,4 +1,4 @@
-"""`python -m std_keras.classify`: what an exported TFLite file sees in pictures; no TensorFlow."""
+"""`std-keras classify`: what an exported TFLite file sees in pictures; no TensorFlow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from std_keras.programs.program import StopRequest
 _OPTIONS = {
     "model": Option(
         topic=MODEL,
-        help="A .tflite file that python -m std_keras.export wrote; its class names, and how it "
+        help="A .tflite file that std-keras export wrote; its class names, and how it "
         "wants its pictures, are inside.",
         kind=str,
     ),
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     """Parses the flags and prints the predictions of each picture as soon as they are there."""
     parsed = flags.parse(
         arguments,
-        program="python -m std_keras.classify",
+        program="std-keras classify",
         about="Classifies pictures with an exported TFLite file. IMAGE is a file that Pillow can "
         "read, a folder (all pictures in and below it), or a pattern such as 'photos/*.jpg'.",
         options=_OPTIONS,

@@ -1,7 +1,7 @@
 """Converts weights from elsewhere (PyTorch files, Flax .npz) into a run directory.
 
-Usage: python tools/convert_weights.py --source=FILE --model=NAME --output=DIR
-docs/weights.md lists what can be read.
+Usage: std-keras convert --source=FILE --model=NAME --output=DIR
+`--layout` lists the code bases whose files can be read.
 """
 
 from __future__ import annotations
@@ -17,6 +17,11 @@ from std_keras.programs import flags, program
 from std_keras.programs.program import StopRequest
 
 _FILE = "File"
+# Those of `std_keras.weights.layouts`, which loads Keras; a test keeps the two equal.
+LAYOUTS = (
+    *("akamaster", "chenyaofo", "cyclemlp", "facebook", "google", "microsoft", "std_pytorch"),
+    *("std_pytorch_backbone", "timm"),
+)
 _OPTIONS = {
     "source": Option(topic=_FILE, help="A PyTorch file (.pth, .pt, .th) or .npz.", kind=str),
     "format": Option(
@@ -27,9 +32,9 @@ _OPTIONS = {
     ),
     "layout": Option(
         topic=_FILE,
-        help="The code base whose names the file has (docs/weights.md lists them); auto tells it "
-        "by the names.",
+        help="The code base whose names the file has; auto tells it by the names.",
         kind=str,
+        choices=("auto", *LAYOUTS),
     ),
     "place": Option(
         topic=_FILE,
@@ -81,7 +86,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     }
     parsed = flags.parse(
         arguments,
-        program="python tools/convert_weights.py",
+        program="std-keras convert",
         about="Converts weights from elsewhere into a run directory, which works as a teacher, and "
         "with evaluate and export. Nothing in the file is executed, and PyTorch is not needed.",
         options={**_OPTIONS, **model_flags},

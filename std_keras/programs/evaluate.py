@@ -1,4 +1,4 @@
-"""`python -m std_keras.evaluate`: the accuracy of a run's model, head by head."""
+"""`std-keras evaluate`: the accuracy of a run's model, head by head."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     """Parses the flags, evaluates, and prints one JSON object."""
     parsed = flags.parse(
         arguments,
-        program="python -m std_keras.evaluate",
+        program="std-keras evaluate",
         about="Evaluates a run's model on a part of a data set and prints the figures as JSON.",
         options=_OPTIONS,
         defaults={"split": "test", "max_examples": 0, "batch_size": 128},

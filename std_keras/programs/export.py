@@ -1,4 +1,4 @@
-"""`python -m std_keras.export`: a run's model as SavedModel and TFLite, checked on test images."""
+"""`std-keras export`: a run's model as SavedModel and TFLite, checked on test images."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     """Parses the flags, writes and checks the files, and prints a table."""
     parsed = flags.parse(
         arguments,
-        program="python -m std_keras.export",
+        program="std-keras export",
         about="Exports a run's model as a SavedModel and as TFLite files, runs each file over test "
         "images, and writes what it found to report.json.",
         options=_OPTIONS,

@@ -1,8 +1,8 @@
 """Starts a cluster of worker processes on this machine, all training one model together.
 
-Usage: python tools/launch_local.py --workers=N FLAGS-OF-TRAINING...
-Every worker runs `python -m std_keras.train FLAGS-OF-TRAINING... --strategy=multi_worker` with a
-TF_CONFIG of its own; the machines of a real cluster do the same (docs/distributed.md). The first
+Usage: std-keras launch --workers=N FLAGS-OF-TRAINING...
+Every worker runs `std-keras train FLAGS-OF-TRAINING... --strategy=multi_worker` with a
+TF_CONFIG of its own; the machines of a real cluster do the same. The first
 worker's lines are shown as they are, the others' with their number. Ctrl-C and SIGTERM go to all.
 """
 
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     rest = [a for a in arguments if a not in own]
     parsed = flags.parse(
         own,
-        program="python tools/launch_local.py",
+        program="std-keras launch",
         about=str(__doc__),
         options=OPTIONS,
         defaults={"workers": None},

@@ -1,6 +1,6 @@
 """Makes `std_keras:NAME` of a finished run: weights in float16, a model card, checksums.
 
-Usage: python tools/pack_model.py RUN --name=NAME   (--help lists the flags)
+Usage: std-keras pack RUN --name=NAME   (--help lists the flags)
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     paths = [a for a in arguments if not a.startswith("-")]
     parsed = flags.parse(
         [a for a in arguments if a.startswith("-")],
-        program="python tools/pack_model.py RUN",
+        program="std-keras pack RUN",
         about="Makes std_keras:NAME of a finished run: float16 weights, a model card, checksums.",
         options=_OPTIONS,
         defaults=_DEFAULTS,
         required=("name",),
     )
     if len(paths) != 1:
-        raise InputError(f"{paths} must be one run directory; write tools/pack_model.py RUN ...")
+        raise InputError(f"{paths} must be one run directory; write std-keras pack RUN ...")
     name, run = parsed["name"], RunDirectory(paths[0])
     if not pretrained.is_name(name):
         raise InputError(f"--name={name} names a folder; use letters, digits, _ or -")

@@ -1,6 +1,6 @@
 """Draws what each augmentation preset makes of a few photographs, as one PNG.
 
-Usage: python tools/contact_sheet.py --images=DIR --output=FILE.png
+Usage: std-keras preview --images=DIR --output=FILE.png
 The first row shows the photographs, cropped as for evaluation; each following row is one step of a
 preset. The photographs are the first of each sub-folder, in turns.
 """
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     """Parses the flags and writes the sheet."""
     parsed = flags.parse(
         arguments,
-        program="python tools/contact_sheet.py",
+        program="std-keras preview",
         about="Draws what each augmentation preset makes of a few photographs.",
         options=_OPTIONS,
         defaults=_DEFAULTS,

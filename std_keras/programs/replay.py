@@ -1,6 +1,6 @@
 """Repeats the steps after which a training became non-finite, and says what broke first.
 
-Usage: python tools/replay_step.py --model_dir=RUN [--step=N]
+Usage: std-keras replay --model_dir=RUN [--step=N]
 Nothing in the run directory is changed.
 """
 
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     """Prints the report as JSON; exit code 3 if a number was not finite again."""
     parsed = flags.parse(
         arguments,
-        program="python tools/replay_step.py",
+        program="std-keras replay",
         about="Repeats the steps from the last good checkpoint of a run to one that became "
         "non-finite, and names the first layer, the images and the gradients that are not finite.",
         options=OPTIONS,

@@ -1,6 +1,6 @@
 """Compares runs: results, differing flags, curves, mistakes, sample predictions, exports.
 
-Usage: python tools/report.py RUN [RUN ...] --output_dir=OUT [--name=value ...]
+Usage: std-keras report RUN [RUN ...] --output_dir=OUT [--name=value ...]
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     runs = [argument for argument in arguments if not argument.startswith("-")]
     parsed = flags.parse(
         [argument for argument in arguments if argument.startswith("-")],
-        program="python tools/report.py RUN [RUN ...]",
+        program="std-keras report RUN [RUN ...]",
         about="Compares runs, finished or not, on one HTML page.",
         options=OPTIONS,
         defaults=DEFAULTS,
         required=("output_dir",),
     )
     if not runs:
-        raise InputError("no run is named; write: python tools/report.py RUN [RUN ...]")
+        raise InputError("no run is named; write: std-keras report RUN [RUN ...]")
     for name, least in (("examples", 0), ("samples", 0), ("batch_size", 1)):
         if parsed[name] < least:
             raise InputError(f"--{name}={parsed[name]} is below {least}")

@@ -1,7 +1,7 @@
 """Writes a smaller copy of a folder of images, once, so that training reads it faster.
 
-Usage: python tools/resize_images.py --source=DIR --output_dir=DIR --size=N [--quality=Q]
-Then: python -m std_keras.train --dataset=folder:OUTPUT_DIR ...
+Usage: std-keras resize-images --source=DIR --output_dir=DIR --size=N [--quality=Q]
+Then: std-keras train --dataset=folder:OUTPUT_DIR ...
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     """Parses the flags, writes what is missing, and says what could not be read."""
     parsed = flags.parse(
         arguments,
-        program="python tools/resize_images.py",
+        program="std-keras resize-images",
         about="Writes a smaller copy of a folder of images. The same command again continues an "
         "interrupted one.",
         options=_OPTIONS,

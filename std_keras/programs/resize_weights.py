@@ -1,7 +1,7 @@
 """Adapts a trained Mixer to images of another size, or to another number of classes.
 
-Usage: python tools/resize_weights.py --source=DIR --image_size=N --output=DIR [--num_classes=K]
-docs/weights.md says what is exact and what is not.
+Usage: std-keras resize-weights --source=DIR --image_size=N --output=DIR [--num_classes=K]
+`--token_mixing` says what is exact and what is not.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     """Parses the flags, writes the new run directory, and says how exact it is."""
     parsed = flags.parse(
         arguments,
-        program="python tools/resize_weights.py",
+        program="std-keras resize-weights",
         about="Adapts a trained Mixer to images of another size, or to other classes, and writes "
         "the result as a run directory.",
         options=_OPTIONS,

@@ -1,9 +1,9 @@
 """Makes the runs of a sweep one after the other, and the tables of what came out.
 
-Usage: python tools/sweep.py SPEC --output=results/NAME.csv   (--help lists the flags)
+Usage: std-keras sweep SPEC --output=results/NAME.csv   (--help lists the flags)
 
 The same command again goes on where it stopped: what is done is skipped, an interrupted run is
-continued, a failed one is tried again. SPEC is a TOML file; `tools/sweeping/spec.py` shows one.
+continued, a failed one is tried again. SPEC is a TOML file; `std_keras/research/sweeps/spec.py` shows one.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     paths = [a for a in arguments if not a.startswith("-")]
     parsed = flags.parse(
         [a for a in arguments if a.startswith("-")],
-        program="python tools/sweep.py SPEC",
+        program="std-keras sweep SPEC",
         about="Makes the runs of a sweep one after the other, and tables of the results. The same "
         "command again goes on where it stopped.",
         options=_OPTIONS,
@@ -112,7 +112,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
         required=("output",),
     )
     if len(paths) != 1:
-        raise InputError(f"{paths} must be one TOML file; write tools/sweep.py SPEC --output=FILE")
+        raise InputError(f"{paths} must be one TOML file; write std-keras sweep SPEC --output=FILE")
     _check(parsed)
     output = Path(parsed["output"])
     choices = _choices(parsed)
@@ -227,7 +227,7 @@ class _Tables:
         for name in ("validation_fraction", "trial_examples", "extra_flags"):
             if parsed[name]:
                 shown.append(f"--{name}={parsed[name]}")
-        self._command = shlex.join(["python", "tools/sweep.py", str(sweep.path), *shown])
+        self._command = shlex.join(["python", "std-keras sweep", str(sweep.path), *shown])
         self._old = {(row["arm"], row["seed"]): row for row in rows.read(output)}
 
     def is_done(self, run: plan.Run) -> bool:

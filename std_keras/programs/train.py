@@ -1,4 +1,4 @@
-"""`python -m std_keras.train`: trains a student, a baseline or a teacher."""
+"""`std-keras train`: trains a student, a baseline or a teacher."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     }
     parsed = flags.parse(
         arguments,
-        program="python -m std_keras.train",
+        program="std-keras train",
         about="Trains any model: a student with teachers, a baseline without, or a teacher. The "
         "same command again continues an interrupted run.",
         options=known,

@@ -83,7 +83,7 @@ _AGAINST = {
 
 @dataclass(frozen=True)
 class Analysis:
-    """What `tools/analyze.py` needs to know of an analysis before it runs.
+    """What `std-keras analyze` needs to know of an analysis before it runs.
 
     Attributes:
         about: the question that it answers.

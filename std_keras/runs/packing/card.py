@@ -88,7 +88,7 @@ def write(
 {result["parameters"]:,} trainable parameters, weights in float16 ({megabytes:.2f} MB).
 
     --teacher=std_keras:{name}
-    python -m std_keras.evaluate --model_dir=std_keras:{name}
+    std-keras evaluate --model_dir=std_keras:{name}
 
 ## Accuracy on the test split
 
