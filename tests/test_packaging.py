@@ -52,8 +52,9 @@ def test_wheel_contents(root, wheel):
     assert "std_keras/py.typed" in names
     shipped = {f"std_keras/flag_files/{path.name}" for path in (root / "flags").glob("*.flags")}
     assert shipped <= names
+    assert "std-keras = std_keras.programs.main:console" in scripts
     for program in ("train", "evaluate", "export", "classify"):
-        assert f"std-keras-{program} = std_keras.{program}:console" in scripts
+        assert f"std-keras-{program} = std_keras.programs.{program}:console" in scripts
 
 
 def test_installed_wheel_finds_its_flag_files(wheel, tmp_path):
@@ -61,7 +62,7 @@ def test_installed_wheel_finds_its_flag_files(wheel, tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
     script = (
-        "from std_keras.cli import flagfiles;"
+        "from std_keras.programs import flagfiles;"
         "print(flagfiles.expand(['--flagfile=flags/digits_mixer.flags'], repeated=()))"
     )
     done = subprocess.run(

@@ -7,9 +7,9 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 
-from std_keras.config.option import DATA, MODEL, PERFORMANCE, Option
+from std_keras.config.option import COUNT, DATA, MODEL, Option
 from std_keras.errors import InputError, Interrupted
-from std_keras.programs import flags, program
+from std_keras.programs import flags, program, shared_options
 from std_keras.programs.program import StopRequest
 
 _OPTIONS = {
@@ -19,14 +19,16 @@ _OPTIONS = {
         "wants its pictures, are inside.",
         kind=str,
     ),
-    "top_k": Option(topic=DATA, help="How many classes are shown for each picture.", kind=int),
+    "top_k": Option(
+        topic=DATA, help="How many classes are shown for each picture.", kind=int, **COUNT
+    ),
     "json": Option(
         topic=DATA,
         help="Prints one JSON object a line: the image, and its predictions with label, index, "
         "probability and logit.",
         kind=bool,
     ),
-    "threads": Option(topic=PERFORMANCE, help="How many cores the model may use.", kind=int),
+    "threads": shared_options.THREADS,
 }
 
 
@@ -42,9 +44,6 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
         required=("model",),
         words="IMAGE",
     )
-    for name in ("top_k", "threads"):
-        if parsed[name] < 1:
-            raise InputError(f"--{name}={parsed[name]} is below 1")
 
     from std_keras.exporting import classifying
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 
 from std_keras.config import TrainConfig, defaults, options
-from std_keras.programs import flags, program
+from std_keras.programs import flags
 from std_keras.programs.program import StopRequest
 
 
@@ -34,7 +34,3 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     from std_keras.training.precompute import precompute
 
     print(json.dumps(precompute(config, stop=lambda: bool(stop)), indent=2))
-
-
-if __name__ == "__main__":
-    program.console(main)

@@ -6,23 +6,23 @@ Usage: std-keras resize-weights --source=DIR --image_size=N --output=DIR [--num_
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 from std_keras import progress
-from std_keras.config.option import DATA, MODEL, RUN, Option
+from std_keras.config.option import MODEL, RUN, Option
 from std_keras.errors import InputError, Interrupted
-from std_keras.programs import flags, program
+from std_keras.programs import flags, shared_options
 from std_keras.programs.program import StopRequest
 
 _OPTIONS = {
     "source": Option(topic=RUN, help="Directory of a finished run of a Mixer.", kind=str),
-    "output": Option(topic=RUN, help="The run directory to make; new or empty.", kind=str),
-    "image_size": Option(topic=MODEL, help="Height and width of the new images.", kind=int),
-    "num_classes": Option(
-        topic=MODEL,
-        help="Classes of new heads, which are not trained; the heads are kept if not given.",
-        kind=int,
+    "output": shared_options.NEW_RUN,
+    "image_size": shared_options.saying(
+        shared_options.IMAGE_SIZE, "Height and width of the new images."
+    ),
+    "num_classes": shared_options.saying(
+        shared_options.NUM_CLASSES,
+        "Classes of new heads, which are not trained; the heads are kept if not given.",
     ),
     "token_mixing": Option(
         topic=MODEL,
@@ -32,10 +32,9 @@ _OPTIONS = {
         kind=str,
         choices=("auto", "block_diagonal", "interpolated"),
     ),
-    "labels": Option(
-        topic=DATA,
-        help="With --num_classes: a file of class names, one a line; numbers if not given.",
-        kind=str,
+    "labels": shared_options.saying(
+        shared_options.LABELS,
+        "With --num_classes: a file of class names, one a line; numbers if not given.",
     ),
 }
 
@@ -51,9 +50,6 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
         defaults={"token_mixing": "auto"},
         required=("source", "image_size", "output"),
     )
-    for name in ("image_size", "num_classes"):
-        if parsed[name] is not None and parsed[name] < 1:
-            raise InputError(f"--{name}={parsed[name]} must be at least 1")
     if parsed["labels"] is not None and parsed["num_classes"] is None:
         raise InputError("--labels names the classes of new heads; give --num_classes with it")
 
@@ -78,7 +74,3 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     for note in done.notes:
         progress.say(note)
     progress.say(f"{done.run.path}: images of {parsed['image_size']} pixels")
-
-
-if __name__ == "__main__":
-    sys.exit(program.run(main))

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from std_keras.config import TrainConfig, defaults, options
-from std_keras.config.option import RUN, Option
-from std_keras.programs import flags, program
+from std_keras.config import TrainConfig, defaults
+from std_keras.programs import flags, program, shared_options
 from std_keras.programs.program import StopRequest
 
 
 def main(arguments: Sequence[str], stop: StopRequest) -> None:
     """Parses the flags and trains."""
-    known = {
-        "model_dir": Option(
-            topic=RUN, help="The run directory: made, or continued if it exists.", kind=str
-        ),
-        **options(),
-    }
     parsed = flags.parse(
         arguments,
         program="std-keras train",
         about="Trains any model: a student with teachers, a baseline without, or a teacher. The "
         "same command again continues an interrupted run.",
-        options=known,
+        options=shared_options.training(),
         defaults=defaults(),
         required=("model_dir",),
     )
