@@ -1,6 +1,6 @@
 """Four devices take the steps that one takes, in float64, where nothing hides behind rounding.
 
-The whole table, with workers and float32, is made by tools/equality_table.py (its slow test).
+The whole table, with workers and float32, is made by tools.equality_table (its slow test).
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ def outcomes(root, compare, tmp_path_factory):
     file = tmp_path_factory.mktemp("equality") / "arrays.npz"
     done = subprocess.run(
         [
-            *(sys.executable, str(root / "tools" / "equality" / "process.py")),
+            *(sys.executable, "-m", "tools.equality.process"),
             *("--replicas=1,4", "--precisions=float64", "--eagerly"),
             "--cases=" + ",".join(f"{case}:{steps}" for case, steps in CASES.items()),
             f"--output={file}",
         ],
+        cwd=root,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
         capture_output=True,
         text=True,

@@ -1,6 +1,6 @@
 """Runs cases in a process of its own: devices must be chosen before TensorFlow starts.
 
-Usage: python tools/equality/process.py --output=FILE.npz [--replicas=1,4] [--precisions=float64]
+Usage: python -m tools.equality.process --output=FILE.npz [--replicas=1,4] [--precisions=float64]
            [--cases=student:2,batch_norm] [--eagerly]
 With TF_CONFIG in the environment it is one worker of that cluster, else it splits the CPU. FILE
 gets an array for every number that is compared, named precision|case|replicas|kind|variable.
