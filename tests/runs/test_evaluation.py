@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
-from tests.training.tiny import batch, randomize, student
 
 from std_keras import models
 from std_keras.data.arrays import ArraySource
 from std_keras.errors import Interrupted
 from std_keras.runs.evaluation import Evaluator
+from tests.training.tiny import batch, randomize, student
 
 
 def source_of(count, classes=10):

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from std_keras.runs import run_directory as rundir
 from std_keras.config import TrainConfig
 from std_keras.errors import InputError
+from std_keras.runs import run_directory as rundir
 from std_keras.runs.run_directory import RunDirectory, replace_atomically, write_atomically
 
 LABELS = ("Katze", "Hündin", "a b", "0")

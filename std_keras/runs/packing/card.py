@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from std_keras.research.sweeps.plan import arguments_of
-
 from std_keras.config import TrainConfig
+from std_keras.research.sweeps.plan import arguments_of
 
 _DATA = {
     "cifar100": (
