@@ -1,7 +1,7 @@
 """Looks at what a trained student learned: figures, pictures, and one HTML page of both.
 
 Usage: std-keras analyze NAME --model_dir=RUN --output_dir=OUT [--against=TEACHER] ...
-NAME --help lists its flags.
+std-keras analyze NAME --help lists its flags.
 """
 
 from __future__ import annotations

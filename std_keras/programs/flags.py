@@ -104,10 +104,7 @@ def _check(name: str, option: Option, value: Any) -> None:
         return
     if isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
         raise InputError(f"--{name}={value} is too large; use at most {_LARGEST - 1}")
-    try:
-        check_value(name, option, value)
-    except InputError as error:
-        raise InputError("--" + str(error).removeprefix("--")) from error
+    check_value(f"--{name}", option, value)
 
 
 def _usage(program: str, words: str, *, single: bool) -> str:

@@ -151,8 +151,8 @@ def test_unreadable_images_are_refused_after_the_others_are_written(resize, phot
     "changes, words",
     [
         ({"source": "nowhere"}, ["--source=", "no such directory"]),
-        ({"size": "0"}, ["--size=0", "1 to 65535"]),
-        ({"quality": "101"}, ["--quality=101", "1 to 100"]),
+        ({"size": "0"}, ["--size=0", "between 1 and 65535"]),
+        ({"quality": "101"}, ["--quality=101", "between 1 and 100"]),
         ({"output_dir": "photos/copy"}, ["--output_dir=", "outside"]),
         ({"output_dir": "."}, ["--output_dir=", "not contain"]),
         ({"output_dir": "other"}, ["--output_dir=", "holds other files"]),
