@@ -85,3 +85,5 @@ def test_docs_extra_is_part_of_what_the_tests_install(root):
     installed = read("requirements-dev.txt").splitlines()
     assert project["optional-dependencies"]["docs"]
     assert set(project["optional-dependencies"]["docs"]) <= set(installed)
+    published = read(".github/workflows/docs.yml")
+    assert all(f'"{pin}"' in published for pin in project["optional-dependencies"]["docs"])
