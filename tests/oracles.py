@@ -26,13 +26,13 @@ def import_timm() -> ModuleType:
     torch = pytest.importorskip("torch")
     try:
         try:
-            importlib.import_module("tools.torchvision")
+            importlib.import_module("torchvision")
         except RuntimeError:
             for name in [n for n in sys.modules if n.split(".")[0] in ("torchvision", "timm")]:
                 del sys.modules[name]
             _libraries.append(torch.library.Library("torchvision", "FRAGMENT"))
             for operator in _OPERATORS:
                 _libraries[-1].define(f"{operator}{_SCHEMA}")
-        return importlib.import_module("tools.timm.models")
+        return importlib.import_module("timm.models")
     except (ImportError, RuntimeError) as error:
         pytest.skip(f"timm cannot be imported: {error}")

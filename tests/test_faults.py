@@ -64,7 +64,7 @@ def test_a_saved_model_that_returns_nan_for_some_images(
     assert f"--teacher={broken_teacher} returned numbers that are not finite" in line
     assert "--learning_rate" not in line
     again = subprocess.run(
-        [sys.executable, "tools/replay_step.py", f"--model_dir={run}"],
+        [sys.executable, "-m", "std_keras", "replay", f"--model_dir={run}"],
         cwd=root,
         capture_output=True,
         text=True,

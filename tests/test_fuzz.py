@@ -34,7 +34,7 @@ STRANGE = (
 
 def call(capsys, name, *arguments):
     """Runs a program in this process; its exit code and what it wrote to standard error."""
-    main = importlib.import_module(f"std_keras.{name}").main
+    main = importlib.import_module(f"std_keras.programs.{name}").main
     before, sys.argv = sys.argv, [name, *arguments]
     try:
         code = program.run(main)

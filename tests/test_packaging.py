@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
 import sys
+import sysconfig
 import tomllib
+import venv
 import zipfile
+from pathlib import Path
 
 import pytest
+from PIL import Image
+
+import std_keras
 
 
 def test_dependencies_equal_requirements(root):
@@ -44,16 +52,59 @@ def wheel(root, tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """Runs a console command of the installed wheel in a folder; nothing of the checkout is near.
+
+    The environment is new and has the wheel alone; what the wheel requires is found where the
+    tests found it, so that nothing is downloaded.
+    """
+    place = tmp_path_factory.mktemp("environment")
+    venv.create(place, with_pip=False)
+    python = place / "bin" / "python"
+    site = subprocess.run(
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+    (Path(site) / "required.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    install = ("install", "--quiet", "--no-deps", "--no-index", "--disable-pip-version-check")
+    subprocess.run(
+        [sys.executable, "-m", "pip", "--python", python, *install, wheel],
+        check=True,
+        capture_output=True,
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    environment["PATH"] = f"{place / 'bin'}{os.pathsep}{environment['PATH']}"
+
+    def run(folder, name, *arguments):
+        return subprocess.run(
+            [place / "bin" / name, *arguments],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    return run
+
+
 def test_wheel_contents(root, wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         (entry_points,) = (n for n in names if n.endswith("entry_points.txt"))
         scripts = archive.read(entry_points).decode()
     assert "std_keras/py.typed" in names
+    modules = {str(path.relative_to(root)) for path in (root / "std_keras").rglob("*.py")}
+    assert modules <= names
     shipped = {f"std_keras/flag_files/{path.name}" for path in (root / "flags").glob("*.flags")}
     assert shipped <= names
+    assert "std-keras = std_keras.programs.main:console" in scripts
     for program in ("train", "evaluate", "export", "classify"):
-        assert f"std-keras-{program} = std_keras.{program}:console" in scripts
+        assert f"std-keras-{program} = std_keras.programs.{program}:console" in scripts
 
 
 def test_installed_wheel_finds_its_flag_files(wheel, tmp_path):
@@ -73,3 +124,69 @@ def test_installed_wheel_finds_its_flag_files(wheel, tmp_path):
         check=True,
     )
     assert "--dataset=digits" in done.stdout
+
+
+def test_the_walk_of_an_installed_user(installed, tmp_path):
+    """Digits, a teacher, its student, files for a phone, their answer, a page: commands alone."""
+
+    def command(*arguments):
+        done = installed(tmp_path, "std-keras", *arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    short = ("--epochs=1", "--warmup_epochs=0", "--batch_size=32", "--ema_decay=0")
+    short += ("--max_train_examples=96", "--max_test_examples=40")
+    small = ("--width=16", "--depth=2")
+    command("train", "--flagfile=digits_resnet20.flags", *short, "--model_dir=runs/teacher")
+    student = ("--distillation=hard", "--teacher=runs/teacher,site=last", *small)
+    command("train", "--flagfile=digits_mixer.flags", *short, *student, "--model_dir=runs/student")
+    found = json.loads(command("evaluate", "--model_dir=runs/student"))
+    assert found["top1"] == json.loads((tmp_path / "runs/student/result.json").read_text())["top1"]
+    command("export", "--model_dir=runs/student", "--output_dir=files", "--quantization=float32")
+    Image.new("L", (8, 8), 128).save(tmp_path / "picture.png")
+    (line,) = command(
+        "classify", "--model=files/student_float32.tflite", "--json", "picture.png"
+    ).splitlines()
+    assert [p["label"] in set("0123456789") for p in json.loads(line)["predictions"]] == [True] * 5
+    command("report", "runs/teacher", "runs/student", "--output_dir=page", "--samples=2")
+    assert (tmp_path / "page" / "report.html").is_file()
+    assert {path.name for path in tmp_path.iterdir()} == {"files", "page", "picture.png", "runs"}
+
+
+def test_installed_commands_start_installed_commands(installed, tmp_path):
+    """A cluster and a sweep, of trainings that end at once for want of data."""
+    launched = installed(
+        tmp_path,
+        "std-keras",
+        *("launch", "--workers=1", "--model_dir=run", "--dataset=folder:/nowhere"),
+        "--image_size=8",
+    )
+    assert launched.returncode == 2
+    assert "/nowhere" in launched.stderr
+    assert "worker 0 ended with exit code 2" in launched.stderr.splitlines()[-1]
+    (tmp_path / "study.toml").write_text(
+        'flags = "--dataset=folder:/nowhere --image_size=8"\nseeds = [0]\n'
+        '[arms]\nonly = "--distillation=none"\n'
+    )
+    swept = installed(tmp_path, "std-keras", "sweep", "study.toml", "--output=out.csv")
+    assert swept.returncode == 2
+    assert "1 of 1 runs failed (only seed 0)" in swept.stderr and "/nowhere" in swept.stderr
+    table = (tmp_path / "out.csv").read_text()
+    assert table.startswith("# std-keras sweep study.toml --output=out.csv\n")
+    assert f"std_keras {std_keras.__version__}" in table
+
+
+def test_a_sweep_that_comes_with_the_package_is_found_by_name(installed, tmp_path):
+    listed = installed(
+        tmp_path, "std-keras", "sweep", "cifar100_cpu_study.toml", "--output=x.csv", "--dry_run"
+    )
+    assert listed.returncode == 0, listed.stderr
+    assert listed.stdout.count("\nstd-keras train --dataset=cifar100 ") == 54
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_four_old_names(installed, tmp_path):
+    for program in ("train", "evaluate", "export", "classify"):
+        done = installed(tmp_path, f"std-keras-{program}", "--help")
+        assert done.returncode == 0, done.stderr
+        assert f"Usage: std-keras {program} " in done.stdout

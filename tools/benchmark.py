@@ -1,6 +1,6 @@
 """Measures the speed of a part of the project, beside other implementations in the same run.
 
-Usage: python tools/benchmark.py WHAT --name=value ...   (WHAT --help lists its flags)
+Usage: python -m tools.benchmark WHAT --name=value ...   (WHAT --help lists its flags)
 
     input     images per second and core of the data pipeline, for each augmentation preset
     train     one training step with teachers, with cached labels or without, beside PyTorch
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     benchmark = BENCHMARKS[what]
     options = flags.parse(
         rest,
-        program=f"tools/benchmark.py {what}",
+        program=f"python -m tools.benchmark {what}",
         about=str(benchmark.__doc__),
         options={**WRITTEN, **benchmark.OPTIONS},
         defaults=benchmark.DEFAULTS,
@@ -104,7 +104,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     if json_file:
         results.write_json(json_file, result)
     if csv_file and what != "all":
-        command = shlex.join(["python", "tools/benchmark.py", *arguments])
+        command = shlex.join(["python", "-m", "tools.benchmark", *arguments])
         results.append_csv(csv_file, result, command=command, figures=benchmark.FIGURES)
     if result.get("failed"):
         raise MachineError(f"benchmarks failed: {', '.join(result['failed'])}; see above")

@@ -1,6 +1,6 @@
 """Draws accuracy against training cost, a point for each arm of a sweep.
 
-Usage: python tools/cost_plot.py results/NAME.csv [--output=FILE.svg]   (--help lists the flags)
+Usage: python -m tools.cost_plot results/NAME.csv [--output=FILE.svg]   (--help lists the flags)
 
 The cost is counted, not timed: three times the multiply-accumulates of a forward pass for every
 image that is trained on (forward, and backward to inputs and to weights), and one forward pass of
@@ -26,8 +26,6 @@ from std_keras.programs.program import StopRequest
 from std_keras.research.sweeps import plan, rows
 from std_keras.runs import pretrained
 from std_keras.runs.run_directory import RunDirectory, replace_atomically
-
-ROOT = Path(__file__).resolve().parent.parent
 
 _OPTIONS = {
     "output": Option(
@@ -78,7 +76,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     paths = [a for a in arguments if not a.startswith("-")]
     parsed = flags.parse(
         [a for a in arguments if a.startswith("-")],
-        program="python tools/cost_plot.py TABLE",
+        program="python -m tools.cost_plot TABLE",
         about="Draws accuracy against training cost, a point for each arm of a sweep.",
         options=_OPTIONS,
         defaults={"batch_size": 128, "cost": "macs"},
@@ -87,7 +85,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
         raise InputError(f"{paths} must be one table of a sweep, such as results/NAME.csv")
     table = Path(paths[0])
     if not table.is_file():
-        raise InputError(f"{table} is not there; tools/sweep.py writes it")
+        raise InputError(f"{table} is not there; std-keras sweep writes it")
     output = Path(parsed["output"] or table.with_suffix(".svg"))
     if output.suffix not in (".svg", ".png"):
         raise InputError(f"--output={output} must end in .svg or .png")

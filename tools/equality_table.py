@@ -1,6 +1,6 @@
 """Writes the table of equality: how far training on several devices is from training on one.
 
-Usage: python tools/equality_table.py --output=results/equality.csv
+Usage: python -m tools.equality_table --output=results/equality.csv
 Every case of tools/equality/cases.py is taken on one device, on 2 and 4 logical devices of this
 machine, and by 2 and 3 worker processes, in float32 and in float64.
 """
@@ -47,7 +47,7 @@ QUANTITIES = (
     ("end", "state, worst variable"),
 )
 COLUMNS = ("case", "precision", "compared", *PLACES)
-PROCESS = ROOT / "tools" / "equality" / "process.py"
+PROCESS = (sys.executable, "-m", "tools.equality.process")
 _NOTES = """\
 Each figure is a relative difference from one device, |a - b| / |a| in the 2-norm, with the same
 seeds and the same global batch of 24.
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     """Runs everything, and writes both files."""
     parsed = flags.parse(
         arguments,
-        program="python tools/equality_table.py",
+        program="python -m tools.equality_table",
         about=str(__doc__),
         options=OPTIONS,
         defaults={"output": None, "work_dir": None},
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     facts = machine.describe(ROOT)
     comments = [
-        f"python tools/equality_table.py --output={output}",
+        f"python -m tools.equality_table --output={output}",
         f"{facts['cores']} cores of {facts['processor']}; tensorflow {facts['tensorflow']}, "
         f"keras {facts['keras']}",
     ]
@@ -201,7 +201,8 @@ def _cluster(
 
 def _start(arguments: Sequence[str], **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, str(PROCESS), *arguments],
+        [*PROCESS, *arguments],
+        cwd=ROOT,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
         stderr=subprocess.PIPE,
         text=True,

@@ -1,6 +1,6 @@
 """Writes a table of exported students: bytes, operators, latency, and what quantisation costs.
 
-Usage: python tools/export_table.py --output=results/export.csv --files_dir=runs/export_table
+Usage: python -m tools.export_table --output=results/export.csv --files_dir=runs/export_table
            [--model_dir=RUN --data_dir=D]
 
 A finished run gives top-1. The other students have random weights, which are good for bytes,
@@ -22,8 +22,6 @@ from std_keras.config.option import DATA, MODEL, RUN, Option
 from std_keras.errors import InputError, Interrupted
 from std_keras.programs import flags, program
 from std_keras.programs.program import StopRequest
-
-ROOT = Path(__file__).resolve().parent.parent
 
 _OPTIONS = {
     "output": Option(
@@ -81,7 +79,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     """Parses the flags, converts what is not there, measures, and writes the table."""
     parsed = flags.parse(
         arguments,
-        program="python tools/export_table.py",
+        program="python -m tools.export_table",
         about=str(__doc__),
         options=_OPTIONS,
         defaults={"verify_examples": 0, "only": "all"},
@@ -264,7 +262,7 @@ def _markdown(rows: Sequence[Row], source: str, machine: str) -> str:
         "",
         f"Made with `{source}` by",
         "",
-        "    python tools/export_table.py --output=results/export.csv "
+        "    python -m tools.export_table --output=results/export.csv "
         "--files_dir=runs/export_table --model_dir=RUN",
         "",
         f"on {machine}; batch 1, LiteRT, the smallest of "

@@ -1,6 +1,6 @@
 """Writes the table of peak memory of a training step against the batch size.
 
-Usage: python tools/memory_table.py --output=results/memory.csv [--batch_sizes=8,16] [--jit_compile]
+Usage: python -m tools.memory_table --output=results/memory.csv [--batch_sizes=8,16] [--jit_compile]
 Each cell is a process of its own, which takes two steps of a student with two token sets whose
 teachers' labels are given, as from --teacher_cache; so the figures are the student's alone.
 """
@@ -25,6 +25,7 @@ from std_keras.programs.program import StopRequest
 from std_keras.runs import machine
 
 ROOT = Path(__file__).resolve().parent.parent
+_PROGRAM = (sys.executable, "-m", "tools.memory_table")
 
 VARIANTS = {
     "plain": "plain",
@@ -75,7 +76,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     """Measures cell by cell and writes both files; or measures one cell and prints it."""
     parsed = flags.parse(
         arguments,
-        program="python tools/memory_table.py",
+        program="python -m tools.memory_table",
         about=str(__doc__),
         options=OPTIONS,
         defaults=DEFAULTS,
@@ -94,7 +95,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
             if stop:
                 raise Interrupted("interrupted; nothing was written")
             done = subprocess.run(
-                [sys.executable, __file__, *arguments, f"--cell={variant},{size}"],
+                [*_PROGRAM, *arguments, f"--cell={variant},{size}"],
                 stdout=subprocess.PIPE,
                 text=True,
                 check=False,
@@ -110,7 +111,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     if facts["accelerator"]:
         where += f", {facts['accelerator']}"
     with output.open("w", newline="") as file:
-        file.write(f"# python tools/memory_table.py {' '.join(arguments)}\n")
+        file.write(f"# python -m tools.memory_table {' '.join(arguments)}\n")
         file.write(f"# {where}; tensorflow {facts['tensorflow']}, keras {facts['keras']}\n")
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()

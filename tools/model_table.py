@@ -1,6 +1,6 @@
 """Writes a table of all models: size, cost, what others print, distance from PyTorch.
 
-Usage: python tools/model_table.py --output=results/models.csv [--only=NAME,NAME]
+Usage: python -m tools.model_table --output=results/models.csv [--only=NAME,NAME]
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ from std_keras.errors import InputError, Interrupted
 from std_keras.programs import flags, program
 from std_keras.programs.program import StopRequest
 from tools.published_models import PUBLISHED, PUBLISHED_STUDENTS, Published
-
-ROOT = Path(__file__).resolve().parent.parent
 
 _OPTIONS = {
     "output": Option(
@@ -57,7 +55,7 @@ _NOTES = """\
 - Parity error: largest absolute difference of any logit from a PyTorch implementation with the same
   random weights, both at full size, in float32, over two random images. The heads are scaled so
   that the logits have a standard deviation of 1. The weights pass through the name maps that
-  `tools/convert_weights.py` reads files with.
+  `std-keras convert` reads files with.
 - "+ 2 token sets": a student of two teachers, one at the intermediate and one at the last site.
 """
 
@@ -82,7 +80,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     """Parses the flags, makes the rows one by one, and writes both files."""
     parsed = flags.parse(
         arguments,
-        program="python tools/model_table.py",
+        program="python -m tools.model_table",
         about="Writes a table of all models as CSV and Markdown.",
         options=_OPTIONS,
         defaults={},
@@ -106,7 +104,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
             progress.say(" | ".join(dataclasses.astuple(rows[-1])))
     output.parent.mkdir(parents=True, exist_ok=True)
     _write(
-        output, rows, comments=[f"python tools/model_table.py {' '.join(arguments)}", _machine()]
+        output, rows, comments=[f"python -m tools.model_table {' '.join(arguments)}", _machine()]
     )
     output.with_suffix(".md").write_text(markdown(output))
 

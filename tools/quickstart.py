@@ -81,7 +81,7 @@ def flags(name: str) -> str:
 def step(what: str, program: str, *arguments: str) -> None:
     """Runs one program of the project, its progress on the terminal, its tables dropped."""
     print(f"\n== {what}", flush=True)
-    command = [sys.executable, "-m", f"std_keras.{program}", *arguments]
+    command = [sys.executable, "-m", "std_keras", program, *arguments]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
     while True:
         try:

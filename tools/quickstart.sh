@@ -5,4 +5,4 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=tools/venv.sh
 . tools/venv.sh requirements.txt
-exec .venv/bin/python tools/quickstart.py "$@"
+exec .venv/bin/python -m tools.quickstart "$@"

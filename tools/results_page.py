@@ -1,6 +1,6 @@
 """Writes RESULTS.md: what others report, cell by cell, beside what was measured here.
 
-Usage: python tools/results_page.py [--published=results/published.csv] [--output=RESULTS.md]
+Usage: python -m tools.results_page [--published=results/published.csv] [--output=RESULTS.md]
 
 `questions.csv`, beside it, has the questions of the paper's ablations and which difference of ours
 answers them. `published.csv` names our cell as TABLE:ARM:COLUMN, of `results/TABLE.csv`: an arm of
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     """Parses the flags and writes the page."""
     parsed = flags.parse(
         arguments,
-        program="python tools/results_page.py",
+        program="python -m tools.results_page",
         about="Writes what others report, cell by cell, beside what was measured here.",
         options=_OPTIONS,
         defaults={
@@ -82,7 +82,7 @@ def page(published: Path) -> str:
         "The tables of the paper (Li et al., ICML 2022) and of the public PyTorch reproduction "
         "(github.com/devrimcavusoglu/std), cell by cell, beside ours. Made by",
         "",
-        "    python tools/results_page.py",
+        "    python -m tools.results_page",
         "",
         f"from `results/{published.name}` and the tables that are named below; nothing here is "
         "written by hand.",

@@ -1,6 +1,6 @@
 """Times the exact forms of CycleFC and prints a table; see std_keras/layers/cycle_fc.py.
 
-Usage: python tools/time_cycle_fc.py [jit_compile]
+Usage: python -m tools.time_cycle_fc [jit_compile]
 
 Each figure is the lowest of 30 interleaved runs, relative to a plain dense layer in the same run,
 over the shapes of CycleMLP-B1's four stages at 224 px. What runs is one layer along the width and

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from std_keras import models
 from std_keras.weights import load_weights
 from std_keras.weights.layouts import choose_layout
 
-_TESTS = Path(__file__).resolve().parent.parent / "tests"
 _IMAGES = 2
 _TIMM = {
     **{f"mixer_{size}": f"mixer_{size}_224" for size in ("s32", "s16", "b32", "b16", "l32", "l16")},

@@ -25,8 +25,8 @@ class CycleFC(keras.layers.Dense):
     The authors call a deformable convolution. Here a depthwise convolution with a fixed kernel of
     zeros and ones moves the channels, which gives the same numbers. Of the exact forms it is the
     fastest in training and in TFLite. Times relative to a dense layer alone, over the shapes of
-    CycleMLP-B1's stages at 224 px (`python tools/time_cycle_fc.py` on two shared x86 cores with
-    TensorFlow 2.21; a training step of eight images; one thread in TFLite):
+    CycleMLP-B1's stages at 224 px (measured on two shared x86 cores with TensorFlow 2.21; a
+    training step of eight images; one thread in TFLite):
 
     | form | training step | TFLite float32 | TFLite int8 |
     |---|---|---|---|

@@ -15,7 +15,7 @@ class FusedBatchNorm(keras.layers.BatchNormalization):
     Shapes, weights and values are those of `keras.layers.BatchNormalization`. Where one device
     trains on (B, H, W, C) in float32, TensorFlow's fused operation computes it, as Keras 2 did:
     Keras 3 makes an array of the size of the input for every elementwise operation of the formula.
-    A step of a CIFAR ResNet-20 takes 0.72 of the time with it (docs/speed.md). Everything else is
+    A step of a CIFAR ResNet-20 takes 0.72 of the time with it. Everything else is
     Keras' own: inference, so that exported graphs have the operators that converters know, other
     types and ranks, and several devices, whose statistics must be of the whole batch.
 

@@ -1,7 +1,7 @@
 """GELU for training: one pass over memory for the value, and one for the gradient.
 
 Without it a step of Mixer-S/4 takes a quarter longer on a CPU: 8.5 s instead of 6.8 s for 128
-images on 2 cores of an Intel Xeon at 2.5 GHz (docs/speed.md).
+images on 2 cores of an Intel Xeon at 2.5 GHz.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ class LayerNorm(keras.layers.LayerNormalization):
     Shapes, weights and values are those of `keras.layers.LayerNormalization`, over the last axis.
     Keras makes an array of the size of the input for every elementwise operation of the formula
     and of its gradient; here XLA compiles one function for each. A step of Mixer-S/4 in bfloat16
-    takes 0.85 of the time with it (docs/speed.md). Everything else is Keras' own: inference
+    takes 0.85 of the time with it. Everything else is Keras' own: inference
     outside of `fast_inference`, so that exported graphs have the operators that converters know,
     GPUs, and steps that XLA compiles as a whole.
 
@@ -84,7 +84,7 @@ def _mean(x: tf.Tensor) -> tf.Tensor:
     """Over the last axis, (..., features) -> (..., 1), as a product.
 
     XLA's own sum over the last axis adds one number after the other, to keep their order: value and
-    gradient together take 2.5 times as long with it (docs/speed.md).
+    gradient together take 2.5 times as long with it.
     """
     features = x.shape[-1]
     return tf.matmul(x, tf.fill((features, 1), tf.constant(1.0 / features, x.dtype)))

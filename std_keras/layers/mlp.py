@@ -63,7 +63,7 @@ class MLP(keras.layers.Layer):
             hidden = self.hidden_dense(inputs)
             return self.output_dense(gelu(hidden, kind=self.gelu, training=training))
         # The same, with the first bias inside of the GELU and a faster gradient of the second: a
-        # step of Mixer-S/4 in bfloat16 takes a quarter less time (docs/speed.md).
+        # step of Mixer-S/4 in bfloat16 takes a quarter less time.
         first, second = self.hidden_dense, self.output_dense
         weights = (first.kernel, first.bias, second.kernel, second.bias)
         kernel, bias, *others = (ops.cast(w, self.compute_dtype) for w in weights)

@@ -1,20 +1,19 @@
 """Looks at what a trained student learned: figures, pictures, and one HTML page of both.
 
-Usage: python tools/analyze.py NAME --model_dir=RUN --output_dir=OUT [--against=TEACHER] ...
-NAME --help lists its flags; docs/analysis.md says what each figure means.
+Usage: std-keras analyze NAME --model_dir=RUN --output_dir=OUT [--against=TEACHER] ...
+std-keras analyze NAME --help lists its flags.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
-import sys
 from collections.abc import Sequence
 
 from std_keras.errors import InputError, Interrupted
-from std_keras.programs import flags, program
+from std_keras.programs import flags
 from std_keras.programs.program import StopRequest
-from std_keras.research.studies.options import ANALYSES, COMMON, COMMON_DEFAULTS, check
+from std_keras.research.studies.options import ANALYSES, COMMON, COMMON_DEFAULTS
 
 
 def main(arguments: Sequence[str], stop: StopRequest) -> None:
@@ -31,22 +30,22 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     options = {**COMMON, **chosen.options}
     parsed = flags.parse(
         rest,
-        program=f"python tools/analyze.py {name}",
+        program=f"std-keras analyze {name}",
         about=chosen.about,
         options=options,
         defaults={**COMMON_DEFAULTS, **chosen.defaults},
         required=("model_dir", "output_dir"),
     )
-    check(options, parsed)
 
     from std_keras import quiet
-
-    quiet.load_tensorflow()
-    from std_keras import progress
-    from std_keras.research.studies import figures, output, study
-    from std_keras.runs.run_directory import RunDirectory
+    from std_keras.research.studies import figures
 
     figures.require()
+    quiet.load_tensorflow()
+    from std_keras import progress
+    from std_keras.research.studies import output, study
+    from std_keras.runs.run_directory import RunDirectory
+
     folder = RunDirectory(parsed["output_dir"])
     opened = study.open_study(parsed, against=chosen.against, stop=lambda: bool(stop))
     folder.prepare(flag="output_dir")
@@ -54,13 +53,9 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
         output.refuse_foreign_page(folder.path)
         if stop:
             raise Interrupted("interrupted; nothing was written")
-        result = importlib.import_module(f"analyses.{name}").run(opened, parsed)
+        result = importlib.import_module(f"std_keras.research.studies.{name}").run(opened, parsed)
         written = output.write(result, folder.path)
     finally:
         folder.release()
     progress.say(f"{name}: open {written[0]}")
     print(json.dumps({"analysis": name, "files": [str(path) for path in written]}, indent=2))
-
-
-if __name__ == "__main__":
-    sys.exit(program.run(main))

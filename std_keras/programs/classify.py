@@ -1,4 +1,4 @@
-"""`python -m std_keras.classify`: what an exported TFLite file sees in pictures; no TensorFlow."""
+"""`std-keras classify`: what an exported TFLite file sees in pictures; no TensorFlow."""
 
 from __future__ import annotations
 
@@ -7,26 +7,28 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 
-from std_keras.config.option import DATA, MODEL, PERFORMANCE, Option
+from std_keras.config.option import COUNT, DATA, MODEL, Option
 from std_keras.errors import InputError, Interrupted
-from std_keras.programs import flags, program
+from std_keras.programs import flags, program, shared_options
 from std_keras.programs.program import StopRequest
 
 _OPTIONS = {
     "model": Option(
         topic=MODEL,
-        help="A .tflite file that python -m std_keras.export wrote; its class names, and how it "
+        help="A .tflite file that std-keras export wrote; its class names, and how it "
         "wants its pictures, are inside.",
         kind=str,
     ),
-    "top_k": Option(topic=DATA, help="How many classes are shown for each picture.", kind=int),
+    "top_k": Option(
+        topic=DATA, help="How many classes are shown for each picture.", kind=int, **COUNT
+    ),
     "json": Option(
         topic=DATA,
         help="Prints one JSON object a line: the image, and its predictions with label, index, "
         "probability and logit.",
         kind=bool,
     ),
-    "threads": Option(topic=PERFORMANCE, help="How many cores the model may use.", kind=int),
+    "threads": shared_options.THREADS,
 }
 
 
@@ -34,7 +36,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     """Parses the flags and prints the predictions of each picture as soon as they are there."""
     parsed = flags.parse(
         arguments,
-        program="python -m std_keras.classify",
+        program="std-keras classify",
         about="Classifies pictures with an exported TFLite file. IMAGE is a file that Pillow can "
         "read, a folder (all pictures in and below it), or a pattern such as 'photos/*.jpg'.",
         options=_OPTIONS,
@@ -42,9 +44,6 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
         required=("model",),
         words="IMAGE",
     )
-    for name in ("top_k", "threads"):
-        if parsed[name] < 1:
-            raise InputError(f"--{name}={parsed[name]} is below 1")
 
     from std_keras.exporting import classifying
 

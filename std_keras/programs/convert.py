@@ -1,22 +1,26 @@
 """Converts weights from elsewhere (PyTorch files, Flax .npz) into a run directory.
 
-Usage: python tools/convert_weights.py --source=FILE --model=NAME --output=DIR
-docs/weights.md lists what can be read.
+Usage: std-keras convert --source=FILE --model=NAME --output=DIR
+`--layout` lists the code bases whose files can be read.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 from std_keras import progress
 from std_keras.config import options
-from std_keras.config.option import DATA, MODEL, RUN, Option
+from std_keras.config.option import MODEL, Option
 from std_keras.errors import InputError, Interrupted
-from std_keras.programs import flags, program
+from std_keras.programs import flags, shared_options
 from std_keras.programs.program import StopRequest
 
 _FILE = "File"
+# Those of `std_keras.weights.layouts`, which loads Keras; a test keeps the two equal.
+LAYOUTS = (
+    *("akamaster", "chenyaofo", "cyclemlp", "facebook", "google", "microsoft", "std_pytorch"),
+    *("std_pytorch_backbone", "timm"),
+)
 _OPTIONS = {
     "source": Option(topic=_FILE, help="A PyTorch file (.pth, .pt, .th) or .npz.", kind=str),
     "format": Option(
@@ -27,9 +31,9 @@ _OPTIONS = {
     ),
     "layout": Option(
         topic=_FILE,
-        help="The code base whose names the file has (docs/weights.md lists them); auto tells it "
-        "by the names.",
+        help="The code base whose names the file has; auto tells it by the names.",
         kind=str,
+        choices=("auto", *LAYOUTS),
     ),
     "place": Option(
         topic=_FILE,
@@ -43,18 +47,17 @@ _OPTIONS = {
         "arrays in it are not used.",
         kind=bool,
     ),
-    "output": Option(topic=RUN, help="The run directory to make; new or empty.", kind=str),
-    "labels": Option(
-        topic=DATA,
-        help="A file of class names, one a line, in the order of the logits, such as labels.txt of "
+    "output": shared_options.NEW_RUN,
+    "labels": shared_options.saying(
+        shared_options.LABELS,
+        "A file of class names, one a line, in the order of the logits, such as labels.txt of "
         "another run; if not given, the classes are called 0, 1, 2, ...",
-        kind=str,
     ),
-    "dataset": Option(
-        topic=DATA, help="The data set that evaluate and export take if none is given.", kind=str
+    "dataset": shared_options.saying(
+        shared_options.DATASET, "The data set that evaluate and export take if none is given."
     ),
-    "num_classes": Option(
-        topic=MODEL, help="Classes of the head; those of the file if not given.", kind=int
+    "num_classes": shared_options.saying(
+        shared_options.NUM_CLASSES, "Classes of the head; those of the file if not given."
     ),
     "mean": Option(
         topic=MODEL,
@@ -81,7 +84,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     }
     parsed = flags.parse(
         arguments,
-        program="python tools/convert_weights.py",
+        program="std-keras convert",
         about="Converts weights from elsewhere into a run directory, which works as a teacher, and "
         "with evaluate and export. Nothing in the file is executed, and PyTorch is not needed.",
         options={**_OPTIONS, **model_flags},
@@ -157,7 +160,3 @@ def _numbers(flag: str, text: str | None) -> tuple[float, ...] | None:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
         raise InputError(f"--{flag}={text} is not one number, or several with commas") from error
-
-
-if __name__ == "__main__":
-    sys.exit(program.run(main))

@@ -1,45 +1,33 @@
-"""`python -m std_keras.evaluate`: the accuracy of a run's model, head by head."""
+"""`std-keras evaluate`: the accuracy of a run's model, head by head."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 
-from std_keras.config.option import DATA, MODEL, PERFORMANCE, Option
+from std_keras.config.option import DATA, Option
 from std_keras.errors import InputError, Interrupted
-from std_keras.programs import flags, program
+from std_keras.programs import flags, program, shared_options
 from std_keras.programs.program import StopRequest
 from std_keras.runs import pretrained
 
 _OPTIONS = {
-    "model_dir": Option(topic=MODEL, help="The run directory, or std_keras:NAME.", kind=str),
-    "head": Option(
-        topic=MODEL,
-        help="average, classification, distillation, confidence, or one head by name; the one that "
-        "model.keras returns if not given.",
-        kind=str,
-    ),
-    "weights": Option(
-        topic=MODEL,
-        help="The moving average of the weights, or the weights as the optimizer left them; those "
-        "of model.keras if not given.",
-        kind=str,
-        choices=("ema", "raw"),
-    ),
-    "dataset": Option(topic=DATA, help="The run's own data set if not given.", kind=str),
-    "data_dir": Option(topic=DATA, help="Where TFDS keeps its prepared data sets.", kind=str),
+    "model_dir": shared_options.MODEL_DIR,
+    "head": shared_options.HEAD,
+    "weights": shared_options.WEIGHTS,
+    "dataset": shared_options.DATASET,
+    "data_dir": shared_options.DATA_DIR,
     "split": Option(
         topic=DATA,
         help="Which part to evaluate.",
         kind=str,
         choices=("train", "validation", "test"),
     ),
-    "max_examples": Option(
-        topic=DATA,
-        help="Evaluate on this many examples only, taken at equal distances; 0 for all.",
-        kind=int,
+    "max_examples": shared_options.saying(
+        shared_options.EXAMPLES,
+        "Evaluate on this many examples only, taken at equal distances; 0 for all.",
     ),
-    "batch_size": Option(topic=PERFORMANCE, help="Examples at a time.", kind=int),
+    "batch_size": shared_options.BATCH_SIZE,
 }
 
 
@@ -47,15 +35,12 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     """Parses the flags, evaluates, and prints one JSON object."""
     parsed = flags.parse(
         arguments,
-        program="python -m std_keras.evaluate",
+        program="std-keras evaluate",
         about="Evaluates a run's model on a part of a data set and prints the figures as JSON.",
         options=_OPTIONS,
         defaults={"split": "test", "max_examples": 0, "batch_size": 128},
         required=("model_dir",),
     )
-    for name in ("batch_size", "max_examples"):
-        if parsed[name] < (1 if name == "batch_size" else 0):
-            raise InputError(f"--{name}={parsed[name]} is too small")
     parsed["model_dir"] = pretrained.located(parsed["model_dir"], flag="model_dir")
 
     from std_keras import quiet

@@ -1,4 +1,4 @@
-"""`python -m std_keras.export`: a run's model as SavedModel and TFLite, checked on test images."""
+"""`std-keras export`: a run's model as SavedModel and TFLite, checked on test images."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from std_keras.config.option import DATA, MODEL, RUN, Option
+from std_keras.config.option import MODEL, Option
 from std_keras.errors import InputError, Interrupted, LimitError
-from std_keras.programs import flags, program
+from std_keras.programs import flags, program, shared_options
 from std_keras.programs.program import StopRequest
 from std_keras.runs import pretrained
 
@@ -26,10 +26,8 @@ _QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
 _REPRESENTATIVE_IMAGES = 200
 _BLAME_IMAGES = 100
 _OPTIONS = {
-    "model_dir": Option(
-        topic=MODEL, help="The run directory to export the model of, or std_keras:NAME.", kind=str
-    ),
-    "output_dir": Option(topic=RUN, help="Where the files go; made if it is not there.", kind=str),
+    "model_dir": shared_options.MODEL_DIR,
+    "output_dir": shared_options.OUTPUT_DIR,
     "quantization": Option(
         topic=MODEL,
         help="One or more of float32, float16 (half the size), dynamic (weights int8, activations "
@@ -37,38 +35,25 @@ _OPTIONS = {
         f"{_REPRESENTATIVE_IMAGES} training images), with commas between.",
         kind=str,
     ),
-    "head": Option(
-        topic=MODEL,
-        help="average, classification, distillation, confidence, or one head by name; the one that "
-        "model.keras returns if not given.",
-        kind=str,
-    ),
-    "weights": Option(
-        topic=MODEL,
-        help="The moving average of the weights, or the weights as the optimizer left them; those "
-        "of model.keras if not given.",
-        kind=str,
-        choices=("ema", "raw"),
-    ),
+    "head": shared_options.HEAD,
+    "weights": shared_options.WEIGHTS,
     "input_type": Option(
         topic=MODEL,
         help="Type of the pixels, 0 to 255, that the TFLite files take.",
         kind=str,
         choices=("uint8", "float32"),
     ),
-    "dataset": Option(topic=DATA, help="The run's own data set if not given.", kind=str),
-    "data_dir": Option(topic=DATA, help="Where TFDS keeps its prepared data sets.", kind=str),
-    "verify_examples": Option(
-        topic=DATA,
-        help="How many test images each file is run over, taken at equal distances; 0 for all.",
-        kind=int,
+    "dataset": shared_options.DATASET,
+    "data_dir": shared_options.DATA_DIR,
+    "verify_examples": shared_options.saying(
+        shared_options.EXAMPLES,
+        "How many test images each file is run over, taken at equal distances; 0 for all.",
     ),
-    "max_accuracy_drop": Option(
-        topic=RUN,
-        help="Refuse a file whose top-1 is more than this fraction below the Keras model's on the "
-        "same images: it is kept as student_<quantization>.rejected.tflite, and the exit code is "
-        "4. Not checked if not given.",
-        kind=float,
+    "max_accuracy_drop": shared_options.saying(
+        shared_options.MAX_ACCURACY_DROP,
+        "Refuse a file whose top-1 is more than this fraction below the Keras model's on the same "
+        "images: it is kept as student_<quantization>.rejected.tflite, and the exit code is 4. "
+        "Not checked if not given.",
     ),
 }
 
@@ -77,7 +62,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     """Parses the flags, writes and checks the files, and prints a table."""
     parsed = flags.parse(
         arguments,
-        program="python -m std_keras.export",
+        program="std-keras export",
         about="Exports a run's model as a SavedModel and as TFLite files, runs each file over test "
         "images, and writes what it found to report.json.",
         options=_OPTIONS,
@@ -90,14 +75,6 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     )
     quantizations = _parse_quantizations(parsed["quantization"])
     limit = parsed["max_accuracy_drop"]
-    if limit is not None and not 0 <= limit <= 1:
-        raise InputError(
-            f"--max_accuracy_drop={limit:g} is not a fraction; it must be between 0 and 1"
-        )
-    if parsed["verify_examples"] < 0:
-        raise InputError(
-            f"--verify_examples={parsed['verify_examples']} is below 0; give 0 for all"
-        )
     output_dir = Path(parsed["output_dir"]).expanduser()
     _check_output_dir(output_dir)
     parsed["model_dir"] = pretrained.located(parsed["model_dir"], flag="model_dir")

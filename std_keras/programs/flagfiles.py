@@ -12,15 +12,15 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from std_keras.errors import InputError
+from std_keras.programs import installation
 
 _DIRECTIVE = re.compile(r"^--?flagfile(?:=(.*))?$")
 
 
 def shipped_directory() -> Path:
     """The folder of the flag files that come with the package (a checkout's, or the wheel's)."""
-    package = Path(__file__).resolve().parent.parent
-    checkout = package.parent / "flags"
-    return checkout if (package.parent / "pyproject.toml").exists() else package / "flag_files"
+    root = installation.checkout()
+    return root / "flags" if root else Path(__file__).resolve().parent.parent / "flag_files"
 
 
 def expand(
@@ -82,7 +82,7 @@ def _find(name: str, base: Path) -> Path:
     if path.is_file():
         return path
     shipped = shipped_directory() / Path(name).name
-    if base == Path() and shipped.is_file():  # An installed package has no flags/ folder beside.
+    if base == Path() and shipped.is_file():  # Where they are is the package's affair.
         return shipped
     raise InputError(
         f"--flagfile={name}: there is no such file; looked for {path} and for a shipped one of "

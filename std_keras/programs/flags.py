@@ -9,7 +9,7 @@ from typing import Any
 
 from absl import flags as absl_flags
 
-from std_keras.config.option import Option
+from std_keras.config.option import Option, check_value
 from std_keras.errors import InputError
 from std_keras.programs import flag_names, flagfiles
 
@@ -29,8 +29,9 @@ def parse(
     defaults: Mapping[str, Any],
     required: Sequence[str] = (),
     words: str = "",
+    single: bool = False,
 ) -> dict[str, Any]:
-    """Parses command-line arguments, flag files included.
+    """Parses command-line arguments, flag files included, and checks every value.
 
     Args:
         arguments: without the program's name.
@@ -41,21 +42,29 @@ def parse(
         required: flags that must be given.
         words: what arguments that are not flags are called, if the program takes any; then at
             least one must be given.
+        single: no more than one of them.
 
     Returns:
         A value for every flag; repeatable ones as tuples, and so the `words`.
 
     Raises:
         HelpRequested: if help was asked for.
-        InputError: for an unknown flag, a value of the wrong kind, a missing flag, or words that
-            are not flags.
+        InputError: for an unknown flag, a value of the wrong kind or outside the option's limits,
+            a missing flag, or words that are not flags.
     """
     flag_names.know(options)
     repeated = [name for name, option in options.items() if option.repeated]
     expanded = flagfiles.expand(arguments, repeated=repeated)
     if any(a in ("--help", "-help", "-h", "--helpfull", "--helpshort", "-?") for a in expanded):
         raise HelpRequested(
-            help_text(program=program, about=about, options=options, defaults=defaults, words=words)
+            help_text(
+                program=program,
+                about=about,
+                options=options,
+                defaults=defaults,
+                words=words,
+                single=single,
+            )
         )
     values = absl_flags.FlagValues()
     values.set_gnu_getopt(bool(words))  # Flags may come after the words, too.
@@ -72,23 +81,35 @@ def parse(
     if rest and not words:
         raise InputError(f"{rest[0]!r} is not a flag; every argument is written as --name=value")
     parsed = {name: values[name].value for name in options}
-    for name, value in parsed.items():
-        if isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
-            raise InputError(f"--{name}={value} is too large; use at most {_LARGEST - 1}")
     for name in repeated:
         parsed[name] = tuple(parsed[name] or ())
+    for name, value in parsed.items():
+        _check(name, options[name], value)
     for name in required:
         if parsed[name] in (None, ()):
             raise InputError(f"--{name} is missing; {options[name].help}")
     if words:
+        usage = f"usage: {_usage(program, words, single=single)}"
         if not rest:
-            raise InputError(f"{words} is missing; usage: {_usage(program, words)}")
+            raise InputError(f"{words} is missing; {usage}")
+        if single and len(rest) > 1:
+            raise InputError(f"{rest[1]!r} is one {words} too many; {usage}")
         parsed[words] = tuple(rest)
     return parsed
 
 
-def _usage(program: str, words: str) -> str:
-    return f"{program} --name=value ..." + (f" {words} ..." if words else "")
+def _check(name: str, option: Option, value: Any) -> None:
+    """The one gate: refuses what is outside the option's limits, with the flag's name."""
+    if value is None:  # Not given, and without a default.
+        return
+    if isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
+        raise InputError(f"--{name}={value} is too large; use at most {_LARGEST - 1}")
+    check_value(f"--{name}", option, value)
+
+
+def _usage(program: str, words: str, *, single: bool) -> str:
+    usage = f"{program} --name=value ..."
+    return f"{usage} {words}{'' if single else ' ...'}" if words else usage
 
 
 def _define(values: absl_flags.FlagValues, name: str, option: Option, default: Any) -> None:
@@ -116,9 +137,10 @@ def help_text(
     options: Mapping[str, Option],
     defaults: Mapping[str, Any],
     words: str = "",
+    single: bool = False,
 ) -> str:
     """The help page: flags grouped by topic, each with its choices and default."""
-    lines = [about, "", f"Usage: {_usage(program, words)}", ""]
+    lines = [*textwrap.wrap(about, 98), "", f"Usage: {_usage(program, words, single=single)}", ""]
     lines.append("--flagfile=FILE reads flags from a file, one a line; later flags override.")
     topics = list(dict.fromkeys(option.topic for option in options.values()))
     for topic in topics:

@@ -1,9 +1,9 @@
 """Starts a cluster of worker processes on this machine, all training one model together.
 
-Usage: python tools/launch_local.py --workers=N FLAGS-OF-TRAINING...
-Every worker runs `python -m std_keras.train FLAGS-OF-TRAINING... --strategy=multi_worker` with a
-TF_CONFIG of its own; the machines of a real cluster do the same (docs/distributed.md). The first
-worker's lines are shown as they are, the others' with their number. Ctrl-C and SIGTERM go to all.
+Usage: std-keras launch --workers=N FLAGS-OF-TRAINING...
+Every worker runs `std-keras train FLAGS-OF-TRAINING... --strategy=multi_worker` with a TF_CONFIG of
+its own; the machines of a real cluster do the same. The first worker's lines are shown as they are,
+the others' with their number. Ctrl-C and SIGTERM go to all.
 """
 
 from __future__ import annotations
@@ -18,23 +18,27 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import IO
 
+from std_keras.config import TrainConfig, defaults
 from std_keras.config.option import RUN, Option
-from std_keras.errors import InputError, Interrupted, MachineError, StdKerasError
-from std_keras.programs import flags, program
+from std_keras.errors import Interrupted, MachineError, StdKerasError
+from std_keras.programs import flags, installation, shared_options
 from std_keras.programs.program import StopRequest
-
-ROOT = Path(__file__).resolve().parents[2]
 
 # Longer than a worker takes to notice that another one has gone.
 _PATIENCE = 300.0
+_ABOUT = (
+    "Starts a cluster of worker processes on this machine, all training one model together. It "
+    "takes the flags of std-keras train beside its own. Ctrl-C and SIGTERM go to all workers."
+)
 OPTIONS = {
     "workers": Option(
         topic=RUN,
         help="How many processes; --batch_size must be divisible by it.",
         kind=int,
+        check=lambda v: 1 <= v <= 64,
+        wanted="between 1 and 64",
     )
 }
 
@@ -49,20 +53,17 @@ class WorkerError(StdKerasError):
 
 def main(arguments: Sequence[str], stop: StopRequest) -> None:
     """Starts the workers and waits for them."""
-    own = [a for a in arguments if a.split("=")[0].lstrip("-") in ("workers", "help", "h")]
-    rest = [a for a in arguments if a not in own]
     parsed = flags.parse(
-        own,
-        program="python tools/launch_local.py",
-        about=str(__doc__),
-        options=OPTIONS,
-        defaults={"workers": None},
-        required=("workers",),
+        arguments,
+        program="std-keras launch",
+        about=_ABOUT,
+        options={**OPTIONS, **shared_options.training()},
+        defaults=defaults(),
+        required=("workers", "model_dir"),
     )
-    if not 1 <= parsed["workers"] <= 64:
-        raise InputError(f"--workers={parsed['workers']} must be between 1 and 64")
-    if not any(a.lstrip("-").startswith("model_dir=") for a in rest):
-        raise InputError("--model_dir=DIR is missing; all workers share one run directory")
+    # Refused here, once, what every worker would refuse.
+    TrainConfig(**{n: v for n, v in parsed.items() if n not in ("workers", "model_dir")})
+    rest = _of_training(arguments)
     count = int(parsed["workers"])
     addresses = free_addresses(count)
     workers = [_start(index, addresses, rest) for index in range(count)]
@@ -76,6 +77,19 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     for reader in readers:
         reader.join(timeout=5)
     _judge(workers, first)
+
+
+def _of_training(arguments: Sequence[str]) -> list[str]:
+    """The arguments without `--workers`, written as one word or as two."""
+    rest: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        name, equals, _ = word.lstrip("-").partition("=")
+        if not (word.startswith("-") and name == "workers"):
+            rest.append(word)
+        elif not equals:
+            next(words)
+    return rest
 
 
 def free_addresses(count: int) -> list[str]:
@@ -99,23 +113,18 @@ def free_addresses(count: int) -> list[str]:
 
 def _start(index: int, addresses: list[str], arguments: Sequence[str]) -> subprocess.Popen[str]:
     task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-    environment = {**os.environ, "TF_CONFIG": json.dumps(task)}
+    environment = {**installation.environment(), "TF_CONFIG": json.dumps(task)}
     # Each takes its share of the cores; all of them together would take them several times over.
     share = str(max(1, (os.cpu_count() or 1) // len(addresses)))
     environment.setdefault("TF_NUM_INTRAOP_THREADS", share)
     return subprocess.Popen(
-        [sys.executable, "-m", "std_keras.train", *arguments, "--strategy=multi_worker"],
-        cwd=os.getcwd(),
-        env={**environment, "PYTHONPATH": _path_with_root(environment)},
+        installation.command("train", *arguments, "--strategy=multi_worker"),
+        env=environment,
         stderr=subprocess.PIPE,
         text=True,
         # Ctrl-C must reach a worker once, from here, not a second time from the terminal.
         start_new_session=True,
     )
-
-
-def _path_with_root(environment: dict[str, str]) -> str:
-    return os.pathsep.join(filter(None, [str(ROOT), environment.get("PYTHONPATH", "")]))
 
 
 def _show(lines: IO[str], index: int) -> None:
@@ -157,7 +166,3 @@ def _judge(workers: list[subprocess.Popen[str]], first: int | None) -> None:
             "continue from the last checkpoint"
         )
     raise WorkerError(f"worker {first} ended with exit code {codes[first]}", codes[first])
-
-
-if __name__ == "__main__":
-    program.console(main)

@@ -1,34 +1,36 @@
 """Makes `std_keras:NAME` of a finished run: weights in float16, a model card, checksums.
 
-Usage: python tools/pack_model.py RUN --name=NAME   (--help lists the flags)
+Usage: std-keras pack RUN --name=NAME   (--help lists the flags)
 """
 
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from std_keras import quiet
-from std_keras.config.option import DATA, MODEL, RUN, Option
+from std_keras.config.option import MODEL, POSITIVE, RUN, Option
 from std_keras.errors import InputError, Interrupted, LimitError
-from std_keras.programs import flags, program
+from std_keras.programs import flags, shared_options
 from std_keras.programs.program import StopRequest
 from std_keras.runs import pretrained
 from std_keras.runs.run_directory import RunDirectory, write_atomically
 
 _OPTIONS = {
     "name": Option(topic=MODEL, help="What the weights are called: std_keras:NAME.", kind=str),
-    "output_dir": Option(
-        topic=RUN, help="Where the folder NAME is made; inside the package if not given.", kind=str
+    "output_dir": shared_options.saying(
+        shared_options.OUTPUT_DIR, "Where the folder NAME is made; inside the package if not given."
     ),
-    "data_dir": Option(topic=DATA, help="Where TFDS keeps its prepared data sets.", kind=str),
-    "max_accuracy_drop": Option(
-        topic=MODEL, help="Refuse if top-1 on the test split changes by more.", kind=float
+    "data_dir": shared_options.DATA_DIR,
+    "max_accuracy_drop": shared_options.saying(
+        shared_options.MAX_ACCURACY_DROP,
+        "Refuse if top-1 on the test split changes by more than this fraction.",
     ),
-    "max_megabytes": Option(topic=MODEL, help="Refuse if the file is larger.", kind=float),
+    "max_megabytes": Option(
+        topic=RUN, help="Refuse if the file is larger.", kind=float, **POSITIVE
+    ),
     "notes": Option(topic=MODEL, help="A sentence on its limits, for the model card.", kind=str),
     "overwrite": Option(topic=RUN, help="Replace a folder of that name.", kind=bool),
 }
@@ -37,18 +39,18 @@ _DEFAULTS = {"max_accuracy_drop": 0.001, "max_megabytes": 5.0, "overwrite": Fals
 
 def main(arguments: Sequence[str], stop: StopRequest) -> None:
     """Parses the flags, packs, and prints where."""
-    paths = [a for a in arguments if not a.startswith("-")]
     parsed = flags.parse(
-        [a for a in arguments if a.startswith("-")],
-        program="python tools/pack_model.py RUN",
+        arguments,
+        program="std-keras pack",
         about="Makes std_keras:NAME of a finished run: float16 weights, a model card, checksums.",
         options=_OPTIONS,
         defaults=_DEFAULTS,
         required=("name",),
+        words="RUN",
+        single=True,
     )
-    if len(paths) != 1:
-        raise InputError(f"{paths} must be one run directory; write tools/pack_model.py RUN ...")
-    name, run = parsed["name"], RunDirectory(paths[0])
+    (place,) = parsed["RUN"]
+    name, run = parsed["name"], RunDirectory(place)
     if not pretrained.is_name(name):
         raise InputError(f"--name={name} names a folder; use letters, digits, _ or -")
     result = run.read_result()
@@ -138,7 +140,3 @@ def _accuracy(run: RunDirectory, *, data_dir: str | None, stop: StopRequest) -> 
         strategy=tf.distribute.get_strategy(),
     ).run(stop=lambda: bool(stop))[build.default_head(model)]
     return Figures(top1=figures.top1, top5=figures.top5)
-
-
-if __name__ == "__main__":
-    sys.exit(program.run(main))

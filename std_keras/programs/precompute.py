@@ -1,6 +1,6 @@
 """Computes what the teachers say about the augmented images of a training, ahead of it.
 
-Usage: python tools/precompute_teacher.py --flagfile=flags/NAME.flags --teacher_cache=DIR
+Usage: std-keras precompute --flagfile=NAME.flags --teacher_cache=DIR
 Give the flags of the training; trainings with them and --teacher_cache=DIR then load no teacher.
 """
 
@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 
 from std_keras.config import TrainConfig, defaults, options
-from std_keras.programs import flags, program
+from std_keras.programs import flags
 from std_keras.programs.program import StopRequest
 
 
@@ -18,7 +18,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     """Parses the flags of a training and fills its teacher cache; prints JSON."""
     parsed = flags.parse(
         arguments,
-        program="python tools/precompute_teacher.py",
+        program="std-keras precompute",
         about="Computes what the teachers say about every augmented image of a training and stores "
         "it in --teacher_cache. It takes the flags of the training; those that concern the "
         "student change nothing. The same command again continues an interrupted one.",
@@ -34,7 +34,3 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     from std_keras.training.precompute import precompute
 
     print(json.dumps(precompute(config, stop=lambda: bool(stop)), indent=2))
-
-
-if __name__ == "__main__":
-    program.console(main)

@@ -1,6 +1,6 @@
 """Draws what each augmentation preset makes of a few photographs, as one PNG.
 
-Usage: python tools/contact_sheet.py --images=DIR --output=FILE.png
+Usage: std-keras preview --images=DIR --output=FILE.png
 The first row shows the photographs, cropped as for evaluation; each following row is one step of a
 preset. The photographs are the first of each sub-folder, in turns.
 """
@@ -8,17 +8,16 @@ preset. The photographs are the first of each sub-folder, in turns.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from std_keras import progress
-from std_keras.config import TrainConfig, resolve
+from std_keras.config import TrainConfig, options, resolve
 from std_keras.config import augmentation_presets as presets
-from std_keras.config.option import AUGMENTATION, DATA, RUN, Option
+from std_keras.config.option import AUGMENTATION, COUNT, DATA, RUN, Option
 from std_keras.errors import InputError
-from std_keras.programs import flags, program
+from std_keras.programs import flags, shared_options
 from std_keras.programs.program import StopRequest
 
 _OPTIONS = {
@@ -30,11 +29,15 @@ _OPTIONS = {
         kind=str,
         choices=("all", *presets.NAMES),
     ),
-    "image_size": Option(topic=DATA, help="Side of the training images in pixels.", kind=int),
-    "columns": Option(topic=RUN, help="Photographs.", kind=int),
-    "steps": Option(topic=RUN, help="Rows for each preset.", kind=int),
-    "scale": Option(topic=RUN, help="Every pixel is drawn as a square of this side.", kind=int),
-    "data_seed": Option(topic=DATA, help="Seed of the augmentation.", kind=int),
+    "image_size": shared_options.saying(
+        shared_options.IMAGE_SIZE, "Side of the training images in pixels."
+    ),
+    "columns": Option(topic=RUN, help="Photographs.", kind=int, **COUNT),
+    "steps": Option(topic=RUN, help="Rows for each preset.", kind=int, **COUNT),
+    "scale": Option(
+        topic=RUN, help="Every pixel is drawn as a square of this side.", kind=int, **COUNT
+    ),
+    "data_seed": shared_options.saying(options()["data_seed"], "Seed of the augmentation."),
 }
 _DEFAULTS = {
     "augmentation": "all",
@@ -52,15 +55,12 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     """Parses the flags and writes the sheet."""
     parsed = flags.parse(
         arguments,
-        program="python tools/contact_sheet.py",
+        program="std-keras preview",
         about="Draws what each augmentation preset makes of a few photographs.",
         options=_OPTIONS,
         defaults=_DEFAULTS,
         required=("images", "output"),
     )
-    for name in ("image_size", "columns", "steps", "scale"):
-        if parsed[name] < 1:
-            raise InputError(f"--{name}={parsed[name]} must be at least 1")
     if Path(parsed["output"]).suffix.lower() != ".png":
         raise InputError(f"--output={parsed['output']}: must end in .png")
     paths = _choose(Path(parsed["images"]).expanduser(), parsed["columns"])
@@ -167,7 +167,3 @@ def _draw(rows: list[tuple[str, Any]], *, scale: int, output: Path) -> None:
     unfinished = output.with_name(f".{output.name}")
     sheet.save(unfinished, "PNG")
     os.replace(unfinished, output)
-
-
-if __name__ == "__main__":
-    sys.exit(program.run(main))

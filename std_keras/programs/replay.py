@@ -1,6 +1,6 @@
 """Repeats the steps after which a training became non-finite, and says what broke first.
 
-Usage: python tools/replay_step.py --model_dir=RUN [--step=N]
+Usage: std-keras replay --model_dir=RUN [--step=N]
 Nothing in the run directory is changed.
 """
 
@@ -9,21 +9,22 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from std_keras.config.option import RUN, Option
+from std_keras.config.option import NATURAL, RUN, Option
 from std_keras.errors import NonFiniteError
-from std_keras.programs import flags, program
+from std_keras.programs import flags, shared_options
 from std_keras.programs.program import StopRequest
 
 OPTIONS = {
-    "model_dir": Option(topic=RUN, help="A run that became non-finite.", kind=str),
+    "model_dir": shared_options.saying(
+        shared_options.MODEL_DIR, "The run directory of a training that became non-finite."
+    ),
     "step": Option(
         topic=RUN,
         help="The step to stop at, counted from 1; 0 for the one whose batch the run kept.",
         kind=int,
+        **NATURAL,
     ),
-    "data_dir": Option(
-        topic=RUN, help="Where TFDS keeps its data sets; the run's own if not given.", kind=str
-    ),
+    "data_dir": shared_options.DATA_DIR,
 }
 
 
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     """Prints the report as JSON; exit code 3 if a number was not finite again."""
     parsed = flags.parse(
         arguments,
-        program="python tools/replay_step.py",
+        program="std-keras replay",
         about="Repeats the steps from the last good checkpoint of a run to one that became "
         "non-finite, and names the first layer, the images and the gradients that are not finite.",
         options=OPTIONS,
@@ -57,7 +58,3 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
         where = ", ".join(f"the teacher {name}" for name in teachers)
         where = where or broken["layer"] or ", ".join(broken["gradients"][:3]) or "the loss"
         raise NonFiniteError(f"step {max(report['steps'])} is not finite again, first in {where}")
-
-
-if __name__ == "__main__":
-    program.console(main)

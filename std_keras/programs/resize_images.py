@@ -1,19 +1,24 @@
 """Writes a smaller copy of a folder of images, once, so that training reads it faster.
 
-Usage: python tools/resize_images.py --source=DIR --output_dir=DIR --size=N [--quality=Q]
-Then: python -m std_keras.train --dataset=folder:OUTPUT_DIR ...
+Usage: std-keras resize-images --source=DIR --output_dir=DIR --size=N [--quality=Q]
+Then: std-keras train --dataset=folder:OUTPUT_DIR ...
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
+from typing import Any
 
 from std_keras import progress
 from std_keras.config.option import DATA, PERFORMANCE, Option
 from std_keras.errors import InputError, Interrupted
-from std_keras.programs import flags, program
+from std_keras.programs import flags, shared_options
 from std_keras.programs.program import StopRequest
+
+
+def _between(least: int, most: int) -> dict[str, Any]:
+    return {"check": lambda v: least <= v <= most, "wanted": f"between {least} and {most}"}
+
 
 _OPTIONS = {
     "source": Option(
@@ -29,18 +34,21 @@ _OPTIONS = {
         help="Pixels of the shorter side; the other one keeps the shape. Images that are not "
         "larger are copied as they are.",
         kind=int,
+        **_between(1, 65535),
     ),
-    "quality": Option(topic=DATA, help="JPEG quality, 1 to 100.", kind=int),
-    "corrupt_images": Option(
-        topic=DATA,
-        help="What to do about unreadable images: all others are written in any case; refuse ends "
-        "with exit code 2 then.",
-        kind=str,
-        choices=("refuse", "skip"),
+    "quality": Option(topic=DATA, help="JPEG quality.", kind=int, **_between(1, 100)),
+    "corrupt_images": shared_options.saying(
+        shared_options.CORRUPT_IMAGES,
+        "What to do about unreadable images: all others are written in any case; refuse ends with "
+        "exit code 2 then.",
     ),
-    "workers": Option(topic=PERFORMANCE, help="Threads; one for each processor if 0.", kind=int),
+    "workers": Option(
+        topic=PERFORMANCE,
+        help="Threads; one for each processor if 0.",
+        kind=int,
+        **_between(0, 1024),
+    ),
 }
-_LIMITS = {"size": (1, 65535), "quality": (1, 100), "workers": (0, 1024)}
 _NAMED = 20
 
 
@@ -48,16 +56,13 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     """Parses the flags, writes what is missing, and says what could not be read."""
     parsed = flags.parse(
         arguments,
-        program="python tools/resize_images.py",
+        program="std-keras resize-images",
         about="Writes a smaller copy of a folder of images. The same command again continues an "
         "interrupted one.",
         options=_OPTIONS,
         defaults={"quality": 90, "corrupt_images": "refuse", "workers": 0},
         required=("source", "output_dir", "size"),
     )
-    for name, (least, most) in _LIMITS.items():
-        if not least <= parsed[name] <= most:
-            raise InputError(f"--{name}={parsed[name]} must be in {least} to {most}")
 
     from std_keras import quiet
 
@@ -92,7 +97,3 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     progress.say(
         f"{parsed['output_dir']}: {done.written} images written, {done.kept} were there{skipped}"
     )
-
-
-if __name__ == "__main__":
-    sys.exit(program.run(main))

@@ -1,28 +1,28 @@
 """Adapts a trained Mixer to images of another size, or to another number of classes.
 
-Usage: python tools/resize_weights.py --source=DIR --image_size=N --output=DIR [--num_classes=K]
-docs/weights.md says what is exact and what is not.
+Usage: std-keras resize-weights --source=DIR --image_size=N --output=DIR [--num_classes=K]
+`--token_mixing` says what is exact and what is not.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 from std_keras import progress
-from std_keras.config.option import DATA, MODEL, RUN, Option
+from std_keras.config.option import MODEL, RUN, Option
 from std_keras.errors import InputError, Interrupted
-from std_keras.programs import flags, program
+from std_keras.programs import flags, shared_options
 from std_keras.programs.program import StopRequest
 
 _OPTIONS = {
     "source": Option(topic=RUN, help="Directory of a finished run of a Mixer.", kind=str),
-    "output": Option(topic=RUN, help="The run directory to make; new or empty.", kind=str),
-    "image_size": Option(topic=MODEL, help="Height and width of the new images.", kind=int),
-    "num_classes": Option(
-        topic=MODEL,
-        help="Classes of new heads, which are not trained; the heads are kept if not given.",
-        kind=int,
+    "output": shared_options.NEW_RUN,
+    "image_size": shared_options.saying(
+        shared_options.IMAGE_SIZE, "Height and width of the new images."
+    ),
+    "num_classes": shared_options.saying(
+        shared_options.NUM_CLASSES,
+        "Classes of new heads, which are not trained; the heads are kept if not given.",
     ),
     "token_mixing": Option(
         topic=MODEL,
@@ -32,10 +32,9 @@ _OPTIONS = {
         kind=str,
         choices=("auto", "block_diagonal", "interpolated"),
     ),
-    "labels": Option(
-        topic=DATA,
-        help="With --num_classes: a file of class names, one a line; numbers if not given.",
-        kind=str,
+    "labels": shared_options.saying(
+        shared_options.LABELS,
+        "With --num_classes: a file of class names, one a line; numbers if not given.",
     ),
 }
 
@@ -44,16 +43,13 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     """Parses the flags, writes the new run directory, and says how exact it is."""
     parsed = flags.parse(
         arguments,
-        program="python tools/resize_weights.py",
+        program="std-keras resize-weights",
         about="Adapts a trained Mixer to images of another size, or to other classes, and writes "
         "the result as a run directory.",
         options=_OPTIONS,
         defaults={"token_mixing": "auto"},
         required=("source", "image_size", "output"),
     )
-    for name in ("image_size", "num_classes"):
-        if parsed[name] is not None and parsed[name] < 1:
-            raise InputError(f"--{name}={parsed[name]} must be at least 1")
     if parsed["labels"] is not None and parsed["num_classes"] is None:
         raise InputError("--labels names the classes of new heads; give --num_classes with it")
 
@@ -78,7 +74,3 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     for note in done.notes:
         progress.say(note)
     progress.say(f"{done.run.path}: images of {parsed['image_size']} pixels")
-
-
-if __name__ == "__main__":
-    sys.exit(program.run(main))

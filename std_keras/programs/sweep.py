@@ -1,33 +1,30 @@
 """Makes the runs of a sweep one after the other, and the tables of what came out.
 
-Usage: python tools/sweep.py SPEC --output=results/NAME.csv   (--help lists the flags)
+Usage: std-keras sweep SPEC --output=results/NAME.csv   (--help lists the flags)
 
 The same command again goes on where it stopped: what is done is skipped, an interrupted run is
-continued, a failed one is tried again. SPEC is a TOML file; `tools/sweeping/spec.py` shows one.
+continued, a failed one is tried again. SPEC is a TOML file;
+`std_keras/research/sweeps/spec.py` shows one.
 """
 
 from __future__ import annotations
 
 import fcntl
 import shlex
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-# The checkout, whether the package is installed or not.
 from std_keras import progress
 from std_keras.config.option import COUNT, DATA, FRACTION, NATURAL, OPTIMIZATION, RUN, Option
 from std_keras.errors import InputError, Interrupted, StdKerasError
-from std_keras.programs import flags, program
+from std_keras.programs import flags, installation, shared_options
 from std_keras.programs.program import StopRequest
 from std_keras.research.sweeps import plan, record, rows, runner, spec, summary
 from std_keras.research.sweeps.estimate import Estimate
 from std_keras.research.sweeps.metrics import progress_of
 from std_keras.runs import machine
-
-ROOT = Path(__file__).resolve().parents[2]
 
 _OPTIONS = {
     "output": Option(topic=RUN, help="The CSV file to write, one row for each run.", kind=str),
@@ -75,7 +72,7 @@ _OPTIONS = {
         kind=float,
         **FRACTION,
     ),
-    "data_dir": Option(topic=DATA, help="Where TFDS keeps its prepared data sets.", kind=str),
+    "data_dir": shared_options.DATA_DIR,
     "extra_flags": Option(
         topic=OPTIMIZATION,
         help='Flags on top of every run, the teachers\' too, such as "--jit_compile".',
@@ -101,24 +98,24 @@ class SweepError(StdKerasError):
 
 def main(arguments: Sequence[str], stop: StopRequest) -> None:
     """Parses the flags, makes the runs that are missing, and writes the tables."""
-    paths = [a for a in arguments if not a.startswith("-")]
     parsed = flags.parse(
-        [a for a in arguments if a.startswith("-")],
-        program="python tools/sweep.py SPEC",
+        arguments,
+        program="std-keras sweep",
         about="Makes the runs of a sweep one after the other, and tables of the results. The same "
         "command again goes on where it stopped.",
         options=_OPTIONS,
         defaults=_DEFAULTS,
         required=("output",),
+        words="SPEC",
+        single=True,
     )
-    if len(paths) != 1:
-        raise InputError(f"{paths} must be one TOML file; write tools/sweep.py SPEC --output=FILE")
-    _check(parsed)
+    if Path(parsed["output"]).suffix != ".csv":
+        raise InputError(f"--output={parsed['output']} must end in .csv")
     output = Path(parsed["output"])
     choices = _choices(parsed)
     parallel = parsed["parallel"]
     shares = runner.shares(parallel) if parallel > 1 else [()]
-    sweep = spec.read(Path(paths[0]))
+    sweep = spec.read(spec.find(parsed["SPEC"][0]))
     runs = plan.runs(sweep, choices)
     tables = _Tables(sweep, choices, output=output, parsed=parsed)
     done = {run.files for run in runs if tables.is_done(run)}
@@ -181,7 +178,7 @@ def _make(
                     break
                 waiting.remove(run)
                 # Asked each time: somebody may work on the checkout while a sweep runs.
-                here = machine.describe(ROOT)
+                here = machine.describe(installation.checkout())
                 running.append(runner.Training(run, machine=here, cores=free.pop(0)))
             if ending():
                 for training in running:
@@ -227,7 +224,7 @@ class _Tables:
         for name in ("validation_fraction", "trial_examples", "extra_flags"):
             if parsed[name]:
                 shown.append(f"--{name}={parsed[name]}")
-        self._command = shlex.join(["python", "tools/sweep.py", str(sweep.path), *shown])
+        self._command = shlex.join(["std-keras", "sweep", *parsed["SPEC"], *shown])
         self._old = {(row["arm"], row["seed"]): row for row in rows.read(output)}
 
     def is_done(self, run: plan.Run) -> bool:
@@ -303,15 +300,6 @@ class _Tables:
         )
 
 
-def _check(parsed: Mapping[str, Any]) -> None:
-    for name, option in _OPTIONS.items():
-        value = parsed[name]
-        if option.check and not option.check(value):
-            raise InputError(f"--{name}={value} is outside its limits; it must be {option.wanted}")
-    if Path(parsed["output"]).suffix != ".csv":
-        raise InputError(f"--output={parsed['output']} must end in .csv")
-
-
 def _choices(parsed: Mapping[str, Any]) -> plan.Choices:
     extra = shlex.split(parsed["extra_flags"] or "")
     if parsed["data_dir"]:
@@ -329,7 +317,7 @@ def _list(runs: Sequence[plan.Run], *, done: set[Path]) -> None:
     for run in runs:
         command = [*plan.arguments_of(run.config), f"--model_dir={run.model_dir}"]
         print(f"# {run.name}{' (done)' if run.files in done else ''}")
-        print(shlex.join(["python", "-m", "std_keras.train", *command]))
+        print(shlex.join(["std-keras", "train", *command]))
 
 
 def _locked(folder: Path) -> IO[str]:
@@ -347,7 +335,3 @@ def _locked(folder: Path) -> IO[str]:
             f"--runs_dir={folder} is in use by another sweep; wait for it or choose another folder"
         ) from error
     return lock
-
-
-if __name__ == "__main__":
-    sys.exit(program.run(main))

@@ -1,29 +1,22 @@
-"""`python -m std_keras.train`: trains a student, a baseline or a teacher."""
+"""`std-keras train`: trains a student, a baseline or a teacher."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from std_keras.config import TrainConfig, defaults, options
-from std_keras.config.option import RUN, Option
-from std_keras.programs import flags, program
+from std_keras.config import TrainConfig, defaults
+from std_keras.programs import flags, program, shared_options
 from std_keras.programs.program import StopRequest
 
 
 def main(arguments: Sequence[str], stop: StopRequest) -> None:
     """Parses the flags and trains."""
-    known = {
-        "model_dir": Option(
-            topic=RUN, help="The run directory: made, or continued if it exists.", kind=str
-        ),
-        **options(),
-    }
     parsed = flags.parse(
         arguments,
-        program="python -m std_keras.train",
+        program="std-keras train",
         about="Trains any model: a student with teachers, a baseline without, or a teacher. The "
         "same command again continues an interrupted run.",
-        options=known,
+        options=shared_options.training(),
         defaults=defaults(),
         required=("model_dir",),
     )

@@ -9,11 +9,17 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from std_keras import __version__
 
-def describe(root: Path) -> dict[str, str]:
-    """Processor, accelerators, versions, and the revision of the project, as texts by name."""
+
+def describe(root: Path | None) -> dict[str, str]:
+    """Processor, accelerators, versions, and the revision of the project, as strings by name.
+
+    Args:
+        root: the checkout; None if the package was installed, which then gives its version.
+    """
     return {
-        "git_revision": git_revision(root),
+        "git_revision": git_revision(root) if root else f"std_keras {__version__}",
         "processor": processor(),
         "cores": str(len(os.sched_getaffinity(0))),
         "accelerator": "; ".join(accelerators()),

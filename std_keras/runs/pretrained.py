@@ -1,6 +1,6 @@
 """Weights that come with the package, by name: `std_keras:NAME`.
 
-Each is a folder in `std_keras/runs/pretrained/` that `tools/pack_model.py` made from a finished run: a
+Each is a folder in `std_keras/runs/pretrained/` that `std-keras pack` made from a finished run: a
 run directory with weights in float16, a model card, and checksums of every file.
 """
 
@@ -47,7 +47,7 @@ def located(source: str, *, flag: str) -> str:
         have = ", ".join(names()) or "none"
         raise InputError(
             f"--{flag}={source}: no weights of that name are packed (there are: {have}); train "
-            f"them, then run python tools/pack_model.py RUN_DIRECTORY --name={name or 'NAME'}"
+            f"them, then run std-keras pack RUN_DIRECTORY --name={name or 'NAME'}"
         )
     verify(path, flag=f"--{flag}={source}")
     return str(path)
@@ -84,12 +84,12 @@ def verify(path: Path, *, flag: str) -> None:
         except OSError as error:
             raise InputError(
                 f"{flag}: {path / name} cannot be read: {error.strerror}; restore it or pack it "
-                "again with tools/pack_model.py"
+                "again with std-keras pack"
             ) from error
         if found != wanted[name]:
             raise InputError(
                 f"{flag}: {path / name} is damaged or was changed: its SHA-256 is {found[:12]}..., "
-                f"not {wanted[name][:12]}...; restore it or pack it again with tools/pack_model.py"
+                f"not {wanted[name][:12]}...; restore it or pack it again with std-keras pack"
             )
 
 

@@ -116,7 +116,7 @@ class CachedLabels:
             why = "--teacher_cache_mode=read" if read_only else "a cluster"
             raise InputError(
                 f"--teacher_cache={self.cache.directory}: {state}; {why} needs all of them, so run "
-                "tools/precompute_teacher.py with the same flags first, in one process"
+                "std-keras precompute with the same flags first, in one process"
             )
         progress.say(f"teacher cache {self.cache.path}: {state}")
         self.cache.begin()

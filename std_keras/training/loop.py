@@ -480,7 +480,7 @@ class Loop:
             return f"its batch could not be saved ({error})"
         return (
             f"its batch is in {file}; "
-            f"python tools/replay_step.py --model_dir={self.run_directory.path} shows what broke"
+            f"std-keras replay --model_dir={self.run_directory.path} shows what broke"
         )
 
     def _next_segment(self) -> tuple[Segment, Iterator[Any]]:

@@ -55,7 +55,7 @@ def load_start(path: str, *, flag: str = "initialize_from") -> keras.Model:
     if not run.exists():
         raise InputError(
             f"--{flag}={path} is not a run directory (it has no config.json); weights from "
-            "elsewhere become one with tools/convert_weights.py"
+            "elsewhere become one with std-keras convert"
         )
     if not run.model_file.is_file():
         raise InputError(
@@ -97,7 +97,7 @@ def copy_weights(model: keras.Model, source: keras.Model, *, path: str) -> Copie
             raise InputError(
                 f"--initialize_from={path} has {name} with shape {tuple(theirs[name].shape)}, the "
                 f"new model with {tuple(weight.shape)}; give the model's flags as they were there "
-                "(for another resolution of a Mixer, see tools/resize_weights.py)"
+                "(for another resolution of a Mixer, see std-keras resize-weights)"
             )
     left_out = [name for name in theirs if name not in ours]
     foreign = [name for name in left_out if not _STUDENT_PART.match(name)]

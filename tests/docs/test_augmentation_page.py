@@ -8,7 +8,7 @@ import pytest
 
 from std_keras.config import TrainConfig, resolve
 from std_keras.config import augmentation_presets as presets
-from tests.docs.test_readme import tables
+from tests.docs.markdown import read, tables
 
 
 def value_of(cell: str, *, image_size: int, number: bool):
@@ -24,20 +24,24 @@ def value_of(cell: str, *, image_size: int, number: bool):
 
 
 @pytest.mark.parametrize("image_size", [32, 224])
-def test_every_flag_with_its_value_in_each_preset(root, image_size):
-    page = (root / "docs" / "augmentation.md").read_text(encoding="utf-8")
-    (table,) = (t for t in tables(page) if "flag" in [cell.strip() for cell in t[0]])
+def test_every_flag_with_its_value_in_each_preset(image_size):
+    (table,) = (
+        t for t in tables(read("docs/augmentation.md")) if "flag" in [cell.strip() for cell in t[0]]
+    )
     cells = [[cell.strip().strip("`") for cell in row] for row in table]
     names = cells[0][2:]
     assert tuple(names) == presets.NAMES
     rows = {row[1].removeprefix("--"): row[2:] for row in cells if row[1].startswith("--")}
-    assert set(rows) == set(TrainConfig().augmentation_flags())
+    determined = presets.resolved(
+        TrainConfig().flat(), preset="none", image_size=image_size, flip_keeps_class=True
+    )
+    assert set(rows) == set(determined)
     for column, name in enumerate(names):
         config = resolve(
             TrainConfig(augmentation=name), image_size=image_size, horizontal_flip=True
-        )
+        ).flat()
         for flag, row in rows.items():
-            actual = getattr(config, flag)
+            actual = config[flag]
             if isinstance(actual, bool):
                 actual = "yes" if actual else "no"
             number = not isinstance(actual, str)

@@ -25,8 +25,9 @@ STUDENT_HEADS = [
 
 
 @pytest.fixture
-def analyze(run_tool):
-    return functools.partial(run_tool, "analyze")
+def analyze(run_command, eagerly):
+    pytest.importorskip("matplotlib")
+    return functools.partial(run_command, "analyze")
 
 
 class Page(HTMLParser):

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from std_keras.programs import program
+from std_keras.programs.convert import LAYOUTS
 from std_keras.runs.run_directory import RunDirectory
+from std_keras.weights import layouts
 
 
 @pytest.fixture
-def convert(root, monkeypatch, capsys):
-    """Runs the program in this process; returns exit code and what it wrote to standard error."""
-    spec = importlib.util.spec_from_file_location("convert", root / "tools" / "convert_weights.py")
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    monkeypatch.setattr(program.StopRequest, "install", lambda self: None)
+def convert(run_command):
+    """Runs the command; returns exit code and what it wrote to standard error."""
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["convert_weights.py", *map(str, arguments)])
-        return program.run(tool.main), capsys.readouterr().err
+        code, _, said = run_command("convert", *arguments)
+        return code, said
 
     return run
 
@@ -95,16 +91,23 @@ def test_bad_flags_exit_2_with_one_sentence(convert, arguments, words):
     assert "Traceback" not in said
 
 
-def test_help_and_a_hostile_file_from_the_command_line(root, tmp_path):
-    tool = str(root / "tools" / "convert_weights.py")
-    done = subprocess.run([sys.executable, tool, "--help"], capture_output=True, text=True)
-    assert done.returncode == 0
-    assert "--[no]allow_partial" in done.stdout
-    assert "--stochastic_depth" not in done.stdout
+def test_the_help_names_every_layout(run_command):
+    code, page, _ = run_command("convert", "--help")
+    assert code == 0
+    assert "--[no]allow_partial" in page
+    assert "--stochastic_depth" not in page
+    assert sorted(LAYOUTS) == sorted({layout.name for layout in layouts.LAYOUTS})
+
+
+def test_a_hostile_file_from_the_command_line(root, tmp_path):
     marker, path = tmp_path / "executed", tmp_path / "weights.pth"
     path.write_bytes(f"cos\nsystem\n(S'touch {marker}'\ntR.".encode())
     done = subprocess.run(
-        [sys.executable, tool, f"--source={path}", f"--output={tmp_path / 'run'}", *MODEL],
+        [
+            *(sys.executable, "-m", "std_keras", "convert"),
+            *(f"--source={path}", f"--output={tmp_path / 'run'}", *MODEL),
+        ],
+        cwd=root,
         capture_output=True,
         text=True,
     )

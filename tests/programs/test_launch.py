@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -18,7 +19,8 @@ FLAGS = (
 
 def start(root, *arguments):
     return subprocess.Popen(
-        [sys.executable, root / "tools" / "launch_local.py", *arguments],
+        [sys.executable, "-m", "std_keras", "launch", *arguments],
+        env={**os.environ, "PYTHONPATH": str(root)},
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -57,8 +59,13 @@ def test_sigterm_stops_all_after_a_checkpoint(root, tmp_path):
     [
         (("--model_dir=x",), "--workers is missing"),
         (("--workers=0", "--model_dir=x"), "--workers=0"),
-        (("--workers=2",), "--model_dir=DIR is missing"),
-        (("--workers=1", "--model_dir=x", "--epochs=no"), "worker 0 ended with exit code 2"),
+        (("--workers=2",), "--model_dir is missing"),
+        (("--workers=1", "--model_dir=x", "--epochs=no"), "epochs"),
+        (("--workers=65", "--model_dir=x"), "between 1 and 64"),
+        (
+            ("--workers", "1", "--model_dir=x", "--dataset=folder:/nowhere", "--image_size=8"),
+            "worker 0 ended with exit code 2",
+        ),
     ],
 )
 def test_bad_input(root, tmp_path, monkeypatch, arguments, words):

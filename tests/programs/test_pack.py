@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import shutil
 import sys
@@ -15,6 +14,7 @@ from std_keras import teachers
 from std_keras.config import TrainConfig
 from std_keras.errors import InputError
 from std_keras.programs import program
+from std_keras.programs.main import main
 from std_keras.runs import pretrained
 from std_keras.training import train
 
@@ -46,13 +46,13 @@ def shelf(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def pack(root, run, shelf, monkeypatch):
+def pack(run, shelf, monkeypatch):
+    """Runs the command; returns its exit code."""
     monkeypatch.setattr(program.StopRequest, "install", lambda self: None)
-    tool = importlib.import_module("std_keras.programs.pack")
 
     def call(*arguments, source=run):
-        monkeypatch.setattr(sys, "argv", ["pack_model.py", str(source), *arguments])
-        return program.run(tool.main)
+        monkeypatch.setattr(sys, "argv", ["std-keras", "pack", str(source), *arguments])
+        return program.run(main)
 
     return call
 
@@ -64,9 +64,11 @@ def packed(root, run, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(program.StopRequest, "install", lambda self: None)
         patch.setattr(
-            sys, "argv", ["pack_model.py", str(run), "--name=tiny", f"--output_dir={place}"]
+            sys,
+            "argv",
+            ["std-keras", "pack", str(run), "--name=tiny", f"--output_dir={place}"],
         )
-        assert program.run(importlib.import_module("std_keras.programs.pack").main) == 0
+        assert program.run(main) == 0
     return place / "tiny"
 
 
@@ -160,7 +162,9 @@ def test_a_missing_file_and_a_missing_checksum_are_refused(tiny):
 def test_weights_that_are_not_there_name_the_command(tiny, name):
     with pytest.raises(InputError) as info:
         teachers.parse(f"std_keras:{name}")
-    assert "there are: tiny" in str(info.value) and "tools/pack_model.py" in str(info.value)
+    assert "there are: tiny" in str(info.value) and "std-keras pack RUN_DIRECTORY" in str(
+        info.value
+    )
     assert f"--teacher=std_keras:{name}" in str(info.value)
 
 
@@ -176,7 +180,8 @@ def test_other_sources_are_left_alone(shelf):
         (("--name=a/b",), 2, "--name=a/b names a folder"),
         ((), 2, "--name is missing"),
         (("--name=small", "--max_megabytes=0.01"), 4, "more than --max_megabytes=0.01"),
-        (("--name=small", "--max_accuracy_drop=-1"), 4, "more than --max_accuracy_drop=-1.0"),
+        (("--name=small", "--max_accuracy_drop=-1"), 2, "--max_accuracy_drop=-1.0"),
+        (("--name=small", "another/run"), 2, "'another/run' is one RUN too many"),
     ],
 )
 def test_what_cannot_be_packed(pack, shelf, capsys, arguments, code, message):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import signal
@@ -12,29 +11,20 @@ import pytest
 
 from std_keras import models
 from std_keras.programs import program
+from std_keras.programs.main import main
 
 FLAGS = ("--dataset=digits", "--batch_size=32", "--max_train_examples=100", "--epochs=2")
 
 
 @pytest.fixture
-def tool(root):
-    spec = importlib.util.spec_from_file_location(
-        "precompute", root / "tools" / "precompute_teacher.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
-def precompute(tool, monkeypatch, capsys):
+def precompute(monkeypatch, capsys):
     """Runs the program in this process; returns exit code, standard output and error."""
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["precompute_teacher.py", *map(str, arguments)])
+        monkeypatch.setattr(sys, "argv", ["std-keras", "precompute", *map(str, arguments)])
         kept = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
         try:
-            code = program.run(tool.main)
+            code = program.run(main)
         finally:
             for number, handler in kept.items():
                 signal.signal(number, handler)

@@ -52,20 +52,6 @@ def test_start_up_is_silent_but_for_our_own_lines(run_program, teacher):
     assert "finished run" in lines[1]
 
 
-@pytest.mark.parametrize("program", ["train", "evaluate"])
-def test_help_exits_0_and_imports_no_tensorflow(program, root):
-    script = (
-        "import sys; sys.argv = ['x', '--help'];"
-        f"from std_keras.programs import {program} as p; from std_keras.programs import program;"
-        "code = program.run(p.main); assert 'tensorflow' not in sys.modules; sys.exit(code)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "--model_dir" in done.stdout
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

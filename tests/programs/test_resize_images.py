@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import os
 import signal
@@ -16,25 +15,15 @@ from PIL import Image
 
 from std_keras.data import load
 from std_keras.data.smaller_copy import write_smaller_copy
-from std_keras.programs import program
-
-
-@pytest.fixture(scope="module")
-def tool(root):
-    spec = importlib.util.spec_from_file_location("images", root / "tools" / "resize_images.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
-def resize(tool, monkeypatch, capsys):
-    """Runs the program in this process; returns exit code and what it wrote to standard error."""
-    monkeypatch.setattr(program.StopRequest, "install", lambda self: None)
+def resize(run_command):
+    """Runs the command; returns exit code and what it wrote to standard error."""
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["resize_images.py", *map(str, arguments)])
-        return program.run(tool.main), capsys.readouterr().err
+        code, _, said = run_command("resize-images", *arguments)
+        return code, said
 
     return run
 
@@ -162,8 +151,8 @@ def test_unreadable_images_are_refused_after_the_others_are_written(resize, phot
     "changes, words",
     [
         ({"source": "nowhere"}, ["--source=", "no such directory"]),
-        ({"size": "0"}, ["--size=0", "1 to 65535"]),
-        ({"quality": "101"}, ["--quality=101", "1 to 100"]),
+        ({"size": "0"}, ["--size=0", "between 1 and 65535"]),
+        ({"quality": "101"}, ["--quality=101", "between 1 and 100"]),
         ({"output_dir": "photos/copy"}, ["--output_dir=", "outside"]),
         ({"output_dir": "."}, ["--output_dir=", "not contain"]),
         ({"output_dir": "other"}, ["--output_dir=", "holds other files"]),
@@ -192,9 +181,10 @@ def test_another_size_in_the_same_directory_is_refused(resize, photos, tmp_path)
 def start(root, photos, output):
     return subprocess.Popen(
         [
-            *(sys.executable, str(root / "tools" / "resize_images.py")),
+            *(sys.executable, "-m", "std_keras", "resize-images"),
             *(f"--source={photos}", f"--output_dir={output}", "--size=400", "--workers=1"),
         ],
+        cwd=root,
         stderr=subprocess.PIPE,
         text=True,
     )

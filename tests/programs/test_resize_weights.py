@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-
 import pytest
 
 from std_keras import models
 from std_keras.config import TrainConfig
-from std_keras.programs import program
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.runs.trained import load_trained
 from std_keras.weights.run import write_run
 
 
 @pytest.fixture
-def resize(root, monkeypatch, capsys):
-    """Runs the program in this process; returns exit code and what it wrote to standard error."""
-    spec = importlib.util.spec_from_file_location("resize", root / "tools" / "resize_weights.py")
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    monkeypatch.setattr(program.StopRequest, "install", lambda self: None)
+def resize(run_command):
+    """Runs the command; returns exit code and what it wrote to standard error."""
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["resize_weights.py", *map(str, arguments)])
-        return program.run(tool.main), capsys.readouterr().err
+        code, _, said = run_command("resize-weights", *arguments)
+        return code, said
 
     return run
 

@@ -12,11 +12,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:Even though the .*run_functions_
 
 
 @pytest.fixture
-def report(run_tool):
+def report(run_command, eagerly):
     """Returns exit code and what it wrote to standard error."""
+    pytest.importorskip("matplotlib")
 
     def run(*arguments):
-        code, _, error = run_tool("report", *arguments)
+        code, _, error = run_command("report", *arguments)
         return code, error
 
     return run
@@ -78,7 +79,7 @@ def test_one_run_alone(report, digits_runs, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--output_dir=OUT",), "no run is named"),
+        (("--output_dir=OUT",), "RUN is missing"),
         (("RUN",), "--output_dir is missing"),
         (("/nowhere", "--output_dir=OUT"), "/nowhere is not a run directory"),
         (("RUN", "--output_dir=OUT", "--export=OUT"), "holds no report.json"),

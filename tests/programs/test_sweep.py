@@ -57,7 +57,7 @@ def sweep(tool, spec, tmp_path, monkeypatch):
 
     def run(*arguments, file=spec):
         given = (str(file), f"--output={tmp_path}/out.csv", f"--runs_dir={tmp_path}/runs")
-        monkeypatch.setattr(sys, "argv", ["sweep.py", *given, *arguments])
+        monkeypatch.setattr(sys, "argv", ["std-keras sweep", *given, *arguments])
         return program.run(tool.main)
 
     return run
@@ -177,7 +177,7 @@ def test_a_failing_run_is_recorded_and_stops_no_other(sweep, spec, tmp_path, cap
 
 
 def test_a_program_that_leaves_nothing_has_failed(sweep, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("sweeping.runner.PROGRAM", ("true",))
+    monkeypatch.setattr("std_keras.research.sweeps.runner.PROGRAM", ("true",))
     assert sweep("--only=baseline") == 5
     assert "the training program left no result" in capsys.readouterr().err
     assert {row["state"] for row in read(tmp_path / "out.csv")} == {"failed (5)"}
@@ -202,7 +202,7 @@ def test_a_teacher_of_other_flags_shows_them(sweep, spec, tmp_path, capsys):
 
 
 def test_a_teacher_that_was_converted_has_no_figures(sweep, tmp_path, capsys):
-    """`tools/convert_weights.py` makes such a run directory; its accuracy is not known."""
+    """`std-keras convert` makes such a run directory; its accuracy is not known."""
     assert sweep("--only=weak") == 0
     result = json.loads((tmp_path / "small/result.json").read_text())
     unknown = dict.fromkeys(("top1", "top5", "images_per_second"))
@@ -341,7 +341,7 @@ def test_the_time_that_is_left(tool, spec, tmp_path, monkeypatch):
     planned = tool.plan.runs(tool.spec.read(spec), tool.plan.Choices(runs_dir=tmp_path / "runs"))
     teacher, first, weak, *others = planned
     clock = [100.0]
-    monkeypatch.setattr("sweeping.estimate.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("std_keras.research.sweeps.estimate.time.monotonic", lambda: clock[0])
     estimate = tool.Estimate(planned, parallel=2)
     waiting = [weak, *others]
     assert estimate.line([(teacher, 0.0), (first, 0.0)], waiting) == (
@@ -455,7 +455,7 @@ def test_a_bad_spec_gets_a_sentence(sweep, spec, capsys, tmp_path, old, new, mes
         (("--only=strong",), "--only=strong is not an arm"),
         (("--budget_minutes=-1",), "--budget_minutes=-1.0 is outside its limits"),
         (("--output=out.txt",), "must end in .csv"),
-        (("another.toml",), "must be one TOML file"),
+        (("another.toml",), "'another.toml' is one SPEC too many"),
         (("--output={tmp_path}/study.toml.csv",), "is not the table of a sweep"),
     ],
 )
@@ -485,8 +485,9 @@ def test_a_real_sweep_on_the_digits(root, tmp_path):
         '[arms]\nboth = "--distillation=hard --teacher={small}"\n'
     )
     done = subprocess.run(
-        [sys.executable, str(root / "tools/sweep.py"), path, f"--output={tmp_path}/out.csv"],
+        [sys.executable, "-m", "std_keras", "sweep", path, f"--output={tmp_path}/out.csv"],
         cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(root)},
         capture_output=True,
         text=True,
         check=False,

@@ -393,7 +393,7 @@ def test_csv_grows(tools, tmp_path):
 
 def run(root, what, *flags):
     return subprocess.run(
-        [sys.executable, str(root / "tools" / "benchmark.py"), what, *flags],
+        [sys.executable, "-m", "tools.benchmark", what, *flags],
         cwd=root,
         capture_output=True,
         text=True,
@@ -456,7 +456,7 @@ def test_one_that_fails_stops_no_other(root, tmp_path):
 def test_a_benchmark_that_is_ended_leaves_nothing_behind(root, tmp_path):
     flags = ("--flagfile=flags/digits_mixer.flags", "--rounds=1", "--batch_size=32")
     process = subprocess.Popen(
-        [sys.executable, str(root / "tools" / "benchmark.py"), "all", "--only=startup", *flags],
+        [sys.executable, "-m", "tools.benchmark", "all", "--only=startup", *flags],
         cwd=root,
         env={**os.environ, "TMPDIR": str(tmp_path)},
         stdout=subprocess.DEVNULL,
@@ -466,7 +466,7 @@ def test_a_benchmark_that_is_ended_leaves_nothing_behind(root, tmp_path):
     def trainings():
         """Programs that write somewhere below the folder."""
         lines = [f.read_bytes() for f in Path("/proc").glob("[0-9]*/cmdline") if f.exists()]
-        return [x for x in lines if b"std_keras.train" in x and str(tmp_path).encode() in x]
+        return [x for x in lines if b"std_keras\0train\0" in x and str(tmp_path).encode() in x]
 
     deadline = time.monotonic() + 120
     while not trainings() and time.monotonic() < deadline:

@@ -44,7 +44,7 @@ def test_the_table_says_what_the_files_are(export_table, tmp_path, monkeypatch):
         again = list(csv.DictReader(file))
     assert [row["bytes"] for row in again] == [row["bytes"] for row in rows]
     text = output.with_suffix(".md").read_text()
-    assert "python tools/export_table.py --output=" in text
+    assert "python -m tools.export_table --output=" in text
     assert all(row["bytes"] in text for row in rows)
 
 
@@ -60,11 +60,12 @@ def test_the_benchmark_measures_the_matmuls_of_the_file(root: Path, tmp_path: Pa
     done = subprocess.run(
         [
             sys.executable,
-            *(root / "tools" / "benchmark.py", "export"),
+            *("-m", "tools.benchmark", "export"),
             *("--image_size=8", "--patch_size=4", "--width=32", "--depth=1", "--runs=3"),
             "--against=pytorch",
             f"--json={tmp_path}/export.json",
         ],
+        cwd=root,
         capture_output=True,
         text=True,
         check=False,

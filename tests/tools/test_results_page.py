@@ -12,7 +12,7 @@ from std_keras.errors import InputError
 
 HEADER = "table,setting,figure,published,certainty,source,ours\n"
 SWEEP = """\
-# python tools/sweep.py study.toml --output=results/study.csv
+# std-keras sweep study.toml --output=results/study.csv
 arm,seed,state,split,top1,flags,error
 plain,0,done,test,0.5000,,
 plain,1,done,test,0.5200,,
@@ -92,8 +92,8 @@ def test_the_commands_of_all_tables_that_are_quoted(tool, tmp_path):
     )
     text = tool.page(tmp_path / "published.csv")
     assert text.splitlines()[-2:] == [
-        "- `results/study.csv`: `python tools/sweep.py study.toml --output=results/study.csv`",
-        "- `results/more.csv`: `python tools/sweep.py more.toml --output=results/more.csv`",
+        "- `results/study.csv`: `std-keras sweep study.toml --output=results/study.csv`",
+        "- `results/more.csv`: `std-keras sweep more.toml --output=results/more.csv`",
     ]
 
 

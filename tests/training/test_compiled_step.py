@@ -1,7 +1,7 @@
 """What a step costs, without a clock: its operations, its arithmetic, its memory, its tracings.
 
 The bounds hold for these tiny models and for TensorFlow's pinned version. Whoever exceeds one on
-purpose measures with tools/benchmark.py what it costs, and raises it.
+purpose measures with tools.benchmark what it costs, and raises it.
 """
 
 from __future__ import annotations

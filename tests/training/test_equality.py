@@ -1,6 +1,6 @@
 """Four devices take the steps that one takes, in float64, where nothing hides behind rounding.
 
-The whole table, with workers and float32, is made by tools/equality_table.py (its slow test).
+The whole table, with workers and float32, is made by tools.equality_table (its slow test).
 """
 
 from __future__ import annotations

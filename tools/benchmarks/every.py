@@ -40,7 +40,7 @@ DEFAULTS = {
     **{k: v for k, v in train_step.DEFAULTS.items() if k in OPTIONS},
 }
 FIGURES = ()  # Each benchmark writes its own rows.
-_PROGRAM = Path(__file__).resolve().parent.parent / "benchmark.py"
+_PROGRAM = (sys.executable, "-m", "tools.benchmark")
 
 
 def run(*, only: str, csv: str | None, **flags: Any) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def run(*, only: str, csv: str | None, **flags: Any) -> dict[str, Any]:
             path = Path(folder) / f"{name}.json"
             given = [*commands(name, config, against=against, rounds=rounds), f"--json={path}"]
             given += [f"--csv={csv}"] if csv else []
-            code = _ended([sys.executable, str(_PROGRAM), name, *given])
+            code = _ended([*_PROGRAM, name, *given])
             print(flush=True)
             if code:
                 progress.warn(f"the benchmark {name} ended with exit code {code}")

@@ -191,7 +191,7 @@ def step_bytes(config: TrainConfig, *, teachers: str) -> int | None:
     }
     name = f"memory at batch {config.optimization.batch_size}"
     with turns.Processes() as processes:
-        processes.start(turns.Job(name, "benchmarks.our_step:prepare", options))
+        processes.start(turns.Job(name, "tools.benchmarks.our_step:prepare", options))
         processes.take_turns(rounds=1, seconds=0)
         figures = processes.figures()[name]
     if figures["device_peak_bytes"] is not None:

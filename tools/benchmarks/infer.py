@@ -75,12 +75,12 @@ def run(
         for size in sizes:
             for name in ours:
                 wanted = {"config": fields, "batch": size, "xla": name == "xla"}
-                job = Job(_name(name, size), "benchmarks.our_inference:prepare", wanted)
+                job = Job(_name(name, size), "tools.benchmarks.our_inference:prepare", wanted)
                 facts = processes.start(job)
                 precisions[job.name], flop[job.name] = own, facts["flop"]
             for name in others:
                 wanted = {"config": fields, "facts": facts, "batch": size, "variant": name}
-                maker = "benchmarks.torch_step:prepare_inference"
+                maker = "tools.benchmarks.torch_step:prepare_inference"
                 job = Job(_name(torch_name(name), size), maker, wanted)
                 processes.start(job)
                 precisions[job.name] = "bfloat16" if name.endswith("bfloat16") else "float32"
@@ -89,7 +89,7 @@ def run(
             processes.start(
                 Job(
                     matmul_name(dtype),
-                    "benchmarks.matmul:prepare",
+                    "tools.benchmarks.matmul:prepare",
                     {"shapes": facts["matmuls"], "dtype": dtype},
                 )
             )

@@ -15,7 +15,6 @@ import dataclasses
 import signal
 import statistics
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -26,6 +25,7 @@ from std_keras import progress
 from std_keras.config import TrainConfig, defaults, options
 from std_keras.config.option import Option
 from std_keras.errors import InputError
+from std_keras.programs import installation
 from tools.benchmarks import setting, train_step
 
 _TOPIC = "Start-up benchmark"
@@ -103,7 +103,7 @@ def _start(config: TrainConfig, run: Path) -> tuple[float, float]:
     heard: list[tuple[float, str]] = []
     began = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-m", "std_keras.train", f"--model_dir={run}", *as_flags(config)],
+        installation.command("train", f"--model_dir={run}", *as_flags(config)),
         cwd=_ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

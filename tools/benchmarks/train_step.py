@@ -116,18 +116,18 @@ def run(
         facts: dict[str, Any] = {}
         for name in names:
             facts = processes.start(
-                Job(name, "benchmarks.our_step:prepare", {**common, "xla": name == "xla"})
+                Job(name, "tools.benchmarks.our_step:prepare", {**common, "xla": name == "xla"})
             )
         for name in others:
             wanted = {**common, "facts": facts, "variant": name}
-            job = Job(torch_name(name), "benchmarks.torch_step:prepare", wanted)
+            job = Job(torch_name(name), "tools.benchmarks.torch_step:prepare", wanted)
             processes.start(job)
             precisions[job.name] = "bfloat16" if name.endswith("bfloat16") else "float32"
         for dtype in sorted(set(precisions.values())):
             processes.start(
                 Job(
                     matmul_name(dtype),
-                    "benchmarks.matmul:prepare",
+                    "tools.benchmarks.matmul:prepare",
                     {"shapes": facts["matmuls"], "dtype": dtype},
                 )
             )

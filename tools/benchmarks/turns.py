@@ -23,7 +23,7 @@ from typing import Any
 from std_keras import progress
 from std_keras.errors import InputError, MachineError
 
-_TOOLS = Path(__file__).resolve().parent.parent
+_ROOT = Path(__file__).resolve().parent.parent.parent
 # Functions that were timed in this process. To let go of a step takes TensorFlow ten seconds, in
 # which it waits for threads of its data; so they are kept until the process ends at once.
 _TIMED: list[Mapping[str, Callable[[], object]]] = []
@@ -96,8 +96,8 @@ class Processes:
         # TensorFlow takes all of a GPU's memory otherwise, and the others get none.
         environment["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
         self._running[job.name] = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker"],
-            cwd=_TOOLS,
+            [sys.executable, "-m", "tools.benchmarks.worker"],
+            cwd=_ROOT,
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -1,1 +1,1 @@
-"""What tools/equality_table.py takes on one device and on several."""
+"""What tools.equality_table takes on one device and on several."""

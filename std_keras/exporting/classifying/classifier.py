@@ -37,7 +37,7 @@ class Classifier:
     """A TFLite file of this project, ready to run.
 
     Args:
-        path: the file, as `python -m std_keras.export` writes it.
+        path: the file, as `std-keras export` writes it.
         threads: of the interpreter.
 
     Raises:

@@ -76,7 +76,7 @@ def read_description(content: bytes, *, name: str) -> ModelCard:
             labels, card = (_read(archive, file) for file in (LABELS_FILE, CARD_FILE))
     except (zipfile.BadZipFile, KeyError) as error:
         raise InputError(
-            f"{name} has no labels inside; export it again with python -m std_keras.export"
+            f"{name} has no labels inside; export it again with std-keras export"
         ) from error
     except (ValueError, OSError, RuntimeError, NotImplementedError, EOFError) as error:
         raise InputError(f"{name} has a damaged description inside: {error}") from error

@@ -1,1 +1,1 @@
-"""The analyses of `tools/analyze.py`, one file each, and what they share."""
+"""The analyses of `std-keras analyze`, one file each, and what they share."""

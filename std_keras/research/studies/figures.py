@@ -12,7 +12,7 @@ from std_keras.errors import InputError
 
 try:
     from matplotlib.figure import Figure
-except ImportError as _error:  # The tool says it in one sentence.
+except ImportError as _error:  # The command says it in one sentence.
     _MISSING: ImportError | None = _error
 else:
     _MISSING = None
@@ -28,7 +28,7 @@ def require() -> None:
     if _MISSING is not None:
         raise InputError(
             f"the pictures are drawn with matplotlib, which cannot be imported ({_MISSING}); "
-            "install it with: pip install 'matplotlib>=3.9,<4'"
+            "install it with: pip install 'matplotlib>=3.9,<4', or as std_keras[analysis]"
         ) from _MISSING
 
 
@@ -154,7 +154,12 @@ def lines(
 
 
 def reliability(diagram: Any, *, title: str) -> bytes:
-    """A reliability diagram (see `std_keras.analysis.calibration`), with the shares of images."""
+    """A reliability diagram, with the shares of images.
+
+    Args:
+        diagram: from `std_keras.research.analysis.calibration`.
+        title: of the picture.
+    """
     figure = Figure(figsize=(3.6, 3.9), layout="constrained")
     figure.suptitle(title, fontsize=10, color=_INK)
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))

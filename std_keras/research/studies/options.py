@@ -2,49 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from std_keras.config.option import (
     COUNT,
-    DATA,
     MODEL,
     NATURAL,
     OPTIMIZATION,
-    PERFORMANCE,
     POSITIVE,
     RUN,
     Option,
 )
-from std_keras.errors import InputError
+from std_keras.programs import shared_options
 
 COMMON = {
-    "model_dir": Option(topic=MODEL, help="The run directory to look into.", kind=str),
-    "weights": Option(
-        topic=MODEL,
-        help="The moving average of the weights, or the weights as the optimizer left them; those "
-        "of model.keras if not given.",
-        kind=str,
-        choices=("ema", "raw"),
+    "model_dir": shared_options.saying(
+        shared_options.MODEL_DIR, "The run directory to look into, or std_keras:NAME."
     ),
-    "output_dir": Option(
-        topic=RUN, help="Where JSON, PNG, report.html and tensorboard/ are written.", kind=str
+    "weights": shared_options.WEIGHTS,
+    "output_dir": shared_options.REPORT_DIR,
+    "dataset": shared_options.DATASET,
+    "data_dir": shared_options.DATA_DIR,
+    "examples": shared_options.saying(
+        shared_options.EXAMPLES, "So many images of a part, taken at equal distances; 0 for all."
     ),
-    "dataset": Option(topic=DATA, help="The run's own data set if not given.", kind=str),
-    "data_dir": Option(topic=DATA, help="Where TFDS keeps its prepared data sets.", kind=str),
-    "examples": Option(
-        topic=DATA,
-        **NATURAL,
-        help="So many images of a part, taken at equal distances; 0 for all.",
-        kind=int,
-    ),
-    "batch_size": Option(
-        topic=PERFORMANCE,
-        help="Examples at a time.",
-        kind=int,
-        check=lambda v: v >= 4,
-        wanted="4 or more",
+    "batch_size": dataclasses.replace(
+        shared_options.BATCH_SIZE, check=lambda v: v >= 4, wanted="4 or more"
     ),
 }
 COMMON_DEFAULTS: dict[str, Any] = {"examples": 2000, "batch_size": 128}
@@ -83,7 +69,7 @@ _AGAINST = {
 
 @dataclass(frozen=True)
 class Analysis:
-    """What `tools/analyze.py` needs to know of an analysis before it runs.
+    """What `std-keras analyze` needs to know of an analysis before it runs.
 
     Attributes:
         about: the question that it answers.
@@ -241,11 +227,3 @@ ANALYSES = {
         against="needed",
     ),
 }
-
-
-def check(options: Mapping[str, Option], values: Mapping[str, Any]) -> None:
-    """Raises InputError for the first value outside the limits of its flag."""
-    for name, option in options.items():
-        value = values[name]
-        if value is not None and option.check is not None and not option.check(value):
-            raise InputError(f"--{name}={value} is outside its limits; it must be {option.wanted}")

@@ -1,1 +1,1 @@
-"""The parts of `tools/sweep.py`: what a sweep is, its runs, how one runs, and the tables."""
+"""The parts of `std-keras sweep`: what a sweep is, its runs, how one runs, and the tables."""

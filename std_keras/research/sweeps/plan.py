@@ -211,7 +211,7 @@ def _config(arguments: Sequence[str], *, where: str) -> TrainConfig:
     try:
         parsed = flags.parse(
             arguments,
-            program="python -m std_keras.train",
+            program="std-keras train",
             about="",
             options=options(),
             defaults=defaults(),

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from std_keras.errors import InputError, MachineError
+from std_keras.programs import installation
 from std_keras.research.sweeps import record
 from std_keras.research.sweeps.plan import Run, arguments_of
 
-_ROOT = Path(__file__).resolve().parents[3]
-PROGRAM = (sys.executable, "-m", "std_keras.train")
+PROGRAM = tuple(installation.command("train"))
 _POLL_SECONDS = 0.5
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -85,14 +85,13 @@ class Training:
 
     def _start(self) -> subprocess.Popen[bytes]:
         command = [*PROGRAM, *arguments_of(self.run.config), f"--model_dir={self.run.model_dir}"]
-        path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH", ""))))
         with self.run.log.open("a", encoding="utf-8") as log:
             return subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
-                env={**os.environ, "PYTHONPATH": path},
+                env=installation.environment(),
                 # Ctrl-C in the terminal reaches the sweep alone, which tells the program once: a
                 # second SIGINT would end it without saving.
                 start_new_session=True,

@@ -96,6 +96,13 @@ class Spec:
         return [_filled(f, earlier, where=f"{self.path}, teacher {teacher}") for f in flags]
 
 
+def find(name: str) -> Path:
+    """The file of that name; if there is none, the one that comes with the package."""
+    path = Path(name).expanduser()
+    shipped = flagfiles.shipped_directory() / "sweeps" / path.name
+    return shipped if not path.exists() and shipped.is_file() else path
+
+
 def read(path: Path) -> Spec:
     """Reads a sweep.
 

@@ -1,1 +1,1 @@
-"""The parts of `tools/pack_model.py`: weights in float16, and the model card."""
+"""The parts of `std-keras pack`: weights in float16, and the model card."""

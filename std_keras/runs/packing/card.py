@@ -87,7 +87,7 @@ def write(
 {result["parameters"]:,} trainable parameters, weights in float16 ({megabytes:.2f} MB).
 
     --teacher=std_keras:{name}
-    python -m std_keras.evaluate --model_dir=std_keras:{name}
+    std-keras evaluate --model_dir=std_keras:{name}
 
 ## Accuracy on the test split
 
@@ -96,8 +96,9 @@ def write(
 {row}| as trained, float32 | {before.top1:.2%} | {before.top5:.2%} |
 | packed, float16 | {after.top1:.2%} | {after.top5:.2%} |
 
-After the last epoch, {result.get("weights", "raw")} weights, {result.get("head", "one")} head; one
-run with `--seed={config.optimization.seed} --data_seed={config.data.data_seed}`, so without a spread.
+After the last epoch, {result.get("weights", "raw")} weights, {result.get("head", "one")} head;
+one run with `--seed={config.optimization.seed} --data_seed={config.data.data_seed}`, so without a
+spread.
 
 ## Data
 

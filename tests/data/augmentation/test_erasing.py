@@ -31,8 +31,8 @@ def boxes(*, probability=1.0, count=1, batch_size=4000, shape=SHAPE):
 def timm_boxes(n):
     """Heights and widths as `timm.data.random_erasing.RandomErasing` draws them."""
     import_timm()
-    timm = importlib.import_module("tools.timm.data.random_erasing")
-    torch = importlib.import_module("tools.torch")
+    timm = importlib.import_module("timm.data.random_erasing")
+    torch = importlib.import_module("torch")
     random.seed(0)
     eraser = timm.RandomErasing(probability=1.0, mode="const", device="cpu")
     height, width, _ = SHAPE

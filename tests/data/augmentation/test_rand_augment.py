@@ -38,7 +38,7 @@ def draw(recipe, batch_size=6000, step=0):
 
 def test_the_list_is_timms():
     import_timm()
-    timm = importlib.import_module("tools.timm.data.auto_augment")
+    timm = importlib.import_module("timm.data.auto_augment")
     renamed = {"TranslateXRel": "TranslateX", "TranslateYRel": "TranslateY"}
     names = [renamed.get(name, name) for name in timm._RAND_INCREASING_TRANSFORMS]
     words = [
@@ -83,7 +83,7 @@ def test_magnitudes_are_normal_and_signs_even():
 def test_arguments_are_timms(operation, increasing, monkeypatch):
     """timm draws the sign itself; it is held fixed here."""
     import_timm()
-    timm = importlib.import_module("tools.timm.data.auto_augment")
+    timm = importlib.import_module("timm.data.auto_augment")
     name = TIMM_NAMES[operation]
     changes = ("Posterize", "Solarize", "Color", "Contrast", "Brightness", "Sharpness")
     if increasing and name in changes:

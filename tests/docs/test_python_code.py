@@ -73,6 +73,23 @@ def test_own_backbone_leaves_its_files(own_backbone, file):
 
 
 def test_readme_python_api(root, tmp_path):
-    blocks = python_blocks(section((root / "README.md").read_text(encoding="utf-8"), "Python"))
+    blocks = python_blocks(section((root / "README.md").read_text(encoding="utf-8"), "In Python"))
+    assert len(blocks) == 1
+    execute(blocks, root=root, folder=tmp_path)
+
+
+def test_fit_page(root, tmp_path):
+    blocks = python_blocks((root / "docs" / "fit.md").read_text(encoding="utf-8"))
+    assert len(blocks) == 2
+    by_name, by_class, ours, metrics = execute(blocks, root=root, folder=tmp_path).splitlines()
+    assert float(by_class) == pytest.approx(float(ours), rel=1e-5)
+    assert float(by_name) != pytest.approx(float(ours), rel=0.5), "Keras was repaired: say so"
+    assert "loss" in metrics
+    assert (tmp_path / "student.keras").stat().st_size > 0
+
+
+@pytest.mark.parametrize("page", ["python", "export"])
+def test_other_pages(root, tmp_path, page):
+    blocks = python_blocks((root / "docs" / f"{page}.md").read_text(encoding="utf-8"))
     assert blocks
     execute(blocks, root=root, folder=tmp_path)
