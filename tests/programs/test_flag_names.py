@@ -22,6 +22,11 @@ def _flags():
         ("use jit_compile=False, or jit_compile=True", "use --nojit_compile, or --jit_compile"),
         ("name it with `teacher`", "name it with --teacher"),
         ("(batch_size=3; teacher=[])", "--batch_size=3; --teacher=[]"),
+        (
+            "run `f(batch_size=3)` first, then batch_size=4",
+            "`f(batch_size=3)` first, then --batch_size=4",
+        ),
+        ("an odd ` and batch_size=4", "an odd ` and --batch_size=4"),
         # What only looks like one:
         ("--batch_size=3", "--batch_size=3"),
         ("teacher=a.keras,size=4 is", "--teacher=a.keras,size=4 is"),

@@ -1,4 +1,4 @@
-"""Run directories, checkpoints and caches of version 0.1.0 still serve (see the fixture's README)."""
+"""Runs, checkpoints and caches of version 0.1.0 still serve (see the fixture's README)."""
 
 from __future__ import annotations
 
