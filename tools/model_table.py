@@ -146,9 +146,9 @@ def _shown(column: str, text: str) -> str:
 
 def _row(name: str, *, student: bool) -> Row:
     import keras
-    import torch_parity
 
     from std_keras import models
+    from tools import torch_parity
 
     cifar = name.startswith("cifar")
     size, num_classes = (32, 10) if cifar else (224, 1000)

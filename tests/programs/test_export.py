@@ -325,10 +325,10 @@ def test_weights_that_are_not_finite(student_run, tmp_path):
 
 def program(*flags: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "std_keras.export", *flags],
+        [sys.executable, "-m", "std_keras", "export", *flags],
         capture_output=True,
         text=True,
-        cwd=Path(__file__).parent.parent,
+        cwd=Path(__file__).parents[2],
     )
 
 

@@ -104,7 +104,7 @@ def in_another_process(path: Path) -> str:
         "try: RunDirectory(sys.argv[1]).prepare(); print('taken')\n"
         "except Exception as e: print(type(e).__name__, e)"
     )
-    root = Path(rundir.__file__).parent.parent
+    root = Path(rundir.__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-c", script, str(path)],
         env={**os.environ, "PYTHONPATH": str(root)},

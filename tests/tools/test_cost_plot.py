@@ -76,7 +76,7 @@ def test_a_teacher_of_the_package_says_itself_what_it_costs(tool, table, root):
     ]
     table.write_text("\n".join(["# the command", HEAD, *lines, ""]))
     point, baseline = tool.points(tool.rows.read(table), batch_size=128)
-    folder = root / "std_keras" / "pretrained" / "cifar100_cpu_resnet20"
+    folder = root / "std_keras" / "runs" / "pretrained" / "cifar100_cpu_resnet20"
     macs = json.loads((folder / "result.json").read_text())["macs"]
     assert macs > 4e7
     assert point.cost == 10 * 128 * (3 * 220 + macs)

@@ -125,9 +125,9 @@ def _student_files(
     """The student with one token set and random weights; its average head."""
     import keras
     import numpy as np
-    from export_table import like_trained
 
     from std_keras import exporting, models
+    from tools.export_table import like_trained
 
     paths = {name: folder / f"student_{name}.tflite" for name in _QUANTIZATIONS}
     if not all(path.is_file() for path in paths.values()):
