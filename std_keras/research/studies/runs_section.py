@@ -51,7 +51,7 @@ def run(
         ),
         figures={
             "runs": [run_comparison.as_dict(record) for record in records],
-            "differing_options": flags,
+            "differing_flags": flags,
             "predictions": sampled.as_dict() if sampled is not None else None,
             "exports": list(exported),
         },
