@@ -9,6 +9,7 @@ Usage: python -m tools.benchmark WHAT --name=value ...   (WHAT --help lists its 
     growth    the time of a step against batch, patches and teachers, with a line and a plot
     startup   seconds from the start of the training program to the end of its first step
     export    latency of exported students, beside their matmuls alone, PyTorch and ONNX Runtime
+    graph     what each step between a Keras model and its exported file brings, on all families
     all       each of them in turn
 
 Figures of a busy machine are worth little; ratios to what ran beside them are worth more. A table
@@ -35,6 +36,7 @@ from std_keras.quiet import muted_stderr
 from tools.benchmarks import (
     every,
     exported,
+    exported_graph,
     growth,
     infer,
     input_pipeline,
@@ -49,13 +51,14 @@ BENCHMARKS: dict[str, Any] = {
     "train": train_step,
     "infer": infer,
     "export": exported,
+    "graph": exported_graph,
     "overhead": overhead,
     "growth": growth,
     "startup": startup,
     "all": every,
 }
 # In these a second of the processor is a second of one core.
-ONE_THREAD = ("input", "export")
+ONE_THREAD = ("input", "export", "graph")
 # These measure in processes of their own, and need no TensorFlow in this one.
 IN_PROCESSES = ("train", "infer", "all")
 # These have processes to end when they are told to end.

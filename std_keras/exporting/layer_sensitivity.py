@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from std_keras.data.source import Progress, no_progress
-from std_keras.exporting.quantize import STATIC, QuantizedOp, measure_ranges, plan, quantize
+from std_keras.exporting.quantize import STATIC, layer_of, measure_ranges, plan, quantize
 from std_keras.exporting.verify import largest_difference, run_file, top1
 
 
@@ -69,7 +69,7 @@ def layer_errors(
         logits = run_file(quantize(content, [op], ranges=ranges), images=images, stop=stop).logits
         found.append(
             LayerError(
-                layer=layer_of(op),
+                layer=layer_of(op.name),
                 operator=op.kind,
                 activations=op.activations,
                 max_logit_difference=largest_difference(logits, reference),
@@ -77,14 +77,6 @@ def layer_errors(
             )
         )
     return tuple(sorted(found, key=_badness, reverse=True))
-
-
-def layer_of(op: QuantizedOp) -> str:
-    """The path of the layer that an operator belongs to: the names of operators begin with it.
-
-    The last one bears the name of the output.
-    """
-    return op.name.split(";")[0].rpartition("/")[0] or "head"
 
 
 def short_table(errors: Sequence[LayerError], *, lines: int = 5) -> str:

@@ -29,8 +29,12 @@ from std_keras.exporting.flatbuffer import compact, count_ops, named_ops
 FLOAT, DYNAMIC, STATIC = "float", "dynamic", "static"
 # A depthwise convolution is left out: XNNPACK has none with dynamic ranges, and it has few weights.
 _WEIGHTED = ("FULLY_CONNECTED", "CONV_2D")
-# Matmuls along the patches, and what only moves their numbers.
-_ALONG_PATCHES = re.compile(r"/(token_mlp|spatial_mlp_\d+)/(hidden|output)/|/token_dense/")
+# Matmuls along the patches.
+_ALONG_PATCHES = re.compile(r"/((token_mlp|spatial_mlp_\d+)/(hidden|output)|token_dense)$")
+# What a matmul or a convolution is called inside the scope of its layer.
+_PRODUCT = re.compile(r"/(Tensordot|MatMul|convolution)(?=[_/\d]|$)")
+# Keras opens the scope of a layer twice, and TensorFlow numbers the second: block_0_1/hidden_1.
+_NUMBER = re.compile(r"_\d+$")
 
 Ranges = Mapping[str, Mapping[str, Any]]
 
@@ -50,6 +54,18 @@ class QuantizedOp:
     activations: str
 
 
+def layer_of(name: str) -> str:
+    """The path of the layer whose kernel an operator multiplies with, without the model's name.
+
+    Args:
+        name: of the operator: the names of what the converter put together in it.
+    """
+    parts = name.split(";")
+    paths = [found.string[: found.start()] for found in map(_PRODUCT.search, parts) if found]
+    scopes = (paths[0] if paths else parts[0].rpartition("/")[0]).split("/")
+    return "/".join(_NUMBER.sub("", scope) for scope in scopes[1:]) or "head"
+
+
 def has_mixing_mlps(content: bytes) -> bool:
     """Whether there are GELUs between the matmuls: then the plan for int8 applies."""
     return "GELU" in count_ops(content)
@@ -65,7 +81,7 @@ def plan(content: bytes, *, quantization: str) -> tuple[QuantizedOp, ...]:
     ops = [(name, kind) for name, kind in named_ops(content) if kind in _WEIGHTED]
     mixing = has_mixing_mlps(content)
     static = [
-        quantization == "int8" and (not mixing or bool(_ALONG_PATCHES.search(name)))
+        quantization == "int8" and (not mixing or bool(_ALONG_PATCHES.search(layer_of(name))))
         for name, _ in ops
     ]
     return tuple(

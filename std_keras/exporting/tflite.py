@@ -14,8 +14,8 @@ import tensorflow as tf
 
 from std_keras import quiet
 from std_keras.exporting.flatbuffer import check_builtin_ops, not_builtin
-from std_keras.exporting.graph import InferenceGraph
 from std_keras.exporting.inference import ServingModule
+from std_keras.exporting.pixels import pixels_in_stem
 from std_keras.exporting.quantize import (
     STATIC,
     has_mixing_mlps,
@@ -44,7 +44,7 @@ def convert(
 
     The file has the signature `serving_default`: input `images` (1, H, W, C), pixels 0..255 of
     `input_type`, normalised inside; output `logits`, float32 (1, num_classes). All shapes are
-    static. The operators are those of an `InferenceGraph`.
+    static. The normalisation of pixels is in the stem's kernel where it can be.
 
     Args:
         model: as `inference_model` returns it.
@@ -90,7 +90,7 @@ def _converted(
     representative_images: np.ndarray | None,
 ) -> bytes:
     """By TensorFlow's converter."""
-    module = ServingModule(InferenceGraph(model), batch_size=1, input_type=input_type)
+    module = ServingModule(pixels_in_stem(model), batch_size=1, input_type=input_type)
     # By way of a SavedModel: it freezes the variables (a bare concrete function would convert to a
     # file that returns NaN) and keeps the names of inputs and outputs.
     with tempfile.TemporaryDirectory(prefix="std_keras_") as folder:

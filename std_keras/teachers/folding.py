@@ -43,7 +43,7 @@ class Shift(keras.layers.Layer):
 
 def foldable(model: keras.Model) -> dict[str, str]:
     """Products of a functional or sequential model, and the norm of each, by name."""
-    links = list(_links(model))
+    links = list(links_of(model))
     read_by = Counter(source for source, _ in links)
     reads = Counter(reader for _, reader in links)
     outputs = () if isinstance(model, keras.Sequential) else model.output_names
@@ -57,7 +57,7 @@ def foldable(model: keras.Model) -> dict[str, str]:
     }
 
 
-def _links(model: keras.Model) -> Iterable[tuple[str, str]]:
+def links_of(model: keras.Model) -> Iterable[tuple[str, str]]:
     """Which layer is read by which, by name, once for every time that it is."""
     if isinstance(model, keras.Sequential):
         for layer, reader in pairwise(model.layers):
