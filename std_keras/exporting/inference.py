@@ -6,7 +6,6 @@ import keras
 import tensorflow as tf
 
 from std_keras import models
-from std_keras.exporting.graph import InferenceGraph
 from std_keras.layers.layer_config import with_precision
 
 
@@ -31,8 +30,7 @@ class ServingModule(tf.Module):
     """A model as one TensorFlow function of images, with the variables that it reads.
 
     Args:
-        model: images (B, H, W, C) to logits (B, num_classes); a Keras model, or an
-            `InferenceGraph`, which takes one image at a time.
+        model: images (B, H, W, C) to logits (B, num_classes).
         batch_size: fixed, or None for any.
         input_type: "uint8" or "float32"; pixels 0..255 both.
         probabilities: whether to return them beside the logits.
@@ -40,7 +38,7 @@ class ServingModule(tf.Module):
 
     def __init__(
         self,
-        model: keras.Model | InferenceGraph,
+        model: keras.Model,
         *,
         batch_size: int | None,
         input_type: str = "uint8",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,12 +45,12 @@ class CombineHeads(keras.layers.Layer):
 
     def call(self, inputs: Sequence[Any]) -> Any:
         if self.mode == "distillation":
-            return ops.mean(ops.stack(inputs, axis=1), axis=1)
+            return _mean(inputs)
         class_logits = inputs[0]
-        heads = ops.stack(inputs[1:], axis=1)
         if self.mode == "average" or len(inputs) == 2:
             # A single distillation head has the whole weight.
-            return (class_logits + ops.mean(heads, axis=1)) / 2.0
+            return (class_logits + _mean(inputs[1:])) / 2.0
+        heads = ops.stack(inputs[1:], axis=1)
         weights = ops.softmax(_negative_entropy(heads), axis=1)
         return (class_logits + ops.sum(weights[..., None] * heads, axis=1)) / 2.0
 
@@ -60,6 +61,11 @@ class CombineHeads(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"mode": self.mode}
+
+
+def _mean(heads: Sequence[Any]) -> Any:
+    """By sums, since XNNPACK has no operator that stacks."""
+    return functools.reduce(ops.add, heads) / len(heads)
 
 
 def _negative_entropy(logits: Any) -> Any:

@@ -9,7 +9,6 @@ from contextvars import ContextVar
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.python.ops import control_flow_util
 
 # Elements. To compile for a smaller array, about half a second, takes longer than it saves.
 SMALLEST_COMPILED = 2**18
@@ -38,7 +37,9 @@ def is_fast(training: bool | None) -> bool:
 
 def inside_xla() -> bool:
     """Whether the graph that is being made belongs to a function with `jit_compile=True`."""
-    # There is no public way to ask.
+    # There is no public way to ask. Here, so that a TensorFlow that moved it fails in this call.
+    from tensorflow.python.ops import control_flow_util
+
     return bool(control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
 
 

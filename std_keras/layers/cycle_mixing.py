@@ -62,9 +62,11 @@ class CycleMixing(keras.layers.Layer):
         pooled = ops.mean(branches[0] + branches[1] + branches[2], axis=(1, 2))
         # The branch is the fastest index of the MLP's result.
         weights = ops.softmax(ops.reshape(self.reweight(pooled), (-1, channels, 3)), axis=-1)
+        # (B, 3, 1, N), whose parts broadcast as they are.
+        weights = ops.reshape(ops.transpose(weights, (0, 2, 1)), (-1, 3, 1, channels))
         weighted = [
-            branch * ops.reshape(weight, (-1, 1, 1, channels))
-            for branch, weight in zip(branches, ops.split(weights, 3, axis=-1), strict=True)
+            branch * weight
+            for branch, weight in zip(branches, ops.split(weights, 3, axis=1), strict=True)
         ]
         return self.projection(weighted[0] + weighted[1] + weighted[2])
 

@@ -125,9 +125,8 @@ def _head_outputs(model: keras.Model) -> dict[str, Any]:
 
 def _own_output(model: keras.Model) -> Any:
     """What the model returns, without what only trains along."""
-    history = getattr(model.output, "_keras_history", None)
-    layer = history.operation if history is not None else None
-    return layer.input[0] if isinstance(layer, TrainAlong) else model.output
+    along = [layer for layer in model.layers if isinstance(layer, TrainAlong)]
+    return along[-1].input[0] if along else model.output
 
 
 def _predictions(model: keras.Model, wanted: tuple[str, ...]) -> dict[str, Any]:

@@ -45,8 +45,13 @@ def test_every_quantised_layer_has_its_figure(content, images, labels, quantizat
         labels=labels[:4],
         representative_images=images,
     )
-    assert len(errors) == len(plan(content, quantization=quantization)) == 2 * 8 + 1 + 1
-    assert {"stem", "head", "block_0/token_mlp/hidden"} <= {error.layer for error in errors}
+    assert len(errors) == len(plan(content, quantization=quantization)) == 2 * 8 + 1 + 3
+    token_set = {f"tokens_0_intermediate/{kind}_mlp_0" for kind in ("spatial", "channel")}
+    token_set |= {f"tokens_1_last/{kind}_mlp_0" for kind in ("spatial", "channel")}
+    blocks = {f"block_{i}/{kind}_mlp" for i in (0, 1) for kind in ("token", "channel")}
+    dense = {f"{mlp}/{part}" for mlp in token_set | blocks for part in ("hidden", "output")}
+    heads = {"classification", "distillation_0_intermediate", "distillation_1_last"}
+    assert {error.layer for error in errors} == {"stem"} | dense | heads
     assert all(error.max_logit_difference > 0 for error in errors)
     static = {error.layer for error in errors if error.activations == "static"}
     assert len(static) == (0 if quantization == "dynamic" else 2 * 2 + 2 * 2)

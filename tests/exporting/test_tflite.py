@@ -101,8 +101,8 @@ def test_ops_are_builtin_and_as_many_as_the_architecture_says(files):
     ops = count_ops(files["float32"])
     # Two MLPs per block and two per token set, all with an exact GELU that stays one operator.
     assert ops["GELU"] == 2 * 2 + 2 * 2
-    # Two dense layers in each of them, and all heads in one.
-    assert ops["FULLY_CONNECTED"] == 2 * 8 + 1
+    # Two dense layers in each of them, and three heads.
+    assert ops["FULLY_CONNECTED"] == 2 * 8 + 3
     # To token mixing and back in each block; into the spatial MLP of each token set.
     assert ops["TRANSPOSE"] == 2 * 2 + 2
     assert "CUSTOM" not in str(ops)
@@ -185,7 +185,7 @@ def test_weights_are_int8_per_output_channel(files, quantization):
         for op in interpreter._get_ops_details()
         if op["op_name"] in ("FULLY_CONNECTED", "CONV_2D")
     ]
-    assert len(kernels) == 2 * 8 + 1 + 1
+    assert len(kernels) == 2 * 8 + 3 + 1
     for kernel in kernels:
         assert kernel["dtype"] is np.int8
         assert len(kernel["quantization_parameters"]["scales"]) == kernel["shape"][0]

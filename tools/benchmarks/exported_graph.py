@@ -2,9 +2,7 @@
 
 - keras: the model as Keras computes it, converted;
 - norms: with the form of layer normalisation that std_keras.layers.LayerNorm has in inference;
-- exported: with the normalisation of pixels in the stem too;
-- rewritten: with every block, token set and head written a second time for the exported graph
-  (`InferenceGraph`).
+- exported: with the normalisation of pixels in the stem too, as std_keras.export writes it.
 
 One image at a time on one thread, the files of a network in turns in one process. Of a machine that
 does other things, the best runs tell more than the medians, and their ratios more than both.
@@ -156,19 +154,10 @@ def _keras_norms() -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def _rewritten() -> Iterator[None]:
-    from std_keras.exporting.graph import InferenceGraph
-
-    with mock.patch("std_keras.exporting.tflite.pixels_in_stem", InferenceGraph):
-        yield
-
-
 VARIANTS: Mapping[str, Callable[[], contextlib.AbstractContextManager[None]]] = {
     "keras": _keras_norms,
     "norms": _pixels_apart,
     "exported": contextlib.nullcontext,
-    "rewritten": _rewritten,
 }
 
 

@@ -1,0 +1,211 @@
+"""Private names of TensorFlow, Keras and LiteRT: they are where we use them, and listed.
+
+CONTRIBUTING.md has the table. After an upgrade, a test that fails here says which file to change.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import pytest
+import tensorflow as tf
+
+PRIVATE_MODULES = {
+    "tensorflow": ("python", "core", "compiler"),
+    "keras": ("src",),
+    "keras_cv": ("src",),
+}
+FOLDERS = ("std_keras", "tools")
+# Public, whatever they look like.
+PUBLIC = {"_exit"}  # os._exit
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def own_names(tree: ast.AST) -> Iterator[str]:
+    """What a file defines or assigns, attributes too."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr
+        elif isinstance(node, ast.arg):
+            yield node.arg
+
+
+def private_names(tree: ast.AST, own: set[str]) -> Iterator[str]:
+    """Private names that a file uses and the project does not define."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and is_private(node.attr):
+            yield from {node.attr} - own
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            if node.func.id in ("getattr", "hasattr", "setattr") and len(node.args) > 1:
+                name = node.args[1]
+                if isinstance(name, ast.Constant) and is_private(str(name.value)):
+                    yield from {str(name.value)} - own
+        elif isinstance(node, ast.Import):
+            yield from (a.name for a in node.names if is_private_module(a.name))
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                if is_private_module(name) or (is_private(alias.name) and alias.name not in own):
+                    yield name
+
+
+def is_private_module(name: str) -> bool:
+    package, *parts = name.split(".")
+    if package in FOLDERS:
+        return False
+    private = PRIVATE_MODULES.get(package, ())
+    return any(is_private(part) or part in private for part in parts)
+
+
+def used(root: Path) -> set[tuple[str, str]]:
+    """(name, file) of every private name in the project."""
+    trees = {
+        path.relative_to(root).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
+        for folder in FOLDERS
+        for path in (root / folder).rglob("*.py")
+    }
+    own = PUBLIC | {name for tree in trees.values() for name in own_names(tree)}
+    return {(name, file) for file, tree in trees.items() for name in private_names(tree, own)}
+
+
+def listed(root: Path) -> set[tuple[str, str]]:
+    """(name, file) of the table in CONTRIBUTING.md."""
+    text = (root / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    section = text.split("## Private APIs\n", 1)[1].split("\n## ", 1)[0]
+    rows = [line.split("|")[1:3] for line in section.splitlines() if line.startswith("| `")]
+    return {(name.strip(" `"), file.strip(" `")) for name, file in rows}
+
+
+def test_every_private_name_is_listed(root):
+    new = used(root) - listed(root)
+    assert not new, (
+        "; ".join(f"{file} uses {name}, which is private" for name, file in sorted(new))
+        + ". Use something public, or list it in CONTRIBUTING.md, Private APIs, and test it here."
+    )
+
+
+def test_every_listed_name_is_used(root):
+    gone = listed(root) - used(root)
+    assert not gone, f"no longer used, and to be removed from CONTRIBUTING.md: {sorted(gone)}"
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("from tensorflow.python.ops import array_ops", {"tensorflow.python.ops.array_ops"}),
+        ("import keras.src.layers", {"keras.src.layers"}),
+        ("from keras import _tf_keras", {"keras._tf_keras"}),
+        ("layer._inbound_nodes[0]", {"_inbound_nodes"}),
+        ("getattr(layer, '_losses', None)", {"_losses"}),
+        ("self._mine\nlayer.__class__\nfrom std_keras.x import _y\nimport keras.ops", set()),
+    ],
+)
+def test_what_counts_as_private(code, found):
+    assert set(private_names(ast.parse(code), {"_mine", "_y"})) == found
+
+
+def moved(name: str, file: str) -> str:
+    return (
+        f"{name} is not what {file} takes it for in this version; change {file} as the table of "
+        "private APIs in CONTRIBUTING.md says"
+    )
+
+
+def test_control_flow_util():
+    message = moved("tensorflow.python.ops.control_flow_util", "std_keras/layers/compiled.py")
+    try:
+        module = importlib.import_module("tensorflow.python.ops.control_flow_util")
+        assert callable(module.GraphOrParentsInXlaContext), message
+    except (ImportError, AttributeError):
+        pytest.fail(message)
+    from std_keras.layers.compiled import inside_xla
+
+    answers = []
+
+    def ask(x):
+        answers.append(inside_xla())
+        # Also in the graph of a branch or a loop inside.
+        return tf.while_loop(lambda i: i < 2, lambda i: [i + count()], [x])[0]
+
+    def count():
+        answers.append(inside_xla())
+        return 1
+
+    for jit_compile in (False, True):
+        answers.clear()
+        tf.function(ask, jit_compile=jit_compile, autograph=False).get_concrete_function(
+            tf.TensorSpec((), tf.int32)
+        )
+        assert set(answers) == {jit_compile} and len(answers) > 1, message
+
+
+def test_get_function():
+    message = moved("tf.Graph._get_function", "std_keras/models/macs.py")
+    inner = tf.function(lambda x: tf.matmul(x, x), autograph=False)
+    spec = tf.TensorSpec((3, 3))
+    graph = tf.function(inner, autograph=False).get_concrete_function(spec).graph
+    (call,) = [op for op in graph.get_operations() if "Call" in op.type]
+    name = call.get_attr("f").name
+    assert hasattr(graph, "_get_function"), message
+    operations = graph._get_function(name).graph.get_operations()
+    products = [op for op in operations if op.type == "MatMul"]
+    assert [op.outputs[0].shape for op in products] == [(3, 3)], message
+
+
+def test_keras_history():
+    message = moved("KerasTensor._keras_history", "std_keras/models/student.py")
+    layer = keras.layers.Dense(2)
+    output = layer(keras.Input((3,)))
+    history = getattr(output, "_keras_history", None)
+    assert history is not None and getattr(history, "operation", None) is layer, message
+
+
+@pytest.fixture(scope="module")
+def interpreter():
+    """Of a file that multiplies (1, 4) with (4, 2)."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    from std_keras import quiet
+
+    kernel = tf.constant([[1.0, 2.0]] * 4)
+    multiply = tf.function(lambda x: tf.matmul(x, kernel), autograph=False)
+    function = multiply.get_concrete_function(tf.TensorSpec((1, 4)))
+    with quiet.muted_stderr():
+        content = tf.lite.TFLiteConverter.from_concrete_functions([function]).convert()
+        made = Interpreter(model_content=content, num_threads=1)
+        made.allocate_tensors()
+    return made
+
+
+@pytest.mark.parametrize("file", ["std_keras/exporting/verify.py", "tools/benchmarks/exported.py"])
+def test_get_ops_details(interpreter, file):
+    message = moved("Interpreter._get_ops_details", file)
+    assert hasattr(interpreter, "_get_ops_details"), message
+    details = interpreter._get_ops_details()
+    names = [op.get("op_name") for op in details]
+    assert names.count("FULLY_CONNECTED") == names.count("DELEGATE") == 1, message
+    product = details[names.index("FULLY_CONNECTED")]
+    shapes = {
+        tensor["index"]: tuple(tensor["shape"]) for tensor in interpreter.get_tensor_details()
+    }
+    assert [shapes[index] for index in product["inputs"][:2]] == [(1, 4), (2, 4)], message
+
+
+def test_get_variable_index():
+    message = moved("keras.Optimizer._get_variable_index", "tools/equality/cases.py")
+    variables = [keras.Variable([float(i)]) for i in range(3)]
+    optimizer = keras.optimizers.SGD()
+    optimizer.build(variables)
+    assert hasattr(optimizer, "_get_variable_index"), message
+    assert [optimizer._get_variable_index(v) for v in variables] == [0, 1, 2], message
