@@ -16,8 +16,7 @@ def pixels_in_stem(model: keras.Model) -> keras.Model:
 
     (scale * x + offset) * kernel is x * (scale * kernel) plus a constant, if the convolution pads
     nothing: beside the image would be zeros, which are no pixels. That saves two passes over the
-    image, 3 to 11 % of the time of a small network (docs/export_graph.md). It is the only rewriting
-    that is worth it; see there for those that were tried.
+    image, 3 to 11 % of the time of a small network. It is the only rewriting that was worth it.
 
     Args:
         model: a functional model of images (B, H, W, C).
@@ -53,7 +52,7 @@ def _found(model: keras.Model) -> list[tuple[Any, Any]]:
     ]
 
 
-def _pads_nothing(layer: keras.layers.Layer | None) -> bool:
+def _pads_nothing(layer: Any) -> bool:
     # A class that derives from it may do more.
     if type(layer) is not keras.layers.Conv2D:
         return False

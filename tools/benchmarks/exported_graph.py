@@ -81,7 +81,7 @@ def _model(family: str, width: int, depth: int) -> Any:
     given: dict[str, Any] = {"input_shape": (_SIDE, _SIDE, 3), "num_classes": _CLASSES}
     flat = {"patch_size": 4, "width": width, "depth": depth}
     stages = tuple(width * part // 4 for part in (1, 2, 3, 4))
-    name, options = {
+    networks: dict[str, tuple[str, dict[str, Any]]] = {
         "mixer": ("mixer_s16", flat),
         "resmlp": ("resmlp_s12", flat),
         "gmlp": ("gmlp_ti16", flat),
@@ -101,7 +101,8 @@ def _model(family: str, width: int, depth: int) -> Any:
             {"width": 24, "width_slope": 12.0, "depth": max(8, depth), "group_width": 8},
         ),
         "cifar_resnet": ("cifar_resnet20", {}),
-    }[family]
+    }
+    name, options = networks[family]
     if family in _STUDENTS:
         model = models.create_student(name, teacher_sites=["last"], **given, **options)
     else:
