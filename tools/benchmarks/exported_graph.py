@@ -73,9 +73,9 @@ def run(*, families: str, width: int, depth: int, rounds: int) -> dict[str, Any]
 def _model(family: str, width: int, depth: int) -> Any:
     """Random weights; families that are students have a token set, and predict the average."""
     import keras
-    from export_table import like_trained
 
     from std_keras import exporting, models
+    from tools.export_table import like_trained
 
     keras.utils.set_random_seed(0)
     given: dict[str, Any] = {"input_shape": (_SIDE, _SIDE, 3), "num_classes": _CLASSES}
