@@ -33,7 +33,7 @@ def analyze(
         output_dir: where JSON, PNG, report.html and tensorboard/ are written.
         stop: asked between batches; once true, nothing is written.
         **options: `weights`, `dataset`, `data_dir`, `examples`, `batch_size`, and those of the
-            analysis, which `std-keras analyze NAME --help` lists.
+            analysis, which `std_keras.research.studies.options.ANALYSES` lists.
 
     Returns:
         The files, the page first.

@@ -132,7 +132,7 @@ def test_other_class_names_are_refused_as_a_teacher(convert, tmp_path):
 
 def test_without_a_data_set_one_must_be_given(convert, capsys):
     run = convert(small_arrays()).run.path
-    with pytest.raises(InputError, match="`dataset` is missing"):
+    with pytest.raises(InputError, match="dataset`? is missing"):
         evaluate.main([f"--model_dir={run}"], StopRequest())
     evaluate.main([f"--model_dir={run}", "--dataset=digits", "--max_examples=8"], StopRequest())
     assert json.loads(capsys.readouterr().out)["examples"] == 8
