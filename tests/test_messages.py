@@ -20,19 +20,27 @@ ALLOWED = {
     "runs/packing/card.py": "the model card shows commands",
     "weights/layouts/std_pytorch.py": "a flag of the reproduction's own program",
 }
+# A whole command, which somebody may copy, is one in any case.
+_COMMAND = re.compile(r"`std-keras [^`]*`")
 _FLAG = re.compile(r"(?<![\w-])--(\[no\])?(\{|[a-z])")
 
 
 def flags_in(source: str) -> list[str]:
     """Lines with a string that holds a `--word`, or `--{name}` of an f-string."""
     found = []
-    for node in ast.walk(ast.parse(source)):
+    nodes = list(ast.walk(ast.parse(source)))
+    parts = {id(v) for node in nodes if isinstance(node, ast.JoinedStr) for v in node.values}
+    for node in nodes:
         texts = []
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in parts:
             texts = [node.value]
         elif isinstance(node, ast.JoinedStr):
             texts = ["".join(v.value if isinstance(v, ast.Constant) else "{" for v in node.values)]
-        found += [f"line {node.lineno}: {text[:60]}" for text in texts if _FLAG.search(text)]
+        found += [
+            f"line {node.lineno}: {text[:60]}"
+            for text in texts
+            if _FLAG.search(_COMMAND.sub("", text))
+        ]
     return found
 
 
@@ -41,6 +49,8 @@ def test_what_counts_as_a_flag():
     assert flags_in('raise InputError(f"--{name}={value}")')
     assert flags_in('"""See `--[no]jit_compile`."""')
     assert not flags_in('raise InputError(f"head={head} -- a-b --- x")')
+    assert not flags_in('f"run `std-keras pack RUN --name={name}`"')
+    assert flags_in('"run `std-keras pack RUN` with --name=x"')
     assert not flags_in("x = 1  # --head")
 
 

@@ -47,7 +47,7 @@ def located(source: str, *, flag: str) -> str:
         have = ", ".join(names()) or "none"
         raise InputError(
             f"{flag}={source}: no weights of that name are packed (there are: {have}); train "
-            f"them, then pack the run as {name or 'NAME'} (std_keras.pack, std-keras pack)"
+            f"them, then run `std-keras pack RUN_DIRECTORY --name={name or 'NAME'}`"
         )
     verify(path, flag=f"{flag}={source}")
     return str(path)

@@ -333,7 +333,7 @@ def program(*flags: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "std_keras.export", *flags],
         capture_output=True,
         text=True,
-        cwd=Path(__file__).parent.parent,
+        cwd=Path(__file__).parents[2],
     )
 
 
