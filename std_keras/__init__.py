@@ -1,5 +1,13 @@
 """Vision MLP students made accurate by Spatial-channel Token Distillation, in Keras 3.
 
+The steps of the work are functions here, one for each command:
+
+    teacher = std_keras.train(std_keras.TrainConfig(...), model_dir="runs/teacher")
+    student = std_keras.train(std_keras.TrainConfig(teacher=(f"{teacher}",), ...), model_dir=...)
+    std_keras.evaluate(student)
+    std_keras.export(student, output_dir="exported")
+    list(std_keras.classify("photos", model="exported/student_float32.tflite"))
+
 Importing the package is cheap: each part is imported when it is first used, so that a program can
 install its signal handlers, or refuse a wrong flag, before TensorFlow is loaded.
 """
@@ -7,7 +15,24 @@ install its signal handlers, or refuse a wrong flag, before TensorFlow is loaded
 from __future__ import annotations
 
 import importlib
-from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from std_keras.config import TrainConfig
+    from std_keras.data.smaller_copy import resize_images
+    from std_keras.exporting.classifying.pictures import classify
+    from std_keras.exporting.export import export
+    from std_keras.research.analyze import analyze
+    from std_keras.research.report import report
+    from std_keras.research.sweeps.sweep import sweep
+    from std_keras.runs.evaluate import evaluate
+    from std_keras.runs.packing.pack import pack
+    from std_keras.runs.run import Run
+    from std_keras.runs.train import train
+    from std_keras.training.precompute import precompute
+    from std_keras.training.replay import replay
+    from std_keras.weights.convert import convert
+    from std_keras.weights.resize import resize_weights
 
 __version__ = "0.1.0"
 
@@ -19,6 +44,8 @@ _ROOMS = (
     "layers",
     "losses",
     "models",
+    "progress",
+    "quiet",
     "research",
     "runs",
     "teachers",
@@ -27,11 +54,63 @@ _ROOMS = (
 )
 # Parts that are known by a shorter name than their place.
 _PARTS = {name: f"std_keras.{name}" for name in _ROOMS} | {"mine": "std_keras.losses.mine"}
+# What stands at the top, and the file that defines it.
+_NAMES = {
+    "Run": "runs.run",
+    "TrainConfig": "config",
+    "analyze": "research.analyze",
+    "classify": "exporting.classifying.pictures",
+    "convert": "weights.convert",
+    "evaluate": "runs.evaluate",
+    "export": "exporting.export",
+    "pack": "runs.packing.pack",
+    "precompute": "training.precompute",
+    "replay": "training.replay",
+    "report": "research.report",
+    "resize_images": "data.smaller_copy",
+    "resize_weights": "weights.resize",
+    "sweep": "research.sweeps.sweep",
+    "train": "runs.train",
+}
 
-__all__ = ["__version__", *sorted(_PARTS)]
+__all__ = [
+    "Run",
+    "TrainConfig",
+    "__version__",
+    "analyze",
+    "classify",
+    "config",
+    "convert",
+    "data",
+    "errors",
+    "evaluate",
+    "export",
+    "exporting",
+    "layers",
+    "losses",
+    "mine",
+    "models",
+    "pack",
+    "precompute",
+    "progress",
+    "quiet",
+    "replay",
+    "report",
+    "research",
+    "resize_images",
+    "resize_weights",
+    "runs",
+    "sweep",
+    "teachers",
+    "train",
+    "training",
+    "weights",
+]
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
+    if name in _NAMES:
+        return getattr(importlib.import_module(f"std_keras.{_NAMES[name]}"), name)
     if name in _PARTS:
         return importlib.import_module(_PARTS[name])
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

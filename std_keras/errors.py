@@ -1,10 +1,15 @@
 """Errors with the exit codes that the programs promise.
 
 A library caller catches the class; a program turns it into its exit code and one line on standard
-error (see `std_keras/cli/program.py`).
+error (see `std_keras/programs/program.py`).
 """
 
 from __future__ import annotations
+
+import errno
+
+# Of an OSError: the disk's fault, not that of the path.
+DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
 class StdKerasError(Exception):
@@ -14,9 +19,9 @@ class StdKerasError(Exception):
 
 
 class InputError(StdKerasError, ValueError):
-    """Bad input: a flag, a file or a directory that cannot be used as it is (exit code 2).
+    """Bad input: an argument, a file or a directory that cannot be used as it is (exit code 2).
 
-    The message is one sentence that names the flag or file, its value, and what would be right.
+    The message is one sentence that names the argument or file, its value, and what would be right.
     """
 
     exit_code = 2

@@ -39,6 +39,12 @@ def muted_stderr() -> Iterator[None]:
             os.close(kept)
 
 
+def ensure_tensorflow() -> None:
+    """`load_tensorflow` for functions that anybody calls: what is loaded keeps its settings."""
+    if "tensorflow" not in sys.modules:
+        load_tensorflow()
+
+
 def load_tensorflow() -> None:
     """Imports TensorFlow and Keras silently; call it before anything else imports them."""
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")

@@ -109,13 +109,13 @@ def load(
         InputError: for anything that cannot be used as it is; the message says why.
     """
     if image_size is not None and image_size < 1:
-        raise InputError(f"--image_size={image_size}: must be at least 1")
+        raise InputError(f"image_size={image_size}: must be at least 1")
     if not 0.0 <= validation_fraction < 1.0:
-        raise InputError(f"--validation_fraction={validation_fraction:g}: must be in [0, 1)")
+        raise InputError(f"validation_fraction={validation_fraction:g}: must be in [0, 1)")
     if not cache_gb >= 0.0:
-        raise InputError(f"--cache_gb={cache_gb:g}: must be 0 or more")
+        raise InputError(f"cache_gb={cache_gb:g}: must be 0 or more")
     if corrupt_images not in ("refuse", "skip"):
-        raise InputError(f"--corrupt_images={corrupt_images}: must be refuse or skip")
+        raise InputError(f"corrupt_images={corrupt_images}: must be refuse or skip")
     progress = progress or no_progress
     cache_bytes = cache_gb * 2**30
 

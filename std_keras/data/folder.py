@@ -34,10 +34,10 @@ def load_folder(
         InputError: for a directory that is missing, empty or without classes, class folders that
             differ, or unreadable images (with corrupt_images="skip" they are left out).
     """
-    flag = f"--dataset=folder:{path}"
+    flag = f"dataset=folder:{path}"
     path = os.path.expanduser(path)
     if image_size is None:
-        raise InputError(f"--image_size is needed for folder: data ({flag}), e.g. --image_size=224")
+        raise InputError(f"`image_size` is needed for folder: data ({flag}), e.g. image_size=224")
     for part in (path, os.path.join(path, "train"), os.path.join(path, "val")):
         if not os.path.isdir(part):
             raise InputError(
@@ -68,7 +68,7 @@ def load_folder(
     if corrupt and corrupt_images == "refuse":
         raise InputError(
             f"{flag}: {len(corrupt)} of {sum(s.size for s in sources.values())} images cannot be "
-            f"decoded ({_some(corrupt)}); repair or remove them, or pass --corrupt_images=skip"
+            f"decoded ({_some(corrupt)}); repair or remove them, or pass corrupt_images=skip"
         )
     for part, readable in kept.items():
         if not readable.size:

@@ -32,6 +32,6 @@ def limited_source(source: Source, count: int, *, flag: str) -> Source:
         return source
     if not isinstance(source, IndexedSource):
         raise InputError(
-            f"--{flag}={count} needs a data set in memory; raise --cache_gb so that it fits"
+            f"{flag}={count} needs a data set in memory; raise `cache_gb` so that it fits"
         )
     return source.subset(np.arange(count) * source.size // count)

@@ -42,7 +42,7 @@ class Shard:
         if global_batch_size < 1 or global_batch_size % self.replicas:
             nearest = max(1, round(global_batch_size / self.replicas)) * self.replicas
             raise InputError(
-                f"--batch_size={global_batch_size}: must be a positive multiple of the "
+                f"batch_size={global_batch_size}: must be a positive multiple of the "
                 f"{self.replicas} replicas; use {nearest}"
             )
         return global_batch_size // self.replicas

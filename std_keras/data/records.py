@@ -148,9 +148,9 @@ class RecordSource(Source):
         count = round(fraction * len(self.files))
         if not 0 < count < len(self.files):
             raise InputError(
-                f"--validation_fraction={fraction:g}: streamed data is held out by whole files, "
+                f"validation_fraction={fraction:g}: streamed data is held out by whole files, "
                 f"and the training part has {len(self.files)} of them, {count} of which would be "
-                "held out; use another fraction, or raise --cache_gb to hold the data in memory"
+                "held out; use another fraction, or raise `cache_gb` to hold the data in memory"
             )
         seed = derive_seed(seed, Purpose.HELD_OUT)
         held_out = set(permutation(len(self.files), seed=seed).numpy()[:count].tolist())

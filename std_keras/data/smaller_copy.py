@@ -17,13 +17,16 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from std_keras import progress as progress_
 from std_keras.data.images import EXTENSIONS, decode_rgb, resize_pixels
 from std_keras.data.source import Progress, no_progress
-from std_keras.errors import InputError
+from std_keras.errors import InputError, Interrupted
 
 _JPEG = (".jpg", ".jpeg")
 _UNFINISHED = ".unfinished-"  # Hidden: nothing that reads a folder of images takes them for one.
 _OPTIONS_FILE = ".smaller_copy.json"
+_LIMITS = {"size": (1, 65535), "quality": (1, 100), "workers": (0, 1024)}
+_NAMED = 20  # So many unreadable files are named.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +46,68 @@ class SmallerCopy:
     kept: int
     corrupt: tuple[str, ...]
     complete: bool
+
+
+def resize_images(
+    source: str | os.PathLike[str],
+    *,
+    output_dir: str | os.PathLike[str],
+    size: int,
+    quality: int = 90,
+    corrupt_images: str = "refuse",
+    workers: int = 0,
+    stop: Callable[[], bool] = lambda: False,
+) -> SmallerCopy:
+    """Writes a smaller copy of a folder of images; the same call again continues one.
+
+    Args:
+        source: a directory with images, at any depth.
+        output_dir: new, empty, or of an earlier call with the same options.
+        size: pixels of the shorter side.
+        quality: of JPEG, 1..100.
+        corrupt_images: all readable images are written; then "refuse" raises if there were others,
+            "skip" does not.
+        workers: threads; one for each processor if 0.
+        stop: asked between images; once true, the work ends.
+
+    Raises:
+        InputError: for directories that cannot serve, options outside their limits, or images
+            that cannot be decoded.
+        Interrupted: because `stop()` was true.
+    """
+    if corrupt_images not in ("refuse", "skip"):
+        raise InputError(f"corrupt_images={corrupt_images} must be refuse or skip")
+    given = {"size": size, "quality": quality, "workers": workers}
+    for name, (least, most) in _LIMITS.items():
+        if not least <= given[name] <= most:
+            raise InputError(f"{name}={given[name]} must be in {least} to {most}")
+    done = write_smaller_copy(
+        source,
+        output_dir,
+        size=size,
+        quality=quality,
+        workers=workers or None,
+        progress=progress_.track,
+        stop=stop,
+    )
+    if not done.complete:
+        raise Interrupted(
+            f"interrupted after {done.kept + done.written} of {done.total} images; run the same "
+            "command to continue"
+        )
+    for path in done.corrupt[:_NAMED]:
+        progress_.warn(f"cannot decode {path}")
+    if len(done.corrupt) > _NAMED:
+        progress_.warn(f"and {len(done.corrupt) - _NAMED} more")
+    if done.corrupt and corrupt_images == "refuse":
+        raise InputError(
+            f"source={source}: {len(done.corrupt)} of {done.total} images cannot be decoded, "
+            f"{done.corrupt[0]} for one; repair or remove them and run this again, or pass "
+            "corrupt_images=skip"
+        )
+    skipped = f", {len(done.corrupt)} skipped" if done.corrupt else ""
+    progress_.say(f"{output_dir}: {done.written} images written, {done.kept} were there{skipped}")
+    return done
 
 
 def write_smaller_copy(
@@ -75,15 +140,15 @@ def write_smaller_copy(
     """
     source, output_dir = Path(source).expanduser(), Path(output_dir).expanduser()
     if not source.is_dir():
-        raise InputError(f"--source={source}: no such directory")
+        raise InputError(f"source={source}: no such directory")
     inner, outer = output_dir.resolve(), source.resolve()
     if inner == outer or outer in inner.parents or inner in outer.parents:
         raise InputError(
-            f"--output_dir={output_dir}: must lie outside of --source={source}, and not contain it"
+            f"output_dir={output_dir}: must lie outside of source={source}, and not contain it"
         )
     names = list(_image_names(source))
     if not names:
-        raise InputError(f"--source={source}: there are no images ({', '.join(EXTENSIONS)})")
+        raise InputError(f"source={source}: there are no images ({', '.join(EXTENSIONS)})")
     _claim(output_dir, {"source": str(outer), "size": size, "quality": quality})
     _remove_unfinished(output_dir)
     targets = {name: _target_name(name) for name in names}
@@ -157,7 +222,7 @@ def _image_names(source: Path) -> Iterator[str]:
     """Paths of the images below a directory, relative to it, in a fixed order."""
 
     def fail(error: OSError) -> None:
-        raise InputError(f"--source={source}: cannot read {error.filename}: {error.strerror}")
+        raise InputError(f"source={source}: cannot read {error.filename}: {error.strerror}")
 
     for folder, folders, files in os.walk(source, onerror=fail, followlinks=True):
         folders[:] = sorted(name for name in folders if name[0] != ".")
@@ -184,27 +249,25 @@ def _claim(output_dir: Path, options: dict[str, object]) -> None:
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
-        raise InputError(f"--output_dir={output_dir}: is a file, not a directory") from error
+        raise InputError(f"output_dir={output_dir}: is a file, not a directory") from error
     try:
         before = json.loads(marker.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         if any(output_dir.iterdir()):
             raise InputError(
-                f"--output_dir={output_dir}: holds other files; name a new or empty directory"
+                f"output_dir={output_dir}: holds other files; name a new or empty directory"
             ) from error
         unfinished = marker.with_name(f"{_UNFINISHED}options")
         unfinished.write_text(json.dumps(options, indent=2) + "\n", encoding="utf-8")
         os.replace(unfinished, marker)
         return
     except ValueError as error:
-        raise InputError(
-            f"--output_dir={output_dir}: {marker} cannot be read; remove it"
-        ) from error
+        raise InputError(f"output_dir={output_dir}: {marker} cannot be read; remove it") from error
     for name, value in options.items():
         if before.get(name) != value:
             raise InputError(
-                f"--{name}={value}: {output_dir} was begun with --{name}={before.get(name)}; use "
-                "that, or another --output_dir"
+                f"{name}={value}: {output_dir} was begun with {name}={before.get(name)}; use "
+                "that, or another `output_dir`"
             )
 
 

@@ -160,7 +160,7 @@ class IndexedSource(Source):
         count = round(fraction * self.size)
         if not 0 < count < self.size:
             raise InputError(
-                f"--validation_fraction={fraction:g}: {count} of {self.size} training images "
+                f"validation_fraction={fraction:g}: {count} of {self.size} training images "
                 "would be held out; at least one must be, and one must remain"
             )
         order = permutation(self.size, seed=derive_seed(seed, Purpose.HELD_OUT)).numpy()
@@ -170,10 +170,10 @@ class IndexedSource(Source):
 def check_batch_size(batch_size: int, *, size: int) -> int:
     """Steps per epoch; raises InputError if there is not even one full batch."""
     if batch_size < 1:
-        raise InputError(f"--batch_size={batch_size}: must be at least 1")
+        raise InputError(f"batch_size={batch_size}: must be at least 1")
     if batch_size > size:
         raise InputError(
-            f"--batch_size={batch_size}: larger than the training set of {size} images; "
+            f"batch_size={batch_size}: larger than the training set of {size} images; "
             f"use {size} or less"
         )
     return size // batch_size

@@ -63,13 +63,12 @@ def prepared_builder(name: str, *, data_dir: str | None) -> Any:
     if not versions:
         _check_known(name, base, match["config"], root)
         raise InputError(
-            f"--dataset={name}: no prepared data in {folder}; get it with: "
-            f"{_download_command(name, root)} (and pass --data_dir={root})"
+            f"dataset={name}: no prepared data in {folder}; get it with: "
+            f"{_download_command(name, root)} (and pass data_dir={root})"
         )
     if version and version not in versions:
         raise InputError(
-            f"--dataset={name}: version {version} is not in {folder}, which has "
-            f"{', '.join(versions)}"
+            f"dataset={name}: version {version} is not in {folder}, which has {', '.join(versions)}"
         )
     folder = os.path.join(folder, version or versions[-1])
     try:
@@ -80,7 +79,7 @@ def prepared_builder(name: str, *, data_dir: str | None) -> Any:
     except Exception as error:  # TFDS raises many kinds, for files that it cannot make sense of.
         reason = str(error).split("\n")[0]
         raise InputError(
-            f"--dataset={name}: cannot read the metadata in {folder} ({reason}); delete that "
+            f"dataset={name}: cannot read the metadata in {folder} ({reason}); delete that "
             f"folder and get it again with: {_download_command(name, root)}"
         ) from error
 
@@ -136,7 +135,7 @@ def _check_known(name: str, base: str, config: str | None, root: str) -> None:
     if config and configs and config not in configs:
         near = difflib.get_close_matches(config, configs, n=3, cutoff=0.0)
         raise InputError(
-            f"--dataset={name}: {base} has no configuration {config!r}; "
+            f"dataset={name}: {base} has no configuration {config!r}; "
             f"did you mean {' or '.join(f'{base}/{n}' for n in near)}?"
         )
 
@@ -148,6 +147,6 @@ def _unknown(name: str, root: str) -> InputError:
     near = difflib.get_close_matches(base_name(name).lower(), known, n=3)
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     return InputError(
-        f"--dataset={name}: neither digits, nor folder:PATH, nor a name that TensorFlow Datasets "
+        f"dataset={name}: neither digits, nor folder:PATH, nor a name that TensorFlow Datasets "
         f"knows{hint}"
     )

@@ -50,13 +50,13 @@ def load_tfds(
 
     if "train" not in info.splits:
         raise InputError(
-            f"--dataset={name}: has no train split, only {', '.join(sorted(info.splits))}"
+            f"dataset={name}: has no train split, only {', '.join(sorted(info.splits))}"
         )
     train = part("train")
     test = next((part(s) for s in ("test", "validation") if _has_labels(part, s, info)), None)
     if test is None:
         raise InputError(
-            f"--dataset={name}: needs a labelled test or validation split, and has only "
+            f"dataset={name}: needs a labelled test or validation split, and has only "
             f"{', '.join(sorted(info.splits))}"
         )
     names = tuple(str(label) for label in info.features[label_key].names)
@@ -81,22 +81,22 @@ def _supervised_keys(name: str, info: Any) -> tuple[str, str]:
             if is_image and isinstance(label, tfds.features.ClassLabel):
                 return keys[0], keys[1]
     raise InputError(
-        f"--dataset={name}: not an image-classification set: it has no (image, label) pair of "
+        f"dataset={name}: not an image-classification set: it has no (image, label) pair of "
         f"supervised keys, only {', '.join(sorted(info.features))}"
     )
 
 
 def _image_shape(name: str, feature: Any, image_size: int | None) -> tuple[int, int, int]:
     if feature.dtype not in (tf.uint8, tf.uint8.as_numpy_dtype):
-        raise InputError(f"--dataset={name}: its images are {feature.dtype}, not uint8")
+        raise InputError(f"dataset={name}: its images are {feature.dtype}, not uint8")
     height, width, channels = feature.shape
     channels = channels or 3
     if image_size:
         return image_size, image_size, channels
     if height is None or width is None:
         raise InputError(
-            f"--image_size is needed for --dataset={name}, whose images differ in size, e.g. "
-            "--image_size=224"
+            f"`image_size` is needed for dataset={name}, whose images differ in size, e.g. "
+            "image_size=224"
         )
     return height, width, channels
 
@@ -118,7 +118,7 @@ def _files(name: str, info: Any, split: str) -> list[RecordFile]:
     file_format = info.file_format.value
     if file_format != "tfrecord":
         raise InputError(
-            f"--dataset={name}: the prepared files are {file_format}, and only tfrecord can be "
+            f"dataset={name}: the prepared files are {file_format}, and only tfrecord can be "
             "read; prepare the set again with tfds.load(..., "
             "builder_kwargs={'file_format': 'tfrecord'})"
         )
@@ -128,7 +128,7 @@ def _files(name: str, info: Any, split: str) -> list[RecordFile]:
         path = os.fspath(path)
         if not tf.io.gfile.exists(path):
             raise InputError(
-                f"--dataset={name}: the file {path} is missing; delete its folder and prepare "
+                f"dataset={name}: the file {path} is missing; delete its folder and prepare "
                 "the set again"
             )
         files.append(RecordFile(path, int(examples), int(tf.io.gfile.stat(path).length)))
@@ -160,6 +160,6 @@ def _undamaged(read: Callable[[], _Read], source: RecordSource, info: Any) -> _R
     except (tf.errors.OpError, ValueError) as error:
         folder = os.path.dirname(source.files[0].path)
         raise InputError(
-            f"--dataset={info.name}: the files in {folder} are damaged; delete that folder and "
+            f"dataset={info.name}: the files in {folder} are damaged; delete that folder and "
             "prepare the set again"
         ) from error

@@ -36,7 +36,7 @@ class FileReport:
         xnnpack_partitions: parts that XNNPACK runs; 1 if nothing between them is left to others.
         refused: why the file is not fit for use, or None.
         layer_errors: of a refused file that is quantised, what each layer alone costs, the worst
-            first; see `std_keras.exporting.blame`.
+            first; see `std_keras.exporting.layer_sensitivity`.
     """
 
     file: str
@@ -95,7 +95,7 @@ def judge(
     elif max_accuracy_drop is not None and drop > max_accuracy_drop + 1e-9:
         refused = (
             f"its top-1 is {drop:.4f} below the Keras model's, more than "
-            f"--max_accuracy_drop={max_accuracy_drop:g}"
+            f"max_accuracy_drop={max_accuracy_drop:g}"
         )
     ops = count_ops(content)
     return FileReport(

@@ -32,7 +32,7 @@ class CifarResNetOptions:
 
     def __post_init__(self) -> None:
         if self.depth < 8 or self.depth % 6 != 2:
-            raise InputError(f"--depth={self.depth}: must be 6 n + 2 with n >= 1, such as 20 or 56")
+            raise InputError(f"depth={self.depth}: must be 6 n + 2 with n >= 1, such as 20 or 56")
         option_checks.check_choice("shortcut", self.shortcut, ("projection", "identity"))
 
 
@@ -46,7 +46,7 @@ def build_cifar_resnet(spec: ImageModelSpec, options: CifarResNetOptions) -> ker
     """
     height, width, _ = spec.input_shape
     if min(height, width) < 4:
-        raise InputError(f"--image_size={min(height, width)}: {spec.name} needs at least 4 pixels")
+        raise InputError(f"image_size={min(height, width)}: {spec.name} needs at least 4 pixels")
 
     inputs, x = spec.normalized_input()
     x = _convolution(x, _WIDTHS[0], 3, 1, "stem")

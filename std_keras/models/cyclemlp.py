@@ -44,8 +44,8 @@ class CycleMLPOptions:
             values = getattr(self, name)
             if not values or min(values) < 1 or len(values) != len(self.depths):
                 raise InputError(
-                    f"--{name}={','.join(map(str, values))}: must be one positive number for each "
-                    "stage, as many as --depths has"
+                    f"{name}={','.join(map(str, values))}: must be one positive number for each "
+                    "stage, as many as `depths` has"
                 )
         option_checks.check_rate("stochastic_depth", self.stochastic_depth)
         option_checks.check_gelu(self.gelu)
@@ -100,14 +100,14 @@ def _check_image(name: str, image_size: tuple[int, int], patch_size: int, *, hal
     least = 2**halvings
     if min(image_size) < least:
         raise InputError(
-            f"--image_size={min(image_size)}: {name} halves the resolution {halvings} times, so it "
+            f"image_size={min(image_size)}: {name} halves the resolution {halvings} times, so it "
             f"needs at least {least} pixels"
         )
     option_checks.check_patch_size(patch_size, image_size)
     left = min(image_size) // patch_size
     if left < least:
         raise InputError(
-            f"--patch_size={patch_size}: it leaves {left} of {min(image_size)} pixels, but {name} "
+            f"patch_size={patch_size}: it leaves {left} of {min(image_size)} pixels, but {name} "
             f"halves the resolution {halvings} more times, so use {min(image_size) // least} or "
             "less"
         )

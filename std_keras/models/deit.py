@@ -47,7 +47,7 @@ class DeiTOptions:
             option_checks.check_at_least(name, getattr(self, name), 1)
         if self.width % self.head_dim:
             raise InputError(
-                f"--width={self.width}: must be a multiple of {self.head_dim}, the channels of an "
+                f"width={self.width}: must be a multiple of {self.head_dim}, the channels of an "
                 "attention head"
             )
         option_checks.check_rate("stochastic_depth", self.stochastic_depth)

@@ -42,7 +42,7 @@ class GMLPOptions:
                 option_checks.check_at_least(name, value, 1)
         if self.channel_mlp_dim is not None and self.channel_mlp_dim % 2:
             raise InputError(
-                f"--channel_mlp_dim={self.channel_mlp_dim}: must be even, since the gate halves it"
+                f"channel_mlp_dim={self.channel_mlp_dim}: must be even, since the gate halves it"
             )
         option_checks.check_rate("stochastic_depth", self.stochastic_depth)
         option_checks.check_gelu(self.gelu)

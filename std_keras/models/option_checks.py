@@ -11,19 +11,19 @@ from std_keras.layers.mlp import GELU_KINDS
 def check_at_least(name: str, value: float, least: float) -> None:
     """Raises InputError if `value` is below `least`."""
     if not value >= least:
-        raise InputError(f"--{name}={value}: must be at least {least}")
+        raise InputError(f"{name}={value}: must be at least {least}")
 
 
 def check_rate(name: str, value: float) -> None:
     """Raises InputError unless 0 <= value < 1."""
     if not 0.0 <= value < 1.0:
-        raise InputError(f"--{name}={value}: must be at least 0 and below 1")
+        raise InputError(f"{name}={value}: must be at least 0 and below 1")
 
 
 def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
     """Raises InputError unless `value` is one of `choices`."""
     if value not in choices:
-        raise InputError(f"--{name}={value}: must be one of {', '.join(choices)}")
+        raise InputError(f"{name}={value}: must be one of {', '.join(choices)}")
 
 
 def check_gelu(value: str) -> None:
@@ -34,7 +34,7 @@ def check_gelu(value: str) -> None:
 def check_layer_norm_epsilon(value: float) -> None:
     """Raises InputError unless `value` is positive."""
     if not value > 0.0:
-        raise InputError(f"--layer_norm_epsilon={value}: must be positive")
+        raise InputError(f"layer_norm_epsilon={value}: must be positive")
 
 
 def check_patch_size(patch_size: int, image_size: tuple[int, int]) -> None:
@@ -47,5 +47,5 @@ def check_patch_size(patch_size: int, image_size: tuple[int, int]) -> None:
     alternatives = ", ".join(map(str, fitting[:-1]))
     alternatives = f"{alternatives} or {fitting[-1]}" if alternatives else str(fitting[-1])
     raise InputError(
-        f"--patch_size={patch_size}: image size {size} is not divisible by it; use {alternatives}"
+        f"patch_size={patch_size}: image size {size} is not divisible by it; use {alternatives}"
     )

@@ -90,7 +90,7 @@ def prediction_model(model: keras.Model, *, head: str) -> keras.Model:
     available = _all_heads(model)
     if head not in available:
         raise InputError(
-            f"--head={head}: model {model.name} does not have it; use {', '.join(available)}"
+            f"head={head}: model {model.name} does not have it; use {', '.join(available)}"
         )
     return keras.Model(model.input, _predictions(model, (head,))[head], name=model.name)
 

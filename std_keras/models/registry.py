@@ -29,7 +29,7 @@ def register(name: str, options: Any, build: Builder) -> None:
     """Makes a model available by name.
 
     Args:
-      name: what users write after --model=.
+      name: the registered name.
       options: frozen dataclass with the values this name stands for. Its fields are the options
         (and the flags) that the family knows; it checks them itself in `__post_init__`.
       build: called as `build(spec, options)`; returns a functional Keras model with images 0..255
@@ -65,9 +65,9 @@ def resolve(name: str, **options: Any) -> Any:
     for key in given:
         if key not in known:
             raise InputError(
-                f"--{key} does not apply to {name}; its options are "
+                f"`{key}` does not apply to {name}; its options are "
                 # Some options are Python's alone and have no flag.
-                f"{', '.join('--' + option for option in known if option in flags)}"
+                f"{', '.join(option for option in known if option in flags)}"
             )
     return dataclasses.replace(entry.options, **given)
 
@@ -108,5 +108,5 @@ def _entry(name: str) -> _Entry:
     if name not in _ENTRIES:
         close = difflib.get_close_matches(name, _ENTRIES, n=3)
         hint = f"did you mean {' or '.join(close)}" if close else f"known: {', '.join(_ENTRIES)}"
-        raise InputError(f"--model={name}: there is no such model; {hint}")
+        raise InputError(f"model={name}: there is no such model; {hint}")
     return _ENTRIES[name]

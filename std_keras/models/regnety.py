@@ -41,7 +41,7 @@ class RegNetYOptions:
         for name in ("depth", "width", "group_width"):
             option_checks.check_at_least(name, getattr(self, name), 1)
         if self.width % 8:
-            raise InputError(f"--width={self.width}: must be a multiple of 8")
+            raise InputError(f"width={self.width}: must be a multiple of 8")
         if self.width_slope < 0 or self.width_multiplier <= 1:
             raise ValueError(
                 f"width_slope={self.width_slope} must be at least 0, and "

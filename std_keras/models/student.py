@@ -53,17 +53,17 @@ def create_student(
     plan = StudentPlan(tuple(teacher_sites), tokens, token_mlps, propagate_tokens)
     resolved = registry.resolve(name, **options)
     if getattr(resolved, "distillation_token", False):
-        raise InputError("--distillation_token: students get it with --tokens=deit")
+        raise InputError("`distillation_token`: students get it with tokens=deit")
     if tokens == "deit":
         if not hasattr(resolved, "distillation_token"):
             raise InputError(
-                f"--tokens=deit does not apply to {name}: its blocks take no extra token"
+                f"tokens=deit does not apply to {name}: its blocks take no extra token"
             )
         options["distillation_token"] = True
     elif getattr(resolved, "distillation_head", False):
         raise InputError(
-            f"--tokens={tokens}: {name} learns from its teacher by a distillation token; use "
-            f"--tokens=deit, or --model={name.removesuffix('_distilled')}"
+            f"tokens={tokens}: {name} learns from its teacher by a distillation token; use "
+            f"tokens=deit, or model={name.removesuffix('_distilled')}"
         )
     backbone = registry.create(
         name, input_shape=input_shape, num_classes=num_classes, mean=mean, std=std, **options
@@ -203,7 +203,7 @@ def _site_features(
         if site not in layers:
             if site_layers is None:
                 raise InputError(
-                    f"--teacher: site={site} does not exist in {backbone.name}, which has a "
+                    f"`teacher`: site={site} does not exist in {backbone.name}, which has a "
                     "single block to read; use site=last"
                 )
             raise ValueError(f"site_layers={dict(layers)} lacks {site!r}")
@@ -211,7 +211,7 @@ def _site_features(
     shapes = {site: tuple(feature.shape[1:]) for site, feature in features.items()}
     if plan.propagate_tokens and len(set(shapes.values())) > 1:
         raise InputError(
-            f"--propagate_tokens: the features of the sites differ in shape, {shapes}, so tokens "
+            f"`propagate_tokens`: the features of the sites differ in shape, {shapes}, so tokens "
             "cannot go from one to the other"
         )
     return features

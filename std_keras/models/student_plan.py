@@ -34,10 +34,10 @@ class StudentPlan:
 
     def __post_init__(self) -> None:
         if not self.teacher_sites:
-            raise InputError("--teacher: a student needs at least one")
+            raise InputError("`teacher`: a student needs at least one")
         for site in self.teacher_sites:
             if site not in (*SITES, "both"):
-                raise InputError(f"--teacher: site={site} must be one of last, intermediate, both")
+                raise InputError(f"`teacher`: site={site} must be one of last, intermediate, both")
         option_checks.check_choice("tokens", self.tokens, TOKENS)
         option_checks.check_at_least("token_mlps", self.token_mlps, 1)
         if not self.has_token_sets:
@@ -45,25 +45,25 @@ class StudentPlan:
         elif self.propagate_tokens and set(self.teacher_sites) != {"both"}:
             other = next(site for site in self.teacher_sites if site != "both")
             raise InputError(
-                f"--propagate_tokens: a teacher has site={other}, but tokens can go from the "
-                "intermediate to the last set only with site=both for every --teacher"
+                f"`propagate_tokens`: a teacher has site={other}, but tokens can go from the "
+                "intermediate to the last set only with site=both for every `teacher`"
             )
 
     def _check_without_token_sets(self) -> None:
         for site in self.teacher_sites:
             if site != "last":
                 raise InputError(
-                    f"--tokens={self.tokens}: there are no token sets to place, so "
-                    f"--teacher=...,site={site} does not apply; use site=last"
+                    f"tokens={self.tokens}: there are no token sets to place, so "
+                    f"teacher=...,site={site} does not apply; use site=last"
                 )
         if self.token_mlps != 1:
             raise InputError(
-                f"--token_mlps={self.token_mlps}: --tokens={self.tokens} has no token MLPs"
+                f"token_mlps={self.token_mlps}: tokens={self.tokens} has no token MLPs"
             )
         if self.propagate_tokens:
             raise InputError(
-                f"--propagate_tokens: --tokens={self.tokens} has no token sets; "
-                "use --tokens=both, spatial or channel"
+                f"`propagate_tokens`: tokens={self.tokens} has no token sets; "
+                "use tokens=both, spatial or channel"
             )
 
     @property

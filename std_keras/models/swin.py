@@ -47,7 +47,7 @@ class SwinOptions:
         option_checks.check_at_least("depth", self.depth, 7)
         if self.width % self.head_dim:
             raise InputError(
-                f"--width={self.width}: must be a multiple of {self.head_dim}, the channels of an "
+                f"width={self.width}: must be a multiple of {self.head_dim}, the channels of an "
                 "attention head"
             )
         option_checks.check_rate("stochastic_depth", self.stochastic_depth)
@@ -112,9 +112,9 @@ def _check_sizes(spec: ImageModelSpec, options: SwinOptions) -> None:
     halvings = 2 ** (_STAGES - 1)
     if any(side % halvings for side in maps):
         raise InputError(
-            f"--image_size={image}: {spec.name} with --patch_size={options.patch_size} halves its "
+            f"image_size={image}: {spec.name} with patch_size={options.patch_size} halves its "
             f"map three times; use a multiple of {options.patch_size * halvings}, or a "
-            "--patch_size that makes it one"
+            "`patch_size` that makes it one"
         )
     if not _divides(options.window_size, maps):
         # The whole map always fits, so there are some; a window of 1 would be no attention.
@@ -122,10 +122,10 @@ def _check_sizes(spec: ImageModelSpec, options: SwinOptions) -> None:
         alternatives = ", ".join(map(str, fitting[:-1]))
         alternatives = f"{alternatives} or {fitting[-1]}" if alternatives else str(fitting[-1])
         raise InputError(
-            f"--image_size={image}: {spec.name} with --patch_size={options.patch_size} has maps of "
+            f"image_size={image}: {spec.name} with patch_size={options.patch_size} has maps of "
             f"{maps[0]}x{maps[1]} patches and their halves, which windows of "
             f"{options.window_size}x{options.window_size} do not divide; use "
-            f"--window_size={alternatives}, or another --image_size or --patch_size"
+            f"window_size={alternatives}, or another `image_size` or `patch_size`"
         )
 
 

@@ -6,11 +6,10 @@ std-keras analyze NAME --help lists its flags.
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Sequence
 
-from std_keras.errors import InputError, Interrupted
+from std_keras.errors import InputError
 from std_keras.programs import flags
 from std_keras.programs.program import StopRequest
 from std_keras.research.studies.options import ANALYSES, COMMON, COMMON_DEFAULTS
@@ -37,25 +36,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
         required=("model_dir", "output_dir"),
     )
 
-    from std_keras import quiet
-    from std_keras.research.studies import figures
+    from std_keras.research.analyze import analyze
 
-    figures.require()
-    quiet.load_tensorflow()
-    from std_keras import progress
-    from std_keras.research.studies import output, study
-    from std_keras.runs.run_directory import RunDirectory
-
-    folder = RunDirectory(parsed["output_dir"])
-    opened = study.open_study(parsed, against=chosen.against, stop=lambda: bool(stop))
-    folder.prepare(flag="output_dir")
-    try:
-        output.refuse_foreign_page(folder.path)
-        if stop:
-            raise Interrupted("interrupted; nothing was written")
-        result = importlib.import_module(f"std_keras.research.studies.{name}").run(opened, parsed)
-        written = output.write(result, folder.path)
-    finally:
-        folder.release()
-    progress.say(f"{name}: open {written[0]}")
+    written = analyze(name, **parsed, stop=lambda: bool(stop))
     print(json.dumps({"analysis": name, "files": [str(path) for path in written]}, indent=2))

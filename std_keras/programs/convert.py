@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from std_keras import progress
 from std_keras.config import options
 from std_keras.config.option import MODEL, Option
 from std_keras.errors import InputError, Interrupted
@@ -95,67 +94,18 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     from std_keras import quiet
 
     quiet.load_tensorflow()
-    import keras
-
-    from std_keras import weights
+    from std_keras.weights.convert import convert
 
     if stop:
         raise Interrupted("interrupted; nothing was converted")
-    keras.utils.set_random_seed(0)  # For weights that the file does not have.
-    own = {name for name in model_flags if name not in ("model", "image_size")}
-    try:
-        done = weights.convert_weights(
-            parsed["source"],
-            output=parsed["output"],
-            options=weights.ConvertOptions(
-                model=parsed["model"],
-                layout=parsed["layout"],
-                file_format=parsed["format"],
-                place=parsed["place"],
-                image_size=parsed["image_size"],
-                num_classes=parsed["num_classes"],
-                options={name: parsed[name] for name in own if parsed[name] is not None},
-                mean=_numbers("mean", parsed["mean"]),
-                std=_numbers("std", parsed["std"]),
-                site=parsed["site"],
-                labels=parsed["labels"],
-                dataset=parsed["dataset"],
-                allow_partial=parsed["allow_partial"],
-            ),
-        )
-    except weights.PartialLoadError as error:
-        _say_report(error.report)
-        raise
-    place = f" under {done.source.place!r}" if done.source.place else ""
-    progress.say(f"{done.source.path}: {done.source.file_format}{place}, {done.layout.source}")
-    for other in done.source.others:
-        progress.say(f"it has other weights under {other!r}; --place={other} takes those")
-    for note in done.notes:
-        progress.say(note)
-    _say_report(done.report)
-    if parsed["labels"] is None:
-        progress.say("no --labels: the classes are called by their numbers in labels.txt")
-    progress.say(f"{len(done.report.loaded)} weights loaded; {done.run.path}")
+    given = {name: value for name, value in parsed.items() if value is not None}
+    for name in ("mean", "std"):
+        if name in given:
+            given[name] = _numbers(name, given[name])
+    convert(given.pop("source"), **given)
 
 
-def _say_report(report: object) -> None:
-    from std_keras.weights import LoadReport
-
-    assert isinstance(report, LoadReport)
-    reasons: dict[str, int] = {}
-    for why in report.unneeded.values():
-        reasons[why] = reasons.get(why, 0) + 1
-    for why, count in reasons.items():
-        progress.say(f"left out: {count} array(s), {why}")
-    for path, why in report.missing.items():
-        progress.warn(f"missing: {path}: {why}")
-    for name in report.unused:
-        progress.warn(f"unused: {name}")
-
-
-def _numbers(flag: str, text: str | None) -> tuple[float, ...] | None:
-    if text is None:
-        return None
+def _numbers(flag: str, text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:

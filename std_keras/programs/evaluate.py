@@ -6,10 +6,9 @@ import json
 from collections.abc import Sequence
 
 from std_keras.config.option import DATA, Option
-from std_keras.errors import InputError, Interrupted
 from std_keras.programs import flags, program, shared_options
 from std_keras.programs.program import StopRequest
-from std_keras.runs import pretrained
+from std_keras.runs.run import Run
 
 _OPTIONS = {
     "model_dir": shared_options.MODEL_DIR,
@@ -41,55 +40,15 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
         defaults={"split": "test", "max_examples": 0, "batch_size": 128},
         required=("model_dir",),
     )
-    parsed["model_dir"] = pretrained.located(parsed["model_dir"], flag="model_dir")
+    run = Run(parsed.pop("model_dir"))
 
     from std_keras import quiet
 
     quiet.load_tensorflow()
-    import tensorflow as tf
+    from std_keras.runs.evaluate import evaluate
 
-    from std_keras import models, progress
-    from std_keras.data.limit import limited_source
-    from std_keras.runs.evaluation import Evaluator
-    from std_keras.runs.trained import load_trained
-    from std_keras.training import build
-
-    model = load_trained(parsed["model_dir"], weights=parsed["weights"])
-    head = parsed["head"] or build.default_head(model)
-    models.prediction_model(model, head=head)  # Refuses a head that the model does not have.
-    dataset = build.data_of_run(
-        parsed["model_dir"],
-        dataset=parsed["dataset"],
-        data_dir=parsed["data_dir"],
-        model=model,
-        progress=progress.track,
-    )
-    source = getattr(dataset, parsed["split"])
-    if source is None:
-        raise InputError(
-            "--split=validation: the run held no validation part out (--validation_fraction=0)"
-        )
-    if parsed["max_examples"]:
-        source = limited_source(source, parsed["max_examples"], flag="max_examples")
-    if stop:
-        raise Interrupted("interrupted; nothing was evaluated")
-    figures = Evaluator(
-        models.heads_model(model),
-        source=source,
-        batch_size=parsed["batch_size"],
-        strategy=tf.distribute.get_strategy(),
-    ).run(stop=lambda: bool(stop))
-    report = {
-        "model_dir": str(parsed["model_dir"]),
-        "dataset": dataset.name,
-        "split": parsed["split"],
-        "examples": source.size,
-        "head": head,
-        "top1": figures[head].top1,
-        "top5": figures[head].top5,
-        "heads": {name: accuracy.as_dict() for name, accuracy in figures.items()},
-    }
-    print(json.dumps(report, indent=2))
+    found = evaluate(run, **parsed, stop=lambda: bool(stop))
+    print(json.dumps(found.as_dict(), indent=2))
 
 
 def console() -> None:

@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from std_keras import progress
 from std_keras.config.option import DATA, PERFORMANCE, Option
-from std_keras.errors import InputError, Interrupted
 from std_keras.programs import flags, shared_options
 from std_keras.programs.program import StopRequest
 
@@ -49,7 +47,6 @@ _OPTIONS = {
         **_between(0, 1024),
     ),
 }
-_NAMED = 20
 
 
 def main(arguments: Sequence[str], stop: StopRequest) -> None:
@@ -67,33 +64,6 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     from std_keras import quiet
 
     quiet.load_tensorflow()
-    from std_keras.data.smaller_copy import write_smaller_copy
+    from std_keras.data.smaller_copy import resize_images
 
-    done = write_smaller_copy(
-        parsed["source"],
-        parsed["output_dir"],
-        size=parsed["size"],
-        quality=parsed["quality"],
-        workers=parsed["workers"] or None,
-        progress=progress.track,
-        stop=lambda: bool(stop),
-    )
-    if not done.complete:
-        raise Interrupted(
-            f"interrupted after {done.kept + done.written} of {done.total} images; run the same "
-            "command to continue"
-        )
-    for path in done.corrupt[:_NAMED]:
-        progress.warn(f"cannot decode {path}")
-    if len(done.corrupt) > _NAMED:
-        progress.warn(f"and {len(done.corrupt) - _NAMED} more")
-    if done.corrupt and parsed["corrupt_images"] == "refuse":
-        raise InputError(
-            f"--source={parsed['source']}: {len(done.corrupt)} of {done.total} images cannot be "
-            f"decoded, {done.corrupt[0]} for one; repair or remove them and run this again, or "
-            "pass --corrupt_images=skip"
-        )
-    skipped = f", {len(done.corrupt)} skipped" if done.corrupt else ""
-    progress.say(
-        f"{parsed['output_dir']}: {done.written} images written, {done.kept} were there{skipped}"
-    )
+    resize_images(parsed.pop("source"), **parsed, stop=lambda: bool(stop))

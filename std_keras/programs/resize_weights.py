@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from std_keras import progress
 from std_keras.config.option import MODEL, RUN, Option
-from std_keras.errors import InputError, Interrupted
+from std_keras.errors import Interrupted
 from std_keras.programs import flags, shared_options
 from std_keras.programs.program import StopRequest
 
@@ -50,27 +49,12 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
         defaults={"token_mixing": "auto"},
         required=("source", "image_size", "output"),
     )
-    if parsed["labels"] is not None and parsed["num_classes"] is None:
-        raise InputError("--labels names the classes of new heads; give --num_classes with it")
 
     from std_keras import quiet
 
     quiet.load_tensorflow()
-    import keras
-
-    from std_keras import weights
+    from std_keras.weights.resize import resize_weights
 
     if stop:
         raise Interrupted("interrupted; nothing was written")
-    keras.utils.set_random_seed(0)  # For new heads.
-    done = weights.resize_run(
-        parsed["source"],
-        output=parsed["output"],
-        image_size=parsed["image_size"],
-        num_classes=parsed["num_classes"],
-        token_mixing=parsed["token_mixing"],
-        labels=parsed["labels"],
-    )
-    for note in done.notes:
-        progress.say(note)
-    progress.say(f"{done.run.path}: images of {parsed['image_size']} pixels")
+    resize_weights(parsed.pop("source"), **parsed)

@@ -26,9 +26,9 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     from std_keras import quiet
 
     quiet.load_tensorflow()
-    from std_keras import training
+    from std_keras.runs.train import train
 
-    training.train(config, model_dir=model_dir, stop=lambda: bool(stop))
+    train(config, model_dir=model_dir, stop=lambda: bool(stop))
 
 
 def console() -> None:

@@ -34,7 +34,7 @@ def located(source: str, *, flag: str) -> str:
 
     Args:
         source: what the user named.
-        flag: the flag that named it, for errors.
+        flag: the argument that named it, for errors.
 
     Raises:
         InputError: if there are no such weights, or a file is not the one that was packed.
@@ -46,10 +46,10 @@ def located(source: str, *, flag: str) -> str:
     if not is_name(name) or not (path / CHECKSUMS).is_file():
         have = ", ".join(names()) or "none"
         raise InputError(
-            f"--{flag}={source}: no weights of that name are packed (there are: {have}); train "
-            f"them, then run std-keras pack RUN_DIRECTORY --name={name or 'NAME'}"
+            f"{flag}={source}: no weights of that name are packed (there are: {have}); train "
+            f"them, then run `std-keras pack RUN_DIRECTORY --name={name or 'NAME'}`"
         )
-    verify(path, flag=f"--{flag}={source}")
+    verify(path, flag=f"{flag}={source}")
     return str(path)
 
 
@@ -64,7 +64,7 @@ def checksums(path: Path) -> dict[str, str]:
 
 
 def write_checksums(path: Path) -> None:
-    """Writes the file that `sha256sum --check` reads, too."""
+    """Writes the file that `sha256sum -c` reads, too."""
     lines = [f"{digest}  {name}\n" for name, digest in checksums(path).items()]
     (path / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
 

@@ -7,14 +7,13 @@ architecture.json  the model without weights, as Keras writes it
 checkpoints/       everything needed to continue
 tensorboard/       train/ and eval/
 metrics.jsonl      the same figures, one JSON object a line
-model.keras        the final model (averaged weights if --ema_decay is on)
+model.keras        the final model (averaged weights if `ema_decay` is on)
 result.json        the final figures
 nonfinite_*.npz    the batch of a step that became non-finite, if one did
 """
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from std_keras.config import TrainConfig
-from std_keras.errors import InputError
+from std_keras.errors import DISK_FAULTS, InputError
 
 
 class RunDirectory:
@@ -51,7 +50,7 @@ class RunDirectory:
         """Makes the folder and takes it for this process until `release` or the process's end.
 
         Args:
-            flag: the flag that named the folder, for errors.
+            flag: the argument that named the folder, for errors.
 
         Raises:
             InputError: if it cannot be made, or another process is writing to it.
@@ -60,17 +59,17 @@ class RunDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = open(self.path / ".lock", "w", encoding="utf-8")
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            if error.errno in DISK_FAULTS:
                 raise  # The machine's fault, not the user's.
             raise InputError(
-                f"--{flag}={self.path} cannot be used as a folder: {error.strerror}"
+                f"{flag}={self.path} cannot be used as a folder: {error.strerror}"
             ) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self.release()
             raise InputError(
-                f"--{flag}={self.path} is in use by another process; wait for it or choose "
+                f"{flag}={self.path} is in use by another process; wait for it or choose "
                 "another folder"
             ) from error
 

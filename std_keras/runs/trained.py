@@ -31,13 +31,12 @@ def load_trained(model_dir: str | Path, *, weights: str | None = None) -> keras.
     """
     run = RunDirectory(model_dir)
     if not run.path.is_dir():
-        raise InputError(f"--model_dir={run.path}: there is no such directory")
+        raise InputError(f"model_dir={run.path}: there is no such directory")
     config = run.read_config()
     averaged = config.optimization.ema_decay > 0
     if weights == "ema" and not averaged:
         raise InputError(
-            f"--weights=ema: the run {run.path} kept no moving average (--ema_decay=0); use "
-            "--weights=raw"
+            f"weights=ema: the run {run.path} kept no moving average (ema_decay=0); use weights=raw"
         )
     if run.model_file.is_file() and (weights != "raw" or not averaged):
         return load_keras_file(run.model_file)
@@ -48,7 +47,7 @@ def load_trained(model_dir: str | Path, *, weights: str | None = None) -> keras.
             raise ValueError("it holds no model")
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(
-            f"--model_dir={run.path}: {run.architecture_file.name} cannot be read: {error}"
+            f"model_dir={run.path}: {run.architecture_file.name} cannot be read: {error}"
         ) from error
     average = WeightAverage(model, decay=config.optimization.ema_decay) if averaged else None
     restore_weights(run.checkpoints, model=model, average=average)

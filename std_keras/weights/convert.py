@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from std_keras import models
+from std_keras import models, progress
 from std_keras.config import TrainConfig
 from std_keras.config import options as config_options
 from std_keras.errors import InputError
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.weights.layout import Facts, Layout
 from std_keras.weights.layouts import choose_layout
-from std_keras.weights.load import LoadReport, load_weights
+from std_keras.weights.load import LoadReport, load_weights, log_report
 from std_keras.weights.run import check_output, read_label_names, write_run
 from std_keras.weights.source import SourceWeights, read_source
 
@@ -90,6 +90,88 @@ class PartialLoadError(InputError):
         self.report = report
 
 
+def convert(
+    source: str | Path,
+    *,
+    model: str,
+    output: str | Path,
+    layout: str = "auto",
+    format: str = "auto",
+    place: str | None = None,
+    image_size: int | None = None,
+    num_classes: int | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    site: str | None = None,
+    labels: str | Path | None = None,
+    dataset: str = "",
+    allow_partial: bool = False,
+    **model_options: Any,
+) -> Conversion:
+    """Makes a run directory of weights from elsewhere; nothing in the file is executed.
+
+    What was loaded, and what was not, is logged. Weights that the file does not have are drawn
+    anew, from one seed.
+
+    Args:
+        source: a PyTorch file (.pth, .pt, .th) or .npz.
+        model: registered name of the model.
+        output: the run directory, which must not exist or be empty.
+        layout: the code base whose names the file has; "auto" tells it by the names.
+        format: "torch", "npz", or "auto", which looks at the content.
+        place: keys that lead to the weights in a PyTorch file that holds several, joined by "/".
+        image_size: side of the images in pixels; None for what the weights need.
+        num_classes: of the class head; None for the file's.
+        mean: what is subtracted from pixels of 0..1, one number or one per channel; None for what
+            the code base trains with.
+        std: what they are divided by; likewise.
+        site: where a student of the PyTorch reproduction was distilled, "last" or "both"; None for
+            what the file says.
+        labels: file of class names, one a line; None for numbers.
+        dataset: the data set that evaluate and export take if none is given; "" for none.
+        allow_partial: whether weights may be left new, and arrays unused.
+        **model_options: of the model, such as `patch_size`, as `std_keras.models.create` takes
+            them.
+
+    Raises:
+        InputError: if the file cannot be read, or does not fit the model.
+        PartialLoadError: if it fits in part.
+    """
+    keras.utils.set_random_seed(0)  # For weights that the file does not have.
+    options = ConvertOptions(
+        model=model,
+        layout=layout,
+        file_format=format,
+        place=place,
+        image_size=image_size,
+        num_classes=num_classes,
+        options=model_options,
+        mean=None if mean is None else tuple(mean),
+        std=None if std is None else tuple(std),
+        site=site,
+        labels=labels,
+        dataset=dataset,
+        allow_partial=allow_partial,
+    )
+    try:
+        done = convert_weights(source, output=output, options=options)
+    except PartialLoadError as error:
+        log_report(error.report)
+        raise
+    found = done.source
+    within = f" under {found.place!r}" if found.place else ""
+    progress.say(f"{found.path}: {found.file_format}{within}, {done.layout.source}")
+    for other in found.others:
+        progress.say(f"it has other weights under {other!r}; place={other} takes those")
+    for note in done.notes:
+        progress.say(note)
+    log_report(done.report)
+    if labels is None:
+        progress.say("without `labels` the classes are called by their numbers in labels.txt")
+    progress.say(f"{len(done.report.loaded)} weights loaded; {done.run.path}")
+    return done
+
+
 def convert_weights(
     source: str | Path, *, output: str | Path, options: ConvertOptions
 ) -> Conversion:
@@ -107,7 +189,7 @@ def convert_weights(
     models.registry.resolve(options.model)  # Refuses an unknown name before the file is read.
     for name in ("image_size", "num_classes"):
         if (given := getattr(options, name)) is not None and given < 1:
-            raise InputError(f"--{name}={given} must be at least 1")
+            raise InputError(f"{name}={given} must be at least 1")
     run = check_output(output)
     read = read_source(source, file_format=options.file_format, place=options.place)
     layout = choose_layout(
@@ -119,10 +201,10 @@ def convert_weights(
     image_size = options.image_size or facts.image_size
     if num_classes is None:
         raise InputError(
-            f"--num_classes is missing: {read.path} has no class head that would tell it"
+            f"`num_classes` is missing: {read.path} has no class head that would tell it"
         )
     if image_size is None:
-        raise InputError(f"--image_size is missing: {read.path} is not of square images")
+        raise InputError(f"`image_size` is missing: {read.path} is not of square images")
     labels = read_label_names(options.labels, num_classes=num_classes)
     mean, std = _statistics(layout, options, num_classes=num_classes, channels=facts.channels)
     model_options = {**layout.options, **options.options}
@@ -155,7 +237,7 @@ def _facts(layout: Layout, read: SourceWeights) -> Facts:
         raise
     except (KeyError, ValueError, IndexError) as error:
         raise InputError(
-            f"--source={read.path} does not have the arrays of --layout={layout.name}: {error}"
+            f"source={read.path} does not have the arrays of layout={layout.name}: {error}"
         ) from error
 
 
@@ -163,7 +245,7 @@ def _student(facts: Facts, options: ConvertOptions) -> Mapping[str, Any]:
     if options.site is None:
         return facts.student
     if not facts.student:
-        raise InputError(f"--site={options.site}: the file is not one of a student with tokens")
+        raise InputError(f"site={options.site}: the file is not one of a student with tokens")
     return {"teacher_sites": [options.site], "propagate_tokens": options.site == "both"}
 
 
@@ -175,12 +257,12 @@ def _statistics(
     for name, values in (("mean", mean), ("std", std)):
         if not values:
             raise InputError(
-                f"--{name} is missing: what {layout.source} normalised images of {num_classes} "
-                "classes with is not known; give --mean and --std, for pixels between 0 and 1"
+                f"`{name}` is missing: what {layout.source} normalised images of {num_classes} "
+                "classes with is not known; give `mean` and `std`, for pixels between 0 and 1"
             )
         if len(values) not in (1, channels):
             raise InputError(
-                f"--{name}={','.join(map(str, values))}: the model takes images of {channels} "
+                f"{name}={','.join(map(str, values))}: the model takes images of {channels} "
                 "channel(s); give one number, or one for each"
             )
     assert mean
@@ -198,10 +280,10 @@ def _check(
     for weight in model.weights:
         if not np.all(np.isfinite(weight.numpy())):
             raise InputError(
-                f"--source={read.path} holds values for {weight.path} that are not finite"
+                f"source={read.path} holds values for {weight.path} that are not finite"
             )
     if not report.loaded:
-        raise PartialLoadError(f"--source={read.path} has nothing for {model.name}", report)
+        raise PartialLoadError(f"source={read.path} has nothing for {model.name}", report)
     if report.complete or options.allow_partial:
         return
     parts = []
@@ -211,8 +293,8 @@ def _check(
     if report.unused:
         parts.append(f"{len(report.unused)} array(s) unused, such as {report.unused[0]}")
     raise PartialLoadError(
-        f"--source={read.path} does not fit {options.model}: {' and '.join(parts)}; correct the "
-        "model's flags, or use --allow_partial to leave what is missing new",
+        f"source={read.path} does not fit {options.model}: {' and '.join(parts)}; correct the "
+        "model's options, or use `allow_partial` to leave what is missing new",
         report,
     )
 

@@ -46,7 +46,7 @@ def load_start(path: str, *, flag: str = "initialize_from") -> keras.Model:
 
     Args:
         path: the run directory.
-        flag: the flag that named it, for errors.
+        flag: the argument that named it, for errors.
 
     Raises:
         InputError: if it is not the directory of a finished run.
@@ -54,12 +54,12 @@ def load_start(path: str, *, flag: str = "initialize_from") -> keras.Model:
     run = RunDirectory(path)
     if not run.exists():
         raise InputError(
-            f"--{flag}={path} is not a run directory (it has no config.json); weights from "
+            f"{flag}={path} is not a run directory (it has no config.json); weights from "
             "elsewhere become one with std-keras convert"
         )
     if not run.model_file.is_file():
         raise InputError(
-            f"--{flag}={path} has no model.keras: that run is not finished, run its command again "
+            f"{flag}={path} has no model.keras: that run is not finished, run its command again "
             "to continue"
         )
     return load_keras_file(run.model_file)
@@ -87,7 +87,7 @@ def copy_weights(model: keras.Model, source: keras.Model, *, path: str) -> Copie
         if name not in theirs:
             if not _STUDENT_PART.match(name):
                 raise InputError(
-                    f"--initialize_from={path} has no {name}; its model is a {source.name}, the "
+                    f"initialize_from={path} has no {name}; its model is a {source.name}, the "
                     f"new one a {model.name}"
                 )
             new.append(name)
@@ -95,7 +95,7 @@ def copy_weights(model: keras.Model, source: keras.Model, *, path: str) -> Copie
             new.append(name)
         elif tuple(theirs[name].shape) != tuple(weight.shape):
             raise InputError(
-                f"--initialize_from={path} has {name} with shape {tuple(theirs[name].shape)}, the "
+                f"initialize_from={path} has {name} with shape {tuple(theirs[name].shape)}, the "
                 f"new model with {tuple(weight.shape)}; give the model's flags as they were there "
                 "(for another resolution of a Mixer, see std-keras resize-weights)"
             )
@@ -103,7 +103,7 @@ def copy_weights(model: keras.Model, source: keras.Model, *, path: str) -> Copie
     foreign = [name for name in left_out if not _STUDENT_PART.match(name)]
     if foreign:
         raise InputError(
-            f"--initialize_from={path} has {foreign[0]}, for which the new model has no place; "
+            f"initialize_from={path} has {foreign[0]}, for which the new model has no place; "
             "give the model's flags as they were there"
         )
     copied = [name for name in ours if name not in set(new)]

@@ -61,7 +61,7 @@ class Layout:
     """One code base's way to name and store the weights of a family.
 
     Attributes:
-        name: what users write after --layout=.
+        name: what users give as `layout`.
         source: the code base, in words.
         families: beginnings of the model names that it applies to.
         signature: names that files of this layout hold, and others of the family do not.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 
+from std_keras import progress
 from std_keras.weights.layout import Layout
 
 
@@ -32,6 +34,17 @@ class LoadReport:
     def complete(self) -> bool:
         """Whether every weight was found and every array used."""
         return not self.missing and not self.unused
+
+
+def log_report(report: LoadReport) -> None:
+    """Logs what was left out, what is missing, and what nothing uses."""
+    reasons = Counter(report.unneeded.values())
+    for why, count in reasons.items():
+        progress.say(f"left out: {count} array(s), {why}")
+    for path, why in report.missing.items():
+        progress.warn(f"missing: {path}: {why}")
+    for name in report.unused:
+        progress.warn(f"unused: {name}")
 
 
 def load_weights(

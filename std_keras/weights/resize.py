@@ -27,7 +27,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from std_keras import models, teachers
+from std_keras import models, progress, teachers
 from std_keras.config import TrainConfig
 from std_keras.errors import InputError
 from std_keras.runs.run_directory import RunDirectory
@@ -54,6 +54,50 @@ class Resized:
     run: RunDirectory
     exact: bool
     notes: tuple[str, ...]
+
+
+def resize_weights(
+    source: str | Path,
+    *,
+    image_size: int,
+    output: str | Path,
+    num_classes: int | None = None,
+    token_mixing: str = "auto",
+    labels: str | Path | None = None,
+) -> Resized:
+    """Adapts a trained Mixer to images of another size, or to other classes, as a new run.
+
+    What is exact, and what is not, is logged. Heads that are new are drawn from one seed.
+
+    Args:
+        source: directory of a finished run of a Mixer.
+        image_size: side of the new images in pixels.
+        output: the run directory, which must not exist or be empty.
+        num_classes: of new heads, which are not trained; None keeps the heads.
+        token_mixing: see `resize_run`.
+        labels: with `num_classes`, a file of class names, one a line; None for numbers.
+
+    Raises:
+        InputError: if the run is not a Mixer's, or the size does not fit.
+    """
+    for name, value in (("image_size", image_size), ("num_classes", num_classes)):
+        if value is not None and value < 1:
+            raise InputError(f"{name}={value} must be at least 1")
+    if labels is not None and num_classes is None:
+        raise InputError("`labels` names the classes of new heads; give `num_classes` with it")
+    keras.utils.set_random_seed(0)  # For new heads.
+    done = resize_run(
+        source,
+        output=output,
+        image_size=image_size,
+        num_classes=num_classes,
+        token_mixing=token_mixing,
+        labels=labels,
+    )
+    for note in done.notes:
+        progress.say(note)
+    progress.say(f"{done.run.path}: images of {image_size} pixels")
+    return done
 
 
 def resize_run(
@@ -87,7 +131,7 @@ def resize_run(
     before = (int(old.input_shape[1]) // patch, int(old.input_shape[2]) // patch)
     if image_size % patch:
         raise InputError(
-            f"--image_size={image_size} is not divisible by the model's patches of {patch} pixels"
+            f"image_size={image_size} is not divisible by the model's patches of {patch} pixels"
         )
     after = (image_size // patch, image_size // patch)
     grid = _grid(before, after, token_mixing, image_size=image_size)
@@ -125,11 +169,11 @@ def resize_run(
 def _check_model(model: keras.Model, config: TrainConfig, source: str | Path) -> None:
     if not config.model.name.startswith("mixer_"):
         raise InputError(
-            f"--source={source} is a {config.model.name}; only the weights of a Mixer are resized"
+            f"source={source} is a {config.model.name}; only the weights of a Mixer are resized"
         )
     if any(layer.name == "distillation_token" for layer in model.layers):
         raise InputError(
-            f"--source={source} has --tokens=deit, one token that is mixed with all patches; it "
+            f"source={source} has tokens=deit, one token that is mixed with all patches; it "
             "cannot be cut into tiles"
         )
 
@@ -139,10 +183,10 @@ def _grid(
 ) -> TiledGrid | InterpolatedGrid:
     whole = all(new % old == 0 for new, old in zip(after, before, strict=True))
     if token_mixing not in TOKEN_MIXING:
-        raise InputError(f"--token_mixing={token_mixing} is not one of {', '.join(TOKEN_MIXING)}")
+        raise InputError(f"token_mixing={token_mixing} is not one of {', '.join(TOKEN_MIXING)}")
     if token_mixing == "block_diagonal" and not whole:
         raise InputError(
-            f"--token_mixing=block_diagonal: {image_size} pixels are {after[0]}x{after[1]} "
+            f"token_mixing=block_diagonal: {image_size} pixels are {after[0]}x{after[1]} "
             f"patches, no whole multiple of {before[0]}x{before[1]}; use interpolated"
         )
     if whole and token_mixing != "interpolated":
@@ -235,7 +279,7 @@ def _notes(
     if isinstance(grid, InterpolatedGrid):
         notes.append(
             "the weights of patches are interpolated, which is an approximation: expect to "
-            "fine-tune (--initialize_from)"
+            "fine-tune (`initialize_from`)"
         )
     elif grid.tiles > 1:
         notes.append(

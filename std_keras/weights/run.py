@@ -24,9 +24,9 @@ def check_output(path: str | Path) -> RunDirectory:
     try:
         occupied = run.path.is_dir() and any(p.name != ".lock" for p in run.path.iterdir())
     except OSError as error:
-        raise InputError(f"--output={run.path} cannot be read: {error.strerror}") from error
+        raise InputError(f"output={run.path} cannot be read: {error.strerror}") from error
     if occupied or (run.path.exists() and not run.path.is_dir()):
-        raise InputError(f"--output={run.path} is not an empty folder; name a new one")
+        raise InputError(f"output={run.path} is not an empty folder; name a new one")
     return run
 
 
@@ -38,7 +38,7 @@ def write_run(
     label_names: Sequence[str],
     origin: Mapping[str, Any],
 ) -> None:
-    """Writes everything that evaluate, export and `--teacher` read.
+    """Writes everything that evaluate, export and teachers read.
 
     Args:
         run: the folder, made if it is not there.
@@ -86,10 +86,10 @@ def read_label_names(path: str | Path | None, *, num_classes: int) -> tuple[str,
     try:
         names = tuple(file.read_text(encoding="utf-8").splitlines())
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--labels={file} cannot be read as text: {error}") from error
+        raise InputError(f"labels={file} cannot be read as text: {error}") from error
     if len(names) != num_classes:
         raise InputError(
-            f"--labels={file} has {len(names)} lines, the model has {num_classes} classes; write "
+            f"labels={file} has {len(names)} lines, the model has {num_classes} classes; write "
             "one name a line, in the order of the logits"
         )
     return names

@@ -58,7 +58,7 @@ def read_source(
     """
     file = Path(path).expanduser()
     if file_format not in FORMATS:
-        raise InputError(f"--format={file_format} is not one of {', '.join(FORMATS)}")
+        raise InputError(f"format={file_format} is not one of {', '.join(FORMATS)}")
     try:
         with open(file, "rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -75,9 +75,9 @@ def read_source(
             file, kind, digest, tensors, state.place, state.others, dict(state.script)
         )
     except OSError as error:
-        raise InputError(f"--source={file} cannot be read: {error.strerror or error}") from error
+        raise InputError(f"source={file} cannot be read: {error.strerror or error}") from error
     except FormatError as error:
-        raise InputError(f"--source={file} {error}") from error
+        raise InputError(f"source={file} {error}") from error
 
 
 def _detect(path: Path) -> str:

@@ -52,13 +52,13 @@ def test_a_validation_part_is_chosen_by_the_data_seed():
 @pytest.mark.parametrize(
     "options, words",
     [
-        ({"image_size": 0}, "--image_size=0"),
-        ({"validation_fraction": 1.0}, "--validation_fraction=1: "),
-        ({"validation_fraction": -0.1}, "--validation_fraction=-0.1: "),
-        ({"validation_fraction": 1e-6}, "--validation_fraction=1e-06: "),
-        ({"cache_gb": -1.0}, "--cache_gb=-1: "),
-        ({"cache_gb": float("nan")}, "--cache_gb=nan: "),
-        ({"corrupt_images": "maybe"}, "--corrupt_images=maybe: must be refuse or skip"),
+        ({"image_size": 0}, "image_size=0"),
+        ({"validation_fraction": 1.0}, "validation_fraction=1: "),
+        ({"validation_fraction": -0.1}, "validation_fraction=-0.1: "),
+        ({"validation_fraction": 1e-6}, "validation_fraction=1e-06: "),
+        ({"cache_gb": -1.0}, "cache_gb=-1: "),
+        ({"cache_gb": float("nan")}, "cache_gb=nan: "),
+        ({"corrupt_images": "maybe"}, "corrupt_images=maybe: must be refuse or skip"),
     ],
 )
 def test_bad_options_are_named(options, words):

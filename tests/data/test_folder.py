@@ -77,7 +77,7 @@ def damage(image_folder) -> list[str]:
 def test_unreadable_images_are_refused_by_name(image_folder, cache_gb):
     names = damage(image_folder)
     message = refusal(image_folder, cache_gb=cache_gb)
-    assert "3 of 15 images cannot be decoded" in message and "--corrupt_images=skip" in message
+    assert "3 of 15 images cannot be decoded" in message and "corrupt_images=skip" in message
     assert all(name in message for name in names)
 
 
@@ -112,7 +112,7 @@ def test_a_thorough_check_finds_what_the_quick_one_cannot(image_folder):
 
 
 def test_missing_size():
-    assert "--image_size is needed for folder:" in refusal("anywhere", image_size=None)
+    assert "`image_size` is needed for folder:" in refusal("anywhere", image_size=None)
 
 
 @pytest.mark.parametrize("missing", ["", "train", "val"])

@@ -173,14 +173,14 @@ def test_evaluation_sees_every_example_once(size, workers):
 @pytest.mark.parametrize("batch_size, replicas", [(10, 4), (3, 4), (0, 1), (-4, 2)])
 def test_batches_that_cannot_be_shared_out_are_refused(batch_size, replicas):
     shard = Shard(replicas=replicas)
-    with pytest.raises(InputError, match=f"--batch_size={batch_size}: "):
+    with pytest.raises(InputError, match=f"batch_size={batch_size}: "):
         train(steps=1, batch_size=batch_size, shard=shard)
-    with pytest.raises(InputError, match=f"--batch_size={batch_size}: "):
+    with pytest.raises(InputError, match=f"batch_size={batch_size}: "):
         evaluation_batches(numbered_source(100), batch_size=batch_size, shard=shard)
 
 
 def test_a_batch_larger_than_the_set_is_refused():
-    with pytest.raises(InputError, match="--batch_size=101: larger than the training set of 100"):
+    with pytest.raises(InputError, match="batch_size=101: larger than the training set of 100"):
         train(steps=1, batch_size=101)
 
 

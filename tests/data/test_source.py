@@ -22,7 +22,7 @@ def test_split_parts_the_set_by_its_seed_alone():
 
 @pytest.mark.parametrize("fraction", [0.001, 0.999])
 def test_a_split_with_an_empty_part_is_refused(fraction):
-    with pytest.raises(InputError, match=f"--validation_fraction={fraction}"):
+    with pytest.raises(InputError, match=f"validation_fraction={fraction}"):
         numbered_source(100).split(fraction=fraction, seed=0)
 
 

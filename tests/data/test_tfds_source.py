@@ -100,7 +100,7 @@ def test_validation_of_a_stream_is_whole_files(prepared_tfds):
 
 def test_too_few_files_for_a_validation_part(prepared_tfds):
     message = refusal(prepared_tfds, cache_gb=0, validation_fraction=0.1)
-    assert "--validation_fraction=0.1" in message and "--cache_gb" in message
+    assert "validation_fraction=0.1" in message and "`cache_gb`" in message
 
 
 def test_code_serves_where_the_metadata_cannot(own_tfds):
@@ -142,7 +142,7 @@ def test_code_serves_where_the_metadata_cannot(own_tfds):
 
 def test_a_set_that_is_not_there_says_how_to_get_it(tmp_path):
     message = refusal(tmp_path, name="cifar100")
-    assert message.startswith(f"--dataset=cifar100: no prepared data in {tmp_path}/cifar100")
+    assert message.startswith(f"dataset=cifar100: no prepared data in {tmp_path}/cifar100")
     assert f"tfds.load('cifar100', data_dir='{tmp_path}')" in message
 
 
@@ -164,7 +164,7 @@ def test_tfds_data_dir_is_the_default(tmp_path, monkeypatch):
 )
 def test_unknown_names_suggest_close_ones(prepared_tfds, name, hint):
     message = refusal(prepared_tfds, name=name)
-    assert f"--dataset={name}" in message and hint in message.split("did you mean")[1]
+    assert f"dataset={name}" in message and hint in message.split("did you mean")[1]
 
 
 @pytest.mark.parametrize("name", ["", "no such set", "../etc", "cifar100/x/y"])
@@ -217,7 +217,7 @@ def test_images_of_many_sizes_need_an_image_size(own_tfds):
         image["shape"]["dimensions"] = ["-1", "-1", "3"]
 
     edit("features.json", free)
-    assert "--image_size is needed" in refusal(directory)
+    assert "`image_size` is needed" in refusal(directory)
     assert load_tiny(directory, image_size=6).train.take(2)[0].shape == (2, 6, 6, 3)
 
 

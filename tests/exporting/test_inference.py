@@ -31,7 +31,7 @@ def test_a_classification_export_has_no_token_modules(student):
 
 
 def test_a_head_that_is_not_there_is_refused(student):
-    with pytest.raises(InputError, match=r"--head=distillation_7_last.*average"):
+    with pytest.raises(InputError, match=r"head=distillation_7_last.*average"):
         inference_model(student, head="distillation_7_last")
 
 

@@ -101,5 +101,5 @@ def test_mixed_precision(images):
 
 
 def test_too_small_an_image():
-    with pytest.raises(InputError, match="--image_size=3"):
+    with pytest.raises(InputError, match="image_size=3"):
         models.create("cifar_resnet20", input_shape=(3, 8, 3), num_classes=7)

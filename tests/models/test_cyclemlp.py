@@ -175,17 +175,17 @@ def test_resolutions(size, step, stages):
 @pytest.mark.parametrize(
     ("shape", "options", "message"),
     [
-        ((16, 16, 3), {}, "--patch_size=4: it leaves 4 of 16 pixels, .* so use 2 or less"),
-        ((8, 32, 3), {}, "--patch_size=4: it leaves 2 of 8 pixels, .* so use 1 or less"),
-        ((7, 7, 3), {"patch_size": 1}, "--image_size=7: cyclemlp_b1 .* at least 8 pixels"),
-        ((32, 32, 3), {"patch_size": 3}, "--patch_size=3: image size 32 is not divisible by it"),
-        ((32, 32, 3), {"patch_size": 0}, "--patch_size=0"),
-        ((32, 32, 3), {"depths": ()}, "--depths=: must be one positive number for each stage"),
-        ((32, 32, 3), {"depths": (1, 2)}, "--widths=64,128,320,512: must be one positive number"),
-        ((32, 32, 3), {"mlp_ratios": (4, 4, 4, 0)}, "--mlp_ratios=4,4,4,0: must be"),
-        ((32, 32, 3), {"width": 64}, "--width does not apply to cyclemlp_b1"),
-        ((32, 32, 3), {"gelu": "fast"}, "--gelu=fast"),
-        ((32, 32, 3), {"layer_norm_epsilon": 0.0}, "--layer_norm_epsilon=0.0"),
+        ((16, 16, 3), {}, "patch_size=4: it leaves 4 of 16 pixels, .* so use 2 or less"),
+        ((8, 32, 3), {}, "patch_size=4: it leaves 2 of 8 pixels, .* so use 1 or less"),
+        ((7, 7, 3), {"patch_size": 1}, "image_size=7: cyclemlp_b1 .* at least 8 pixels"),
+        ((32, 32, 3), {"patch_size": 3}, "patch_size=3: image size 32 is not divisible by it"),
+        ((32, 32, 3), {"patch_size": 0}, "patch_size=0"),
+        ((32, 32, 3), {"depths": ()}, "depths=: must be one positive number for each stage"),
+        ((32, 32, 3), {"depths": (1, 2)}, "widths=64,128,320,512: must be one positive number"),
+        ((32, 32, 3), {"mlp_ratios": (4, 4, 4, 0)}, "mlp_ratios=4,4,4,0: must be"),
+        ((32, 32, 3), {"width": 64}, "`width` does not apply to cyclemlp_b1"),
+        ((32, 32, 3), {"gelu": "fast"}, "gelu=fast"),
+        ((32, 32, 3), {"layer_norm_epsilon": 0.0}, "layer_norm_epsilon=0.0"),
     ],
 )
 def test_bad_input_gets_a_sentence(shape, options, message):

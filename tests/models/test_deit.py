@@ -119,7 +119,7 @@ def test_token_sets_read_the_patches_and_not_the_class_token(images, randomize, 
 
 @pytest.mark.parametrize("tokens", ["both", "none"])
 def test_a_distilled_model_is_a_student_by_its_token_alone(tokens):
-    message = f"--tokens={tokens}: deit_s16_distilled .* --tokens=deit, or --model=deit_s16$"
+    message = f"tokens={tokens}: deit_s16_distilled .* tokens=deit, or model=deit_s16$"
     with pytest.raises(InputError, match=message):
         models.create_student(
             "deit_s16_distilled", **IMAGE, **OPTIONS, teacher_sites=["last"], tokens=tokens
@@ -157,11 +157,11 @@ def test_initialisation():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("deit_s16", {"width": 100}, "--width=100: must be a multiple of 64"),
-        ("deit_s16", {"patch_size": 5}, "--patch_size=5: image size 16 is not divisible by it"),
-        ("deit_s16", {"depth": 0}, "--depth=0: must be at least 1"),
-        ("deit_s16", {"shortcut": "identity"}, "--shortcut does not apply to deit_s16"),
-        ("deit_s16_distilled", {"token_mlp_dim": 4}, "--token_mlp_dim does not apply"),
+        ("deit_s16", {"width": 100}, "width=100: must be a multiple of 64"),
+        ("deit_s16", {"patch_size": 5}, "patch_size=5: image size 16 is not divisible by it"),
+        ("deit_s16", {"depth": 0}, "depth=0: must be at least 1"),
+        ("deit_s16", {"shortcut": "identity"}, "`shortcut` does not apply to deit_s16"),
+        ("deit_s16_distilled", {"token_mlp_dim": 4}, "`token_mlp_dim` does not apply"),
     ],
 )
 def test_bad_input_gets_a_sentence(name, options, message):

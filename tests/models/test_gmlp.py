@@ -66,11 +66,11 @@ def test_initialisation():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"patch_size": 5}, "--patch_size=5: image size 16 is not divisible by it"),
-        ({"channel_mlp_dim": 9}, "--channel_mlp_dim=9: must be even"),
-        ({"channel_mlp_dim": 0}, "--channel_mlp_dim=0: must be at least 1"),
-        ({"layer_norm_epsilon": 0.0}, "--layer_norm_epsilon=0.0"),
-        ({"token_mlp_dim": 8}, "--token_mlp_dim does not apply to gmlp_s16"),
+        ({"patch_size": 5}, "patch_size=5: image size 16 is not divisible by it"),
+        ({"channel_mlp_dim": 9}, "channel_mlp_dim=9: must be even"),
+        ({"channel_mlp_dim": 0}, "channel_mlp_dim=0: must be at least 1"),
+        ({"layer_norm_epsilon": 0.0}, "layer_norm_epsilon=0.0"),
+        ({"token_mlp_dim": 8}, "`token_mlp_dim` does not apply to gmlp_s16"),
     ],
 )
 def test_bad_input_gets_a_sentence(options, message):

@@ -134,10 +134,10 @@ def test_foreign_models(images):
 
 
 def test_a_head_that_is_not_there(student, small_options):
-    with pytest.raises(InputError, match=r"--head=distillation_2_last: .*distillation_1_last, av"):
+    with pytest.raises(InputError, match=r"head=distillation_2_last: .*distillation_1_last, av"):
         models.prediction_model(student, head="distillation_2_last")
     plain = models.create("mixer_s16", **small_options)
-    with pytest.raises(InputError, match=r"--head=average: .* use classification"):
+    with pytest.raises(InputError, match=r"head=average: .* use classification"):
         models.prediction_model(plain, head="average")
 
 

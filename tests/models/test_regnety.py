@@ -103,10 +103,10 @@ def test_stochastic_depth_ramps(create):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"width": 100}, "--width=100: must be a multiple of 8"),
-        ({"depth": 0}, "--depth=0: must be at least 1"),
-        ({"patch_size": 4}, "--patch_size does not apply to regnety_4gf"),
-        ({"gelu": "tanh"}, "--gelu does not apply to regnety_4gf"),
+        ({"width": 100}, "width=100: must be a multiple of 8"),
+        ({"depth": 0}, "depth=0: must be at least 1"),
+        ({"patch_size": 4}, "`patch_size` does not apply to regnety_4gf"),
+        ({"gelu": "tanh"}, "`gelu` does not apply to regnety_4gf"),
     ],
 )
 def test_bad_input_gets_a_sentence(options, message):

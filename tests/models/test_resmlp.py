@@ -89,12 +89,12 @@ def test_initialisation():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"patch_size": 5}, "--patch_size=5: image size 16 is not divisible by it; use 1, 2, 4, 8"),
-        ({"depth": 0}, "--depth=0"),
-        ({"layer_scale": -0.1}, "--layer_scale=-0.1: must be at least 0"),
-        ({"stochastic_depth": 1.0}, "--stochastic_depth=1.0"),
-        ({"gelu": "fast"}, "--gelu=fast"),
-        ({"layer_norm_epsilon": 1e-5}, "--layer_norm_epsilon does not apply to resmlp_s12"),
+        ({"patch_size": 5}, "patch_size=5: image size 16 is not divisible by it; use 1, 2, 4, 8"),
+        ({"depth": 0}, "depth=0"),
+        ({"layer_scale": -0.1}, "layer_scale=-0.1: must be at least 0"),
+        ({"stochastic_depth": 1.0}, "stochastic_depth=1.0"),
+        ({"gelu": "fast"}, "gelu=fast"),
+        ({"layer_norm_epsilon": 1e-5}, "`layer_norm_epsilon` does not apply to resmlp_s12"),
     ],
 )
 def test_bad_input_gets_a_sentence(options, message):

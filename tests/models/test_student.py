@@ -358,7 +358,7 @@ def test_backbones_that_cannot_be_used(backbone, options, message):
 
 
 def test_tokens_cannot_go_between_features_of_different_shapes():
-    with pytest.raises(InputError, match=r"--propagate_tokens: .*differ in shape"):
+    with pytest.raises(InputError, match=r"`propagate_tokens`: .*differ in shape"):
         models.attach_tokens(own_backbone(), teacher_sites=["both"], propagate_tokens=True, **OWN)
 
 
@@ -366,10 +366,10 @@ def test_tokens_cannot_go_between_features_of_different_shapes():
     ("name", "options", "message"),
     [
         ("mixer_s16", {"depth": 1, "teacher_sites": ["intermediate"]}, "site=intermediate does"),
-        ("mixer_s16", {"distillation_token": True}, "--distillation_token: .*--tokens=deit"),
-        ("cifar_resnet20", {"tokens": "deit"}, "--tokens=deit does not apply to cifar_resnet20"),
-        ("mixer_s16", {"teacher_sites": []}, "--teacher: a student needs at least one"),
-        ("mixer_s16", {"shortcut": "identity"}, "--shortcut does not apply to mixer_s16"),
+        ("mixer_s16", {"distillation_token": True}, "`distillation_token`: .*tokens=deit"),
+        ("cifar_resnet20", {"tokens": "deit"}, "tokens=deit does not apply to cifar_resnet20"),
+        ("mixer_s16", {"teacher_sites": []}, "`teacher`: a student needs at least one"),
+        ("mixer_s16", {"shortcut": "identity"}, "`shortcut` does not apply to mixer_s16"),
     ],
 )
 def test_bad_input_gets_a_sentence(name, options, message):

@@ -98,13 +98,13 @@ def test_stochastic_depth_ramps():
 @pytest.mark.parametrize(
     ("size", "options", "message"),
     [
-        (36, {}, "--image_size=36: swin_t with --patch_size=4 .* use a multiple of 32"),
-        (64, {}, "of 16x16 patches .* windows of 7x7 do not .* --window_size=2, 4, 8 or 16,"),
-        (30, {}, "--patch_size=4: image size 30 is not divisible by it"),
-        (224, {"width": 100}, "--width=100: must be a multiple of 32"),
-        (224, {"depth": 6}, "--depth=6: must be at least 7"),
-        (224, {"window_size": 0}, "--window_size=0: must be at least 1"),
-        (224, {"channel_mlp_dim": 8}, "--channel_mlp_dim does not apply to swin_t"),
+        (36, {}, "image_size=36: swin_t with patch_size=4 .* use a multiple of 32"),
+        (64, {}, "of 16x16 patches .* windows of 7x7 do not .* window_size=2, 4, 8 or 16,"),
+        (30, {}, "patch_size=4: image size 30 is not divisible by it"),
+        (224, {"width": 100}, "width=100: must be a multiple of 32"),
+        (224, {"depth": 6}, "depth=6: must be at least 7"),
+        (224, {"window_size": 0}, "window_size=0: must be at least 1"),
+        (224, {"channel_mlp_dim": 8}, "`channel_mlp_dim` does not apply to swin_t"),
     ],
 )
 def test_bad_input_gets_a_sentence(size, options, message):

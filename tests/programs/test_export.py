@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from std_keras.data import load
 from std_keras.errors import InputError, Interrupted, LimitError
 from std_keras.exporting.classifying import Classifier
 from std_keras.programs.export import main
+from std_keras.programs.flag_names import as_flags
 from std_keras.programs.program import StopRequest, machine_error
 from std_keras.runs import run_directory as rundir
 from std_keras.runs.run_directory import RunDirectory
@@ -86,6 +88,13 @@ def fragile_run(tmp_path_factory) -> Path:
 def export(run: Path, out: Path, *more: str) -> dict:
     main([f"--model_dir={run}", f"--output_dir={out}", *more], StopRequest())
     return json.loads((out / "report.json").read_text())
+
+
+def refusal(run: Path, out: Path, *more: str) -> str:
+    """What somebody at the command line reads."""
+    with pytest.raises(InputError) as caught:
+        export(run, out, *more)
+    return as_flags(str(caught.value))
 
 
 @pytest.fixture(scope="module")
@@ -287,23 +296,19 @@ def test_a_full_disk_leaves_no_part_of_a_file(student_run, tmp_path, monkeypatch
     ],
 )
 def test_bad_flags(student_run, tmp_path, flags, message):
-    with pytest.raises(InputError, match=message):
-        export(student_run, tmp_path / "out", *flags)
+    assert re.search(message, refusal(student_run, tmp_path / "out", *flags))
     assert not (tmp_path / "out").exists()
 
 
 def test_bad_places(student_run, tmp_path):
     file = tmp_path / "file"
     file.write_text("precious")
-    with pytest.raises(InputError, match=r"--output_dir=.*file is a file"):
-        export(student_run, file)
-    with pytest.raises(InputError, match=r"--output_dir=.*file is a file"):
-        export(student_run, file / "below")
-    with pytest.raises(InputError, match=r"--output_dir=/proc/nothing"):
-        export(student_run, Path("/proc/nothing"))
+    assert re.search(r"--output_dir=.*file is a file", refusal(student_run, file))
+    assert re.search(r"--output_dir=.*file is a file", refusal(student_run, file / "below"))
+    assert "--output_dir=/proc/nothing" in refusal(student_run, Path("/proc/nothing"))
     assert file.read_text() == "precious"
-    with pytest.raises(InputError, match=r"--model_dir=.*no such directory"):
-        export(tmp_path / "no_run", tmp_path / "out")
+    said = refusal(tmp_path / "no_run", tmp_path / "out")
+    assert re.search(r"--model_dir=.*no such directory", said)
 
 
 def test_an_unfinished_run_without_a_checkpoint(student_run, tmp_path):

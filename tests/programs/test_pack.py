@@ -165,7 +165,7 @@ def test_weights_that_are_not_there_name_the_command(tiny, name):
     assert "there are: tiny" in str(info.value) and "std-keras pack RUN_DIRECTORY" in str(
         info.value
     )
-    assert f"--teacher=std_keras:{name}" in str(info.value)
+    assert f"teacher=std_keras:{name}" in str(info.value)
 
 
 def test_other_sources_are_left_alone(shelf):

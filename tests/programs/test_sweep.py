@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib
 import json
 import os
 import shlex
@@ -18,6 +17,12 @@ import pytest
 
 from std_keras.errors import InputError
 from std_keras.programs import program
+from std_keras.programs.sweep import main
+from std_keras.research.sweeps import plan, runner
+from std_keras.research.sweeps import spec as specs
+from std_keras.research.sweeps.estimate import Estimate
+from std_keras.research.sweeps.sweep import _locked as locked
+from std_keras.research.sweeps.tables import Tables
 
 FAKE = Path(__file__).parent / "fake_train.py"
 SPEC = """
@@ -36,11 +41,10 @@ weak = "--distillation=hard --teacher={{small}},site=last --alpha=0.25"
 
 @pytest.fixture
 def tool(root, monkeypatch):
+    """Trainings are those of a fake."""
     monkeypatch.setattr(program.StopRequest, "install", lambda self: None)
-    module = importlib.import_module("std_keras.programs.sweep")
-    monkeypatch.setattr(module.runner, "PROGRAM", (sys.executable, str(FAKE)))
-    monkeypatch.setattr(module.runner, "_POLL_SECONDS", 0.05)
-    return module
+    monkeypatch.setattr(runner, "PROGRAM", (sys.executable, str(FAKE)))
+    monkeypatch.setattr(runner, "_POLL_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -58,7 +62,7 @@ def sweep(tool, spec, tmp_path, monkeypatch):
     def run(*arguments, file=spec):
         given = (str(file), f"--output={tmp_path}/out.csv", f"--runs_dir={tmp_path}/runs")
         monkeypatch.setattr(sys, "argv", ["std-keras sweep", *given, *arguments])
-        return program.run(tool.main)
+        return program.run(main)
 
     return run
 
@@ -185,7 +189,7 @@ def test_a_program_that_leaves_nothing_has_failed(sweep, tmp_path, monkeypatch, 
 
 def test_a_log_that_is_no_text(tool, tmp_path):
     (tmp_path / "log").write_bytes(b"\xff\xfe\nerror: \xe9 is too large\n")
-    assert tool.runner.last_line(tmp_path / "log") == "\ufffd is too large"
+    assert runner.last_line(tmp_path / "log") == "\ufffd is too large"
 
 
 def test_a_teacher_of_other_flags_shows_them(sweep, spec, tmp_path, capsys):
@@ -220,7 +224,7 @@ def test_a_teacher_that_was_converted_has_no_figures(sweep, tmp_path, capsys):
 
 def test_two_sweeps_of_one_table_keep_each_others_rows(sweep, spec, tmp_path, monkeypatch):
     assert sweep("--only=baseline") == 0
-    tables = importlib.import_module("std_keras.programs.sweep")._Tables
+    tables = Tables
     read_first = tables.__init__
     kept = (tmp_path / "out.csv").read_text()
 
@@ -237,9 +241,9 @@ def test_two_sweeps_of_one_table_keep_each_others_rows(sweep, spec, tmp_path, mo
 
 def test_a_student_waits_for_its_teacher_however_its_place_is_written(tool, spec, tmp_path):
     change(spec, f"--model_dir={tmp_path}/small", "--model_dir=./small/")
-    runs = tool.plan.runs(tool.spec.read(spec), tool.plan.Choices(runs_dir=tmp_path / "runs"))
+    runs = plan.runs(specs.read(spec), plan.Choices(runs_dir=tmp_path / "runs"))
     teacher, baseline, weak, *_ = runs
-    assert tool.plan.next_ready([weak, baseline], running=[teacher]) is baseline
+    assert plan.next_ready([weak, baseline], running=[teacher]) is baseline
 
 
 def test_rows_show_the_precision(sweep, tmp_path):
@@ -338,11 +342,11 @@ def test_the_budget_ends_all_runs_that_are_made_at_once(sweep, spec, tmp_path, c
 
 
 def test_the_time_that_is_left(tool, spec, tmp_path, monkeypatch):
-    planned = tool.plan.runs(tool.spec.read(spec), tool.plan.Choices(runs_dir=tmp_path / "runs"))
+    planned = plan.runs(specs.read(spec), plan.Choices(runs_dir=tmp_path / "runs"))
     teacher, first, weak, *others = planned
     clock = [100.0]
     monkeypatch.setattr("std_keras.research.sweeps.estimate.time.monotonic", lambda: clock[0])
-    estimate = tool.Estimate(planned, parallel=2)
+    estimate = Estimate(planned, parallel=2)
     waiting = [weak, *others]
     assert estimate.line([(teacher, 0.0), (first, 0.0)], waiting) == (
         "0/5 runs done; teacher-small 0%; baseline seed 0 0%"
@@ -380,8 +384,8 @@ def test_a_trial_has_teachers_of_its_own(sweep, tmp_path):
 
 def test_one_teacher_cache_for_all_arms_with_teachers(tool, spec, tmp_path):
     change(spec, "seeds =", "teacher_cache = true\nseeds =")
-    sweep_ = tool.spec.read(spec)
-    runs = tool.plan.runs(sweep_, tool.plan.Choices(runs_dir=tmp_path / "runs"))
+    sweep_ = specs.read(spec)
+    runs = plan.runs(sweep_, plan.Choices(runs_dir=tmp_path / "runs"))
     caches = {run.name: run.config.distillation.teacher_cache for run in runs}
     folder = str(tmp_path / "runs" / "teacher_cache")
     assert caches == {
@@ -396,8 +400,8 @@ def test_one_teacher_cache_for_all_arms_with_teachers(tool, spec, tmp_path):
 
 def test_an_arm_that_names_teachers_replaces_the_common_ones(tool, spec, tmp_path):
     change(spec, '"--flagfile=base.flags"', '"--flagfile=base.flags --teacher=/one --teacher=/two"')
-    sweep_ = tool.spec.read(spec)
-    runs = {r.name: r for r in tool.plan.runs(sweep_, tool.plan.Choices(runs_dir=tmp_path))}
+    sweep_ = specs.read(spec)
+    runs = {r.name: r for r in plan.runs(sweep_, plan.Choices(runs_dir=tmp_path))}
     assert runs["weak seed 0"].config.distillation.teachers == (f"{tmp_path}/small,site=last",)
     assert runs["baseline seed 0"].config.distillation.teachers == ("/one", "/two")
 
@@ -407,21 +411,21 @@ def test_a_teacher_may_need_another_teacher(tool, spec, tmp_path, capsys):
     nasty = 'nasty = "--objective=nasty --teacher={small} --initialize_from={small} --model_dir=n"'
     change(spec, "[arms]", f"{nasty}\n[arms]")
     change(spec, "--teacher={small},site=last", "--teacher={nasty},site=last")
-    planned = tool.plan.runs(tool.spec.read(spec), tool.plan.Choices(runs_dir=tmp_path / "runs"))
+    planned = plan.runs(specs.read(spec), plan.Choices(runs_dir=tmp_path / "runs"))
     assert [run.arm for run in planned][:2] == ["teacher-small", "teacher-nasty"]
     assert planned[1].config.distillation.teachers == (f"{tmp_path}/small",)
     assert planned[1].config.optimization.initialize_from == f"{tmp_path}/small"
     assert planned[-1].config.distillation.teachers == ("n,site=last",)
     change(spec, "--model=cifar_resnet20", "--objective=nasty --teacher={nasty}")
     with pytest.raises(InputError, match="teacher small: --teacher={nasty} names no teacher"):
-        tool.plan.runs(tool.spec.read(spec), tool.plan.Choices(runs_dir=tmp_path / "runs"))
+        plan.runs(specs.read(spec), plan.Choices(runs_dir=tmp_path / "runs"))
 
 
 def test_the_flags_of_a_row_make_the_same_configuration(tool, spec, tmp_path):
 
     change(spec, "--alpha=0.25", "--alpha=0.25 --nomine_bias_correction --crop_twice --clip_norm=1")
-    for run in tool.plan.runs(tool.spec.read(spec), tool.plan.Choices(runs_dir=tmp_path)):
-        again = tool.plan._config(shlex.split(run.flags), where="row")
+    for run in plan.runs(specs.read(spec), plan.Choices(runs_dir=tmp_path)):
+        again = plan._config(shlex.split(run.flags), where="row")
         assert again.flat() == run.config.flat()
 
 
@@ -467,7 +471,7 @@ def test_bad_flags_get_a_sentence(sweep, capsys, tmp_path, arguments, message):
 
 def test_two_sweeps_do_not_share_a_folder(sweep, tool, tmp_path, capsys):
     (tmp_path / "runs").mkdir()
-    with tool._locked(tmp_path / "runs"):
+    with locked(tmp_path / "runs"):
         assert sweep() == 2
     assert "is in use by another sweep" in capsys.readouterr().err
 
@@ -516,9 +520,9 @@ def test_a_real_sweep_on_the_digits(root, tmp_path):
     ],
 )
 def test_the_shipped_sweeps(tool, root, tmp_path, name, arms, runs):
-    sweep_ = tool.spec.read(root / "flags" / "sweeps" / f"{name}.toml")
+    sweep_ = specs.read(root / "flags" / "sweeps" / f"{name}.toml")
     assert len(sweep_.arms) == arms
-    planned = tool.plan.runs(sweep_, tool.plan.Choices(runs_dir=tmp_path))
+    planned = plan.runs(sweep_, plan.Choices(runs_dir=tmp_path))
     assert len(planned) == runs
     students = [run for run in planned if not run.is_teacher]
     assert {run.config.data.dataset for run in planned} == {"cifar100"}

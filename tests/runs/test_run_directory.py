@@ -116,9 +116,9 @@ def in_another_process(path: Path) -> str:
 
 
 def test_a_directory_in_use_is_refused_until_it_is_released(run):
-    with pytest.raises(InputError, match=f"--model_dir={run.path} is in use by another process"):
+    with pytest.raises(InputError, match=f"model_dir={run.path} is in use by another process"):
         RunDirectory(run.path).prepare()
-    assert in_another_process(run.path).startswith("InputError --model_dir=")
+    assert in_another_process(run.path).startswith("InputError model_dir=")
     run.release()
     run.release()  # A second time it does nothing.
     assert in_another_process(run.path) == "taken"
@@ -137,7 +137,7 @@ def test_a_refused_attempt_does_not_free_the_directory(run):
 @pytest.mark.parametrize("below", ["", "/run"])
 def test_a_file_in_the_way(tmp_path, below):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=f"--model_dir={tmp_path}/file{below} cannot be used"):
+    with pytest.raises(InputError, match=f"model_dir={tmp_path}/file{below} cannot be used"):
         RunDirectory(f"{tmp_path}/file{below}").prepare()
 
 

@@ -91,7 +91,7 @@ def test_a_run_without_an_average(plain_run):
     path = plain_run.directory.path
     assert_weights(load_trained(str(path)), plain_run.raw)
     assert_weights(load_trained(path, weights="raw"), plain_run.raw)
-    with pytest.raises(InputError, match=r"--weights=ema.*--ema_decay=0.*--weights=raw"):
+    with pytest.raises(InputError, match=r"weights=ema.*ema_decay=0.*weights=raw"):
         load_trained(path, weights="ema")
 
 
@@ -106,7 +106,7 @@ def test_the_model_predicts_as_the_one_that_was_trained(plain_run):
 
 
 def test_no_such_directory(tmp_path):
-    with pytest.raises(InputError, match=f"--model_dir={tmp_path}/no: there is no such directory"):
+    with pytest.raises(InputError, match=f"model_dir={tmp_path}/no: there is no such directory"):
         load_trained(tmp_path / "no")
 
 

@@ -273,7 +273,7 @@ def test_the_rate_of_matmuls(tools):
 
 def test_a_process_that_refuses_or_ends(tools, jobs):
     turns = tools("turns")
-    with turns.Processes() as processes, pytest.raises(InputError, match="--model=nothing"):
+    with turns.Processes() as processes, pytest.raises(InputError, match="model=nothing"):
         processes.start(jobs("a", fault="refused"))
     with turns.Processes() as processes:
         processes.start(jobs("b", fault="killed"))

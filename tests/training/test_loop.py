@@ -253,11 +253,11 @@ def test_a_teacher_of_other_classes_is_named(tmp_path):
 def test_a_run_directory_that_is_a_file_or_in_use(tmp_path):
     file = tmp_path / "file"
     file.write_text("")
-    with pytest.raises(InputError, match=f"--model_dir={file}"):
+    with pytest.raises(InputError, match=f"model_dir={file}"):
         train(config(), model_dir=file)
     other = RunDirectory(tmp_path / "run")
     other.prepare()
-    with pytest.raises(InputError, match=f"--model_dir={tmp_path}/run is in use"):
+    with pytest.raises(InputError, match=f"model_dir={tmp_path}/run is in use"):
         train(config(), model_dir=tmp_path / "run")
     other.release()
 

@@ -99,7 +99,7 @@ def test_only_a_finished_run_will_do(source, digits, tmp_path, unfinished):
     folder = RunDirectory(config.optimization.initialize_from)
     (folder.model_file if unfinished else folder.config_file).unlink()
     words = "is not finished" if unfinished else "not a run directory"
-    with pytest.raises(InputError, match=f"--initialize_from=.*{words}"):
+    with pytest.raises(InputError, match=f"initialize_from=.*{words}"):
         start.create_model(config, digits, RunDirectory(tmp_path / "run"))
 
 

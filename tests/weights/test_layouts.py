@@ -262,7 +262,7 @@ def test_a_cifar_resnet_of_other_data_needs_its_normalisation(check, torch):
 
     module = torch_models.CifarResNet(8, 7, "chenyaofo")
     options = {"model": "cifar_resnet20", "depth": 8, "size": 32, "normalization": HALF}
-    with pytest.raises(InputError, match="--mean is missing"):
+    with pytest.raises(InputError, match="`mean` is missing"):
         check(module, **options)
     check(module, **options, mean=(0.5,), std=(0.5, 0.5, 0.5))
 
@@ -428,7 +428,7 @@ def test_a_file_of_another_family_is_named():
         choose_layout("auto", model="mixer_s16", tensors=tensors, file="x.pth")
     with pytest.raises(InputError, match=r"it begins with a, b, c"):
         choose_layout("auto", model="mixer_s16", tensors=dict.fromkeys("abcd"), file="x.pth")
-    with pytest.raises(InputError, match=r"--layout=timm is not one for cifar_resnet20"):
+    with pytest.raises(InputError, match=r"layout=timm is not one for cifar_resnet20"):
         choose_layout("timm", model="cifar_resnet20", tensors=tensors, file="x.pth")
     with pytest.raises(InputError, match=r"x\.pth has no linear\.bias"):
         choose_layout("akamaster", model="cifar_resnet20", tensors=tensors, file="x.pth")

@@ -33,7 +33,7 @@ def test_arrays_by_name(tmp_path, write):
 def test_a_pickled_object_is_not_loaded(tmp_path):
     path, marker = tmp_path / "mixer.npz", tmp_path / "executed"
     np.savez(path, x=np.array([Hostile(marker)], dtype=object))
-    with pytest.raises(InputError, match=r"--source=.*mixer\.npz is a damaged archive"):
+    with pytest.raises(InputError, match=r"source=.*mixer\.npz is a damaged archive"):
         read_source(path)
     assert not marker.exists()
 
@@ -44,9 +44,9 @@ def test_a_file_that_is_cut_off(tmp_path, part):
     np.savez(path, x=np.arange(1000.0), y=np.ones(10))
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * part)])
-    with pytest.raises(InputError, match=r"--source=.*damaged"):
+    with pytest.raises(InputError, match=r"source=.*damaged"):
         read_source(path, file_format="npz")
-    with pytest.raises(InputError, match=r"--source=.*cut off"):
+    with pytest.raises(InputError, match=r"source=.*cut off"):
         read_source(path)
 
 

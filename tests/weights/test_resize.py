@@ -181,7 +181,7 @@ def test_a_new_head(trained, tmp_path):
     [
         ({"image_size": 18}, "not divisible by the model's patches of 4 pixels"),
         ({"image_size": 12, "token_mixing": "block_diagonal"}, "no whole multiple of 2x2"),
-        ({"image_size": 16, "token_mixing": "best"}, "--token_mixing=best"),
+        ({"image_size": 16, "token_mixing": "best"}, "token_mixing=best"),
     ],
 )
 def test_sizes_that_do_not_fit(trained, tmp_path, more, words):
@@ -191,7 +191,7 @@ def test_sizes_that_do_not_fit(trained, tmp_path, more, words):
 
 
 def test_other_models_are_refused(trained, tmp_path):
-    with pytest.raises(InputError, match="--source=.*not a run directory"):
+    with pytest.raises(InputError, match="source=.*not a run directory"):
         resize_run(tmp_path / "none", output=tmp_path / "new", image_size=16)
     model = models.create("cifar_resnet20", **TINY, depth=8)
     run = RunDirectory(tmp_path / "resnet")
@@ -200,5 +200,5 @@ def test_other_models_are_refused(trained, tmp_path):
     with pytest.raises(InputError, match="is a cifar_resnet20; only the weights of a Mixer"):
         resize_run(run.path, output=tmp_path / "new", image_size=16)
     trained(sites=("last",), tokens="deit")
-    with pytest.raises(InputError, match="--tokens=deit"):
+    with pytest.raises(InputError, match="tokens=deit"):
         resize_run(tmp_path / "old", output=tmp_path / "new", image_size=16)

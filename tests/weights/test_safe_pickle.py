@@ -107,7 +107,7 @@ def test_a_hostile_file_is_refused_with_its_name(tmp_path, marker, kind, disguis
     else:
         parts = [0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}]
         path.write_bytes(b"".join(pickle.dumps(part, 2) for part in parts) + content)
-    with pytest.raises(InputError, match=r"--source=.*weights\.pth names .*system"):
+    with pytest.raises(InputError, match=r"source=.*weights\.pth names .*system"):
         read_source(path)
     assert not marker.exists()
 

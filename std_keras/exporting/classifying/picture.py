@@ -61,8 +61,7 @@ def open_picture(path: str | Path, *, channels: int = 3) -> Image.Image:
                 if file.width * file.height > MOST_PIXELS:
                     raise Image.DecompressionBombError
                 file.load()
-                turn = _TRANSPOSED.get(_orientation(file))
-                image = _to_8_bits(file, path).convert("RGB" if channels == 3 else "L")
+                return upright(file, channels=channels, name=str(path))
     except (InputError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
@@ -76,7 +75,22 @@ def open_picture(path: str | Path, *, channels: int = 3) -> Image.Image:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # Decoders raise many kinds for a damaged file.
         raise InputError(f"{path} is damaged: {error or type(error).__name__}") from error
-    return image if turn is None else image.transpose(turn)
+
+
+def upright(image: Image.Image, *, channels: int = 3, name: str = "the picture") -> Image.Image:
+    """An image as RGB (3 channels) or grey (1), turned as its EXIF orientation says.
+
+    Args:
+        image: any that Pillow knows.
+        channels: 3 or 1.
+        name: what errors call it.
+
+    Raises:
+        InputError: for values whose range nobody knows.
+    """
+    turn = _TRANSPOSED.get(_orientation(image))
+    converted = _to_8_bits(image, name).convert("RGB" if channels == 3 else "L")
+    return converted if turn is None else converted.transpose(turn)
 
 
 def center_square(image: Image.Image, size: int, *, crop_ratio: float = 1.0) -> np.ndarray:

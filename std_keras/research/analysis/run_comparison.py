@@ -67,7 +67,7 @@ def read(path: str | Path, *, name: str) -> Record:
     run = RunDirectory(path)
     if not run.exists():
         raise InputError(
-            f"{run.path} is not a run directory: it has no config.json; give the --model_dir of a "
+            f"{run.path} is not a run directory: it has no config.json; give the `model_dir` of a "
             "training"
         )
     result = run.read_result() if run.result_file.is_file() else None

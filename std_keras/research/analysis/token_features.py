@@ -33,8 +33,8 @@ def token_sets(model: keras.Model) -> list[TokenSet]:
     found = [layer for layer in model.layers if isinstance(layer, TokenSet)]
     if not found:
         raise InputError(
-            f"--model_dir: the model {model.name} has no token sets (a run without distillation, "
-            "or with --tokens=none or deit); give the run directory of a student that has"
+            f"`model_dir`: the model {model.name} has no token sets (a run without distillation, "
+            "or with tokens=none or deit); give the run directory of a student that has"
         )
     return found
 

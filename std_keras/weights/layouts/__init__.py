@@ -54,20 +54,20 @@ def choose_layout(name: str, *, model: str, tensors: Mapping[str, Any], file: st
     if not known:
         families = sorted({family.rstrip("_") for layout in LAYOUTS for family in layout.families})
         raise InputError(
-            f"--model={model}: no weights from elsewhere are known for it; there are for "
+            f"model={model}: no weights from elsewhere are known for it; there are for "
             + ", ".join(families)
         )
     if name != "auto":
         named = [layout for layout in known if layout.name == name]
         if not named:
             raise InputError(
-                f"--layout={name} is not one for {model}; use auto, "
+                f"layout={name} is not one for {model}; use auto, "
                 + ", ".join(layout.name for layout in known)
             )
         missing = [key for key in named[0].signature if key not in tensors]
         if missing:
             raise InputError(
-                f"--source={file} has no {missing[0]}, which files of --layout={name} have"
+                f"source={file} has no {missing[0]}, which files of layout={name} have"
                 f"{_sample(tensors)}"
             )
         return named[0]
@@ -77,9 +77,9 @@ def choose_layout(name: str, *, model: str, tensors: Mapping[str, Any], file: st
     others = [layout for layout in LAYOUTS if layout.recognises(tensors)]
     hint = _sample(tensors)
     if others:
-        hint = f"; its names are those of {others[0].source}, for --model={_models(others[0])}"
+        hint = f"; its names are those of {others[0].source}, for model={_models(others[0])}"
     raise InputError(
-        f"--source={file} holds weights of none of the layouts for {model} "
+        f"source={file} holds weights of none of the layouts for {model} "
         f"({', '.join(layout.name for layout in known)}){hint}"
     )
 

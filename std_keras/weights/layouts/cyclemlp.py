@@ -69,7 +69,7 @@ def _check_offsets(model: keras.Model, tensors: Mapping[str, np.ndarray]) -> Non
         expected[:, 1 if kind == "sfc_h" else 0] = steps
         if offsets.size % 2 or not np.array_equal(offsets.reshape(-1, 2), expected):
             raise InputError(
-                f"--source: {name} reads the channels from other positions than this project's "
+                f"`source`: {name} reads the channels from other positions than this project's "
                 "CycleFC (steps 0, 1, -1, 0, 1, -1, ... along one axis); such weights cannot be "
                 "taken over"
             )

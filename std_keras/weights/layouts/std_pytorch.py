@@ -50,25 +50,25 @@ def _student_facts(tensors: Mapping[str, np.ndarray], script: Mapping[str, Any])
     teachers = tensors["spatial_dist_token"].shape[0]
     if tensors["spatial_dist_token"].ndim != 2:
         raise InputError(
-            "--source: this file is of an early version of the reproduction, whose tokens pass "
-            "through all blocks; --layout=std_pytorch_backbone takes over backbone and class head"
+            "`source`: this file is of an early version of the reproduction, whose tokens pass "
+            "through all blocks; layout=std_pytorch_backbone takes over backbone and class head"
         )
     if teachers != 1:
         raise InputError(
-            f"--source: in this file {teachers} teachers share one token update, so that each "
+            f"`source`: in this file {teachers} teachers share one token update, so that each "
             "token depends on the others, which token sets here never do; "
-            "--layout=std_pytorch_backbone takes over backbone and class head, and the student can "
-            "be distilled again from there (--initialize_from)"
+            "layout=std_pytorch_backbone takes over backbone and class head, and the student can "
+            "be distilled again from there (`initialize_from`)"
         )
     facts = _facts(tensors, script)
     both = bool(script.get("distill_intermediate", False))
     note = "the file's training script distilled at the last block" + (
-        " and, with the same tokens, at the intermediate one (--site=both)" if both else ""
+        " and, with the same tokens, at the intermediate one (site=both)" if both else ""
     )
     if "distill_intermediate" not in script:
         note = (
             "the file does not say whether it was trained with --distill-intermediate; taken as "
-            "not, use --site=both if it was"
+            "not, use site=both if it was"
         )
     return Facts(
         num_classes=facts.num_classes,

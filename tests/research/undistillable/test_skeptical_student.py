@@ -67,7 +67,7 @@ def test_auxiliaries_are_outputs_of_training_alone(skeptical, reload, images):
         assert set(models.heads_model(model).output) == {"classification"}
         head = models.prediction_model(model, head="classification")
         assert not models.auxiliary_names(head)
-        with pytest.raises(InputError, match="--head=auxiliary_0"):
+        with pytest.raises(InputError, match="head=auxiliary_0"):
             models.prediction_model(model, head="auxiliary_0")
     assert models.auxiliary_names(create(stage=2)) == ("auxiliary_1",)
 
@@ -100,7 +100,7 @@ def test_odd_sizes():
 
 
 def test_bad_input():
-    with pytest.raises(InputError, match="--model=mixer_s16 is none"):
+    with pytest.raises(InputError, match="model=mixer_s16 is none"):
         models.create_skeptical("mixer_s16", input_shape=(16, 16, 3), num_classes=5)
-    with pytest.raises(InputError, match="--skeptical_stage=3"):
+    with pytest.raises(InputError, match="skeptical_stage=3"):
         create(stage=3)

@@ -1,0 +1,216 @@
+"""`std_keras.export`: a run's model as SavedModel and TFLite files, each run over test images."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from std_keras import progress, quiet
+from std_keras.errors import InputError, Interrupted
+from std_keras.exporting.output_folder import check_output_dir, make_output_dir
+from std_keras.runs.run import Run
+from std_keras.runs.run_directory import write_atomically
+
+if TYPE_CHECKING:
+    from std_keras.data import DataSet
+    from std_keras.exporting.export_report import ExportReport
+    from std_keras.exporting.tflite_files import Checked
+
+# Those of `std_keras.exporting.tflite`, which loads TensorFlow.
+QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
+INPUT_TYPES = ("uint8", "float32")
+
+
+def export(
+    run: Run | str | os.PathLike[str],
+    *,
+    output_dir: str | os.PathLike[str],
+    quantizations: Sequence[str] = ("float32", "float16", "dynamic"),
+    head: str | None = None,
+    weights: str | None = None,
+    input_type: str = "uint8",
+    dataset: str | None = None,
+    data_dir: str | None = None,
+    verify_examples: int = 1000,
+    max_accuracy_drop: float | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> ExportReport:
+    """Writes `saved_model/`, `student_<quantization>.tflite`, `labels.txt` and `report.json`.
+
+    Each file is run over test images before it is written, and replaces one of that name as a
+    whole, so that an interrupted export leaves whole files.
+
+    Args:
+        run: a run, its directory, or `std_keras:NAME`.
+        output_dir: where the files go; made if it is not there.
+        quantizations: "float32", "float16" (half the size), "dynamic" (weights int8, activations
+            quantised on the fly), "int8" (some activations by ranges measured on training images).
+        head: the head to export; None for the one that `model.keras` returns.
+        weights: "ema" or "raw", see `Run.model`.
+        input_type: of the pixels, 0..255, that the TFLite files take: "uint8" or "float32".
+        dataset: another data set with the same classes; None for the run's own.
+        data_dir: where TFDS keeps its prepared data sets; None for the run's own.
+        verify_examples: how many test images each file is run over, taken at equal distances; 0
+            for all.
+        max_accuracy_drop: a file whose top-1 is more than this fraction below the Keras model's is
+            kept as `student_<quantization>.rejected.tflite`; None for any drop.
+        stop: asked between steps; once true, the export ends.
+
+    Raises:
+        InputError: if something asked for cannot be done.
+        ExportRefusedError: if a file was rejected; everything is written, and `.report` of the
+            error says what was found.
+        Interrupted: because `stop()` was true.
+    """
+    quantizations = checked_quantizations(quantizations)
+    _check_options(input_type, verify_examples, max_accuracy_drop)
+    folder = Path(output_dir).expanduser()
+    check_output_dir(folder)
+    run = Run(run)
+    quiet.ensure_tensorflow()
+    from std_keras.exporting.tflite_files import TFLiteFiles
+
+    checked, data = _load(
+        run, head=head, weights=weights, dataset=dataset, data_dir=data_dir, count=verify_examples
+    )
+    make_output_dir(folder)
+    report_file = folder / "report.json"
+    report_file.unlink(missing_ok=True)  # It would describe files that are replaced now.
+    _check_stop(stop)
+    report = _write_saved_model(checked, run, folder, weights=weights, input_type=input_type)
+    files = TFLiteFiles(
+        checked,
+        folder=folder,
+        dataset=data,
+        input_type=input_type,
+        max_accuracy_drop=max_accuracy_drop,
+        stop=stop,
+    )
+    rows = {}
+    for quantization in quantizations:
+        _check_stop(stop)
+        progress.say(f"converting to {quantization}")
+        rows[quantization] = files.write(quantization, interrupt=lambda: _check_stop(stop))
+    report = dataclasses.replace(report, tflite=rows)
+    write_atomically(report_file, json.dumps(report.as_dict(), indent=2, allow_nan=False) + "\n")
+    report.check()
+    return report
+
+
+def checked_quantizations(
+    names: Sequence[str], *, argument: str = "quantizations"
+) -> tuple[str, ...]:
+    """The names without repetitions.
+
+    Args:
+        names: see `export`.
+        argument: what errors call them.
+
+    Raises:
+        InputError: if one is not known, or there is none.
+    """
+    given = [names] if isinstance(names, str) else list(names)
+    if not given:
+        raise InputError(f"`{argument}` names no quantization; use {', '.join(QUANTIZATIONS)}")
+    for name in given:
+        if name not in QUANTIZATIONS:
+            raise InputError(
+                f"{argument}={','.join(given)}: {name!r} is not one of {', '.join(QUANTIZATIONS)}"
+            )
+    return tuple(dict.fromkeys(given))
+
+
+def _check_options(input_type: str, verify_examples: int, max_accuracy_drop: float | None) -> None:
+    if input_type not in INPUT_TYPES:
+        raise InputError(f"input_type={input_type} must be one of {', '.join(INPUT_TYPES)}")
+    if verify_examples < 0:
+        raise InputError(f"verify_examples={verify_examples} is below 0; give 0 for all")
+    if max_accuracy_drop is not None and not 0 <= max_accuracy_drop <= 1:
+        raise InputError(
+            f"max_accuracy_drop={max_accuracy_drop:g} is not a fraction; it must be between 0 and 1"
+        )
+
+
+def _check_stop(stop: Callable[[], bool]) -> None:
+    if stop():
+        raise Interrupted(
+            "interrupted; the files that are there are whole, run the same command for the rest"
+        )
+
+
+def _load(
+    run: Run,
+    *,
+    head: str | None,
+    weights: str | None,
+    dataset: str | None,
+    data_dir: str | None,
+    count: int,
+) -> tuple[Checked, DataSet]:
+    """The model to export, what it says about the test images, and the data set."""
+    from std_keras import exporting
+    from std_keras.exporting.sample import sample
+    from std_keras.exporting.tflite_files import Checked
+    from std_keras.training import build
+
+    trained = run.model(weights=weights)
+    head = head or build.default_head(trained)
+    model = exporting.inference_model(trained, head=head)
+    data = build.data_of_run(
+        run.path, dataset=dataset, data_dir=data_dir, model=model, progress=progress.track
+    )
+    images, labels = sample(data.test, count, progress=progress.track)
+    reference = model.predict(images, batch_size=128, verbose=0)
+    if exporting.largest_difference(reference, reference) is None:
+        raise InputError(
+            f"model_dir={run.path}: the model returns values that are not finite; export another"
+        )
+    card = exporting.card_of_run(
+        run.directory,
+        model=model,
+        head=head,
+        dataset=data.name,
+        top1=exporting.top1(reference, labels),
+        examples=len(images),
+    )
+    return Checked(model, card, images, labels, reference), data
+
+
+def _write_saved_model(
+    checked: Checked, run: Run, folder: Path, *, weights: str | None, input_type: str
+) -> ExportReport:
+    """Writes the SavedModel and the labels; returns the report as far as it goes then."""
+    from std_keras import exporting, models
+    from std_keras.exporting.export_report import ExportReport
+    from std_keras.exporting.report import machine
+    from std_keras.exporting.saved_model import run_saved_model, size_on_disk
+
+    path, card = folder / "saved_model", checked.card
+    progress.say(f"writing {path}")
+    exporting.write_saved_model(checked.model, path, crop_ratio=card.crop_ratio)
+    logits = run_saved_model(path, checked.images)
+    write_atomically(folder / "labels.txt", "".join(f"{label}\n" for label in card.labels))
+    found: dict[str, Any] = {
+        "bytes": size_on_disk(path),
+        "top1": exporting.top1(logits, checked.labels),
+        "max_logit_difference": exporting.largest_difference(logits, checked.reference),
+    }
+    averaged = run.config.optimization.ema_decay > 0
+    return ExportReport(
+        output_dir=folder,
+        model_dir=str(run.path),
+        model=checked.model.name,
+        head=card.head,
+        weights=weights or ("ema" if averaged else "raw"),
+        dataset=card.dataset,
+        split="test",
+        examples=card.examples,
+        input_type=input_type,
+        machine=machine(),
+        keras={"top1": card.top1, "parameters": models.trainable_parameters(checked.model)},
+        saved_model=found,
+    )

@@ -1,0 +1,141 @@
+"""The TFLite files of one export: converted, run over test images, judged, and written."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from std_keras import exporting, progress
+from std_keras.data import DataSet
+from std_keras.exporting import layer_sensitivity, report
+from std_keras.exporting.classifying.card import ModelCard
+from std_keras.exporting.classifying.self_description import describe
+from std_keras.exporting.output_folder import write_file
+from std_keras.exporting.report import FileReport
+from std_keras.exporting.sample import sample
+
+_REPRESENTATIVE_IMAGES = 200
+_SENSITIVITY_IMAGES = 100
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A model that is exported, and what each file is compared with.
+
+    Attributes:
+        model: as `inference_model` returns it.
+        card: what the files say about themselves.
+        images: (n, H, W, C) uint8, of the test split.
+        labels: (n,).
+        reference: logits of the Keras model, (n, num_classes).
+    """
+
+    model: keras.Model
+    card: ModelCard
+    images: np.ndarray
+    labels: np.ndarray
+    reference: np.ndarray
+
+
+class TFLiteFiles:
+    """Writes the files of one model one after the other.
+
+    Args:
+        checked: the model, and what its files are compared with.
+        folder: where they go.
+        dataset: its training images calibrate int8.
+        input_type: "uint8" or "float32".
+        max_accuracy_drop: see `std_keras.export`.
+        stop: asked between images and layers.
+    """
+
+    def __init__(
+        self,
+        checked: Checked,
+        *,
+        folder: Path,
+        dataset: DataSet,
+        input_type: str,
+        max_accuracy_drop: float | None,
+        stop: Callable[[], bool],
+    ) -> None:
+        self._checked, self._folder, self._dataset = checked, folder, dataset
+        self._input_type, self._limit, self._stop = input_type, max_accuracy_drop, stop
+        self._float32: bytes | None = None  # The others are quantised from it.
+        self._representative: np.ndarray | None = None
+
+    def write(self, quantization: str, *, interrupt: Callable[[], None]) -> FileReport:
+        """Makes one file, under the name of its verdict.
+
+        Args:
+            quantization: see `std_keras.export`.
+            interrupt: called between conversion and check; raises Interrupted if it is time.
+
+        Raises:
+            Interrupted: because of `stop` or `interrupt`.
+        """
+        content = describe(self._convert(quantization), self._checked.card)
+        interrupt()
+        name = f"student_{quantization}.tflite"
+        row = self._judge(name, content)
+        if row.refused and quantization != "float32":
+            row = dataclasses.replace(row, layer_errors=self._layer_errors(row, quantization))
+        write_file(self._folder / name, content, name=row.file)
+        return row
+
+    def _convert(self, quantization: str) -> bytes:
+        model, input_type = self._checked.model, self._input_type
+        if quantization == "int8" and self._representative is None:
+            what = "decoding representative images"
+            self._representative, _ = sample(
+                self._dataset.train, _REPRESENTATIVE_IMAGES, progress=progress.track, what=what
+            )
+        if self._float32 is None:
+            self._float32 = exporting.convert(model, quantization="float32", input_type=input_type)
+        if quantization == "float32":
+            return self._float32
+        return exporting.convert(
+            model,
+            quantization=quantization,
+            input_type=input_type,
+            representative_images=self._representative if quantization == "int8" else None,
+            float32_content=self._float32,
+        )
+
+    def _judge(self, name: str, content: bytes) -> FileReport:
+        images = self._checked.images
+        found = exporting.run_file(
+            content, images=images, name=name, stop=self._stop, progress=progress.track
+        )
+        return report.judge(
+            name,
+            content,
+            logits=found.logits,
+            latency_ms=found.latency_ms,
+            input_type=self._input_type,
+            reference=self._checked.reference,
+            labels=self._checked.labels,
+            max_accuracy_drop=self._limit,
+            latency_ms_2_threads=exporting.time_file(content, image=images[0], num_threads=2),
+            xnnpack_partitions=exporting.xnnpack_partitions(content),
+        )
+
+    def _layer_errors(
+        self, row: FileReport, quantization: str
+    ) -> tuple[layer_sensitivity.LayerError, ...]:
+        assert self._float32 is not None
+        progress.say(f"{row.file}: looking for the layer to blame")
+        return layer_sensitivity.layer_errors(
+            self._float32,
+            quantization=quantization,
+            images=self._checked.images[:_SENSITIVITY_IMAGES],
+            labels=self._checked.labels[:_SENSITIVITY_IMAGES],
+            representative_images=self._representative,
+            stop=self._stop,
+            progress=progress.track,
+        )

@@ -1,0 +1,174 @@
+"""`std_keras.pack`: `std_keras:NAME` of a finished run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from std_keras import quiet
+from std_keras.errors import InputError, Interrupted, LimitError
+from std_keras.runs import pretrained
+from std_keras.runs.run import Run
+from std_keras.runs.run_directory import RunDirectory, write_atomically
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Packed weights.
+
+    Attributes:
+        path: their folder.
+        megabytes: size of the weights' file.
+        top1_before: fraction of the test split that the run's model gets right.
+        top1: likewise, of the packed model.
+    """
+
+    path: Path
+    megabytes: float
+    top1_before: float
+    top1: float
+
+
+def pack(
+    run: Run | str | os.PathLike[str],
+    *,
+    name: str,
+    output_dir: str | os.PathLike[str] | None = None,
+    data_dir: str | None = None,
+    max_accuracy_drop: float = 0.001,
+    max_megabytes: float = 5.0,
+    notes: str | None = None,
+    overwrite: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+) -> Packed:
+    """Makes a folder of float16 weights, a model card, and checksums of every file.
+
+    Args:
+        run: a finished run, or its directory.
+        name: what the weights are called, `std_keras:NAME`.
+        output_dir: where the folder is made; None for inside of the package.
+        data_dir: where TFDS keeps its prepared data sets; None for the run's own.
+        max_accuracy_drop: the largest change of top-1 on the test split, as a fraction.
+        max_megabytes: the largest size of the weights' file.
+        notes: a sentence on the limits of the weights, for the model card.
+        overwrite: whether to replace a folder of that name.
+        stop: asked between steps; once true, nothing is packed.
+
+    Raises:
+        InputError: if the run is not finished, or the folder is there.
+        LimitError: if the weights are too large, change the accuracy, or do not fit float16.
+        Interrupted: because `stop()` was true.
+    """
+    directory = Run(run).directory
+    if not pretrained.is_name(name):
+        raise InputError(f"name={name} names a folder; use letters, digits, _ or -")
+    directory.read_result()  # Refuses an unfinished run.
+    if not directory.model_file.is_file():
+        raise InputError(
+            f"{directory.path} has no {directory.model_file.name}; its training is not finished"
+        )
+    target = Path(output_dir or pretrained.folder()) / name
+    if target.exists() and not overwrite:
+        raise InputError(f"name={name}: {target} is there already; add `overwrite` to replace it")
+    part = target.with_name(f".{name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        packing = _Packing(directory, RunDirectory(part), data_dir=data_dir, stop=stop)
+        packing.write_weights(max_megabytes=max_megabytes)
+        packing.measure(max_accuracy_drop=max_accuracy_drop)
+        packing.write_card(name, notes=notes)
+        shutil.rmtree(target, ignore_errors=True)
+        part.rename(target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return Packed(target, packing.megabytes, packing.before.top1, packing.after.top1)
+
+
+class _Packing:
+    """The steps from a run to packed weights."""
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        packed: RunDirectory,
+        *,
+        data_dir: str | None,
+        stop: Callable[[], bool],
+    ) -> None:
+        quiet.ensure_tensorflow()
+        self._run, self._packed, self._stop = run, packed, stop
+        self._config = run.read_config()
+        self._data_dir = data_dir or self._config.data.data_dir
+
+    def write_weights(self, *, max_megabytes: float) -> None:
+        from std_keras.runs.packing import float16
+
+        # Where the data lay is nobody's business.
+        shown = self._config.replace(data_dir=None)
+        write_atomically(self._packed.config_file, shown.to_json())
+        for file in ("labels.txt", "result.json"):
+            shutil.copy(self._run.path / file, self._packed.path / file)
+        float16.convert(self._run.model_file, self._packed.model_file)
+        self.megabytes = self._packed.model_file.stat().st_size / 1e6
+        if self.megabytes > max_megabytes:
+            raise LimitError(
+                f"the weights of {self._run.path} take {self.megabytes:.2f} MB in float16, more "
+                f"than max_megabytes={max_megabytes}"
+            )
+
+    def measure(self, *, max_accuracy_drop: float) -> None:
+        from std_keras.runs.packing.card import Figures
+
+        found = []
+        for directory in (self._run, self._packed):
+            if self._stop():
+                raise Interrupted("interrupted; nothing was packed")
+            found.append(Figures(*self._accuracy(directory)))
+        self.before, self.after = found
+        if abs(self.after.top1 - self.before.top1) > max_accuracy_drop:
+            raise LimitError(
+                f"float16 changes the top-1 of {self._run.path} from {self.before.top1:.4f} to "
+                f"{self.after.top1:.4f}, more than max_accuracy_drop={max_accuracy_drop}"
+            )
+
+    def _accuracy(self, run: RunDirectory) -> tuple[float, float]:
+        """Top-1 and top-5 of `model.keras` on the whole test split."""
+        import tensorflow as tf
+
+        from std_keras import models, progress
+        from std_keras.runs.evaluation import Evaluator
+        from std_keras.runs.keras_file import load_keras_file
+        from std_keras.training import build
+
+        model = load_keras_file(run.model_file)
+        dataset = build.data_of_run(
+            run.path, dataset=None, data_dir=self._data_dir, model=model, progress=progress.track
+        )
+        heads = Evaluator(
+            models.heads_model(model),
+            source=dataset.test,
+            batch_size=250,
+            strategy=tf.distribute.get_strategy(),
+        ).run(stop=self._stop)
+        accuracy = heads[build.default_head(model)]
+        return accuracy.top1, accuracy.top5
+
+    def write_card(self, name: str, *, notes: str | None) -> None:
+        from std_keras.runs.packing import card
+
+        text = card.write(
+            name,
+            config=self._config,
+            result=self._run.read_result(),
+            classes=len(self._run.read_labels()),
+            before=self.before,
+            after=self.after,
+            megabytes=self.megabytes,
+            notes=f"- {notes}\n" if notes else "",
+        )
+        (self._packed.path / "README.md").write_text(text, encoding="utf-8")
+        pretrained.write_checksums(self._packed.path)
