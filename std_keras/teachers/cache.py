@@ -2,7 +2,7 @@
 
     DIR/STREAM/stream.json                             what shapes the pixels of the stream
     DIR/STREAM/TEACHER/teacher.json                    what shapes the teacher's predictions
-    DIR/STREAM/TEACHER/epoch_00003/chunk_00002.labels  see `label_file`
+    DIR/STREAM/TEACHER/epoch_00003/chunk_00002.labels  see `prediction_file`
 
 STREAM and TEACHER are hashes of what their JSON files say. A *position* is a step of the stream,
 counted from 0. A chunk is a few steps of one epoch; it is there as a whole or not at all.
@@ -22,9 +22,9 @@ from typing import Any
 import tensorflow as tf
 
 from std_keras.errors import InputError
-from std_keras.teachers import prediction_file as label_file
+from std_keras.teachers import prediction_file
 from std_keras.teachers.prediction_file import Part, parts_of
-from std_keras.teachers.predictions import LabelFormat
+from std_keras.teachers.predictions import PredictionFormat
 
 _VIEWS_PER_CHUNK = 8192
 _SAME_PICTURE = 1.0  # Mean pixel level; two machines differ by rounding, two pictures by far more.
@@ -71,7 +71,7 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class LabelFile:
+class PredictionFile:
     """The file of one chunk, teacher and part; `path` need not be there."""
 
     path: Path
@@ -86,7 +86,7 @@ class LabelFile:
         return self.path.with_name(f"{self.path.name}-begun")
 
 
-class LabelCache:
+class PredictionCache:
     """Labels of several teachers for one stream of views.
 
     Args:
@@ -108,7 +108,7 @@ class LabelCache:
         *,
         stream: Facts,
         teachers: Sequence[Facts],
-        form: LabelFormat,
+        form: PredictionFormat,
         grid: Grid,
         picture_levels: Sequence[float],
     ) -> None:
@@ -130,16 +130,16 @@ class LabelCache:
         one = sum(part.file_bytes(views, 1) for part in self.parts)
         return len(self._teachers) * one / views
 
-    def files(self, chunk: Chunk) -> list[LabelFile]:
+    def files(self, chunk: Chunk) -> list[PredictionFile]:
         """All files of a chunk, teacher by teacher, whether they are there or not."""
         place = f"epoch_{chunk.epoch:05d}/chunk_{chunk.number:05d}"
         return [
-            LabelFile(folder / f"{place}.{part.suffix}", part, key, chunk, index)
+            PredictionFile(folder / f"{place}.{part.suffix}", part, key, chunk, index)
             for index, (folder, key) in enumerate(zip(self._folders, self._keys, strict=True))
             for part in self.parts
         ]
 
-    def missing(self, chunk: Chunk) -> list[LabelFile]:
+    def missing(self, chunk: Chunk) -> list[PredictionFile]:
         """The files of a chunk that are not there.
 
         Raises:
@@ -154,7 +154,7 @@ class LabelCache:
                 continue
             wanted = file.part.file_bytes(self.grid.batch_size, chunk.steps)
             if size != wanted:
-                raise InputError(label_file.damaged(file.path, f"{size} bytes, not {wanted}"))
+                raise InputError(prediction_file.damaged(file.path, f"{size} bytes, not {wanted}"))
         return missing
 
     def check(self, chunk: Chunk) -> None:
@@ -162,7 +162,7 @@ class LabelCache:
         for file in self.files(chunk):
             if not file.path.is_file():
                 raise InputError(f"{file.path} is gone; run the same command again to make it anew")
-            label_file.read(
+            prediction_file.read(
                 file.path,
                 part=file.part,
                 key=file.key,

@@ -22,7 +22,14 @@ import numpy as np
 import tensorflow as tf
 
 from std_keras.errors import InputError, MachineError
-from std_keras.teachers.predictions import CLASS, CONFIDENCE, LOGITS, REST, TOP_CLASSES, LabelFormat
+from std_keras.teachers.predictions import (
+    CLASS,
+    CONFIDENCE,
+    LOGITS,
+    REST,
+    TOP_CLASSES,
+    PredictionFormat,
+)
 
 _HEADER = 16
 _FRAME = 16  # What TFRecord adds: a length and two CRCs.
@@ -33,7 +40,7 @@ class Field:
     """One number, or a row of them, per view.
 
     Attributes:
-        name: of the label, see `LabelFormat.encode`.
+        name: of the label, see `PredictionFormat.encode`.
         kept: its type in the file.
         used: its type in a batch.
         width: numbers per view; 0 for one without an axis of its own.
@@ -96,7 +103,7 @@ class Part:
         return labels
 
 
-def parts_of(form: LabelFormat) -> tuple[Part, ...]:
+def parts_of(form: PredictionFormat) -> tuple[Part, ...]:
     """The files that labels of a format are kept in."""
     number = tf.uint16 if form.num_classes <= 2**16 else tf.int32
     hard = Part(

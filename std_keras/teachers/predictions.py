@@ -20,7 +20,7 @@ _LARGEST = 65504.0  # Of float16.
 
 
 @dataclass(frozen=True)
-class TeacherLabels:
+class TeacherPredictions:
     """Labels of a batch, teachers first as in `std_keras.losses`.
 
     Attributes:
@@ -35,7 +35,7 @@ class TeacherLabels:
 
 
 @dataclass(frozen=True)
-class LabelFormat:
+class PredictionFormat:
     """Which numbers stand for a prediction.
 
     Attributes:
@@ -92,10 +92,10 @@ class LabelFormat:
         return self.half and 0 < self.top_k < self.num_classes
 
 
-def teachers_first(labels: Mapping[str, tf.Tensor]) -> TeacherLabels:
+def teachers_first(labels: Mapping[str, tf.Tensor]) -> TeacherPredictions:
     """Decoded labels by name, (B, M) first, as losses take them, (M, B) first."""
     logits = labels.get(LOGITS)
-    return TeacherLabels(
+    return TeacherPredictions(
         classes=tf.transpose(labels[CLASS]),
         negative_entropies=tf.transpose(labels[CONFIDENCE]),
         logits=None if logits is None else tf.transpose(logits, (1, 0, 2)),

@@ -13,14 +13,14 @@ from std_keras import progress, teachers
 from std_keras.config import TrainConfig
 from std_keras.data import DataSet, Shard
 from std_keras.errors import InputError
-from std_keras.teachers import prediction_file as label_file
-from std_keras.teachers.cache import Chunk, Grid, LabelCache, LabelFile
+from std_keras.teachers import prediction_file
+from std_keras.teachers.cache import Chunk, Grid, PredictionCache, PredictionFile
 from std_keras.teachers.identity import identity
-from std_keras.teachers.predictions import LabelFormat
+from std_keras.teachers.predictions import PredictionFormat
 from std_keras.training import stream
 
 
-def label_format(config: TrainConfig, dataset: DataSet) -> LabelFormat:
+def prediction_format(config: TrainConfig, dataset: DataSet) -> PredictionFormat:
     """What a batch holds of its teachers."""
     top_k = config.distillation.teacher_cache_top_k
     if top_k > dataset.num_classes:
@@ -28,7 +28,7 @@ def label_format(config: TrainConfig, dataset: DataSet) -> LabelFormat:
             f"--teacher_cache_top_k={top_k} is more than the {dataset.num_classes} classes of "
             f"--dataset={config.data.dataset}; use fewer, or 0 for all"
         )
-    return LabelFormat(
+    return PredictionFormat(
         num_classes=dataset.num_classes,
         soft=config.distillation.needs_teacher_logits,
         half=config.distillation.teacher_cache is not None,
@@ -36,7 +36,7 @@ def label_format(config: TrainConfig, dataset: DataSet) -> LabelFormat:
     )
 
 
-def open_cache(config: TrainConfig, dataset: DataSet) -> LabelCache | None:
+def open_cache(config: TrainConfig, dataset: DataSet) -> PredictionCache | None:
     """The cache that a configuration names; None if it names none or follows no teacher.
 
     Raises:
@@ -44,14 +44,14 @@ def open_cache(config: TrainConfig, dataset: DataSet) -> LabelCache | None:
     """
     if config.distillation.teacher_cache is None or not config.distillation.uses_teachers:
         return None
-    return LabelCache(
+    return PredictionCache(
         config.distillation.teacher_cache,
         stream=stream.facts(config, dataset),
         teachers=[
             identity(teachers.parse(text), bfloat16=config.performance.mixed_precision)
             for text in config.distillation.teachers
         ],
-        form=label_format(config, dataset),
+        form=prediction_format(config, dataset),
         grid=Grid(config.optimization.batch_size, stream.steps_per_epoch(config, dataset)),
         picture_levels=stream.picture_levels(config, dataset),
     )
@@ -65,7 +65,7 @@ class Segment:
     end: int
 
 
-class CachedLabels:
+class CachedPredictions:
     """What the loop asks a cache.
 
     Args:
@@ -75,7 +75,9 @@ class CachedLabels:
         shard: the replicas that this process feeds.
     """
 
-    def __init__(self, cache: LabelCache, *, period: int, total_steps: int, shard: Shard) -> None:
+    def __init__(
+        self, cache: PredictionCache, *, period: int, total_steps: int, shard: Shard
+    ) -> None:
         self.cache, self._shard, self._total = cache, shard, total_steps
         self._period = min(period, total_steps) or total_steps
         self._recorder = Recorder(cache)
@@ -202,10 +204,10 @@ class Recorder:
         cache: where to.
     """
 
-    def __init__(self, cache: LabelCache) -> None:
+    def __init__(self, cache: PredictionCache) -> None:
         self._cache = cache
         self._chunk: Chunk | None = None
-        self._records: dict[Path, tuple[LabelFile, list[bytes]]] = {}
+        self._records: dict[Path, tuple[PredictionFile, list[bytes]]] = {}
         self._next = -1
         self.stored = 0
 
@@ -229,16 +231,16 @@ class Recorder:
     def flush(self) -> None:
         """Saves what is collected of an unfinished chunk."""
         for file, records in self._records.values():
-            label_file.write(file.begun, records)
+            prediction_file.write(file.begun, records)
 
     def begun(self, chunk: Chunk) -> int:
         """How many steps of a chunk that is missing were saved by `flush`, for all its files."""
         return min(len(self._saved(file)) for file in self._cache.missing(chunk))
 
-    def _saved(self, file: LabelFile) -> list[bytes]:
+    def _saved(self, file: PredictionFile) -> list[bytes]:
         if not file.begun.is_file():
             return []
-        return label_file.read(
+        return prediction_file.read(
             file.begun,
             part=file.part,
             key=file.key,
@@ -257,7 +259,7 @@ class Recorder:
 
     def _finish(self, chunk: Chunk) -> None:
         for file, records in self._records.values():
-            label_file.write(file.path, records)
+            prediction_file.write(file.path, records)
             file.begun.unlink(missing_ok=True)
         if self._records:
             self.stored += chunk.steps * self._cache.grid.batch_size

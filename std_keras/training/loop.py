@@ -23,7 +23,12 @@ from std_keras.errors import InputError, Interrupted, MachineError, NonFiniteErr
 from std_keras.runs.evaluation import Accuracy, Evaluator
 from std_keras.runs.run_directory import RunDirectory, replace_atomically
 from std_keras.training import build, optimizers, start, stream
-from std_keras.training.cached_predictions import CachedLabels, Segment, label_format, open_cache
+from std_keras.training.cached_predictions import (
+    CachedPredictions,
+    Segment,
+    prediction_format,
+    open_cache,
+)
 from std_keras.training.cadence import Cadence
 from std_keras.training.checkpoints import Checkpoints
 from std_keras.training.checks import (
@@ -32,7 +37,7 @@ from std_keras.training.checks import (
     refuse_damaged_data,
     slow_choice,
 )
-from std_keras.training.metric_writer import Watch
+from std_keras.training.metric_writer import MetricWriter
 from std_keras.training.metrics import StepMeans, by_path
 from std_keras.training.mine_epoch import create_epoch_step
 from std_keras.training.objectives import create_objective
@@ -209,10 +214,10 @@ class Loop:
             run.checkpoints, self.state, keep=config.run.keep_checkpoints, chief=chief
         )
         self.step = self.checkpoints.restore()
-        self.labels: CachedLabels | None = None
+        self.labels: CachedPredictions | None = None
         teachers_needed = True
         if cache is not None:
-            self.labels = CachedLabels(
+            self.labels = CachedPredictions(
                 cache,
                 period=stream.period(config, dataset),
                 total_steps=self.cadence.total_steps,
@@ -236,10 +241,10 @@ class Loop:
                 mine_bias_correction=config.mine.bias_correction,
                 jit_compile=config.performance.jit_compile,
             ),
-            label_format=label_format(config, dataset),
+            prediction_format=prediction_format(config, dataset),
             record=cache is not None,
         )
-        self.watch = Watch(
+        self.watch = MetricWriter(
             run, step=self.step, enabled=chief, may_fail=config.run.save_failures_allowed > 0
         )
         self.train_seconds = self.checkpoints.seconds

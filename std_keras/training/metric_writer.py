@@ -20,7 +20,7 @@ from std_keras.training.optimizers import is_token
 Split = Literal["train", "eval"]
 
 
-class Watch:
+class MetricWriter:
     """Writes figures, pictures and text of one run.
 
     Args:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from std_keras import losses
-from std_keras.teachers.predictions import TeacherLabels
+from std_keras.teachers.predictions import TeacherPredictions
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Objective:
 
     def teacher_weights(
         self,
-        teachers: TeacherLabels,
+        teachers: TeacherPredictions,
         *,
         batch_reduce: Callable[[tf.Tensor], tf.Tensor] | None = None,
     ) -> tf.Tensor:
@@ -69,7 +69,7 @@ class Objective:
         outputs: Mapping[str, tf.Tensor],
         targets: tf.Tensor,
         *,
-        teachers: TeacherLabels | None = None,
+        teachers: TeacherPredictions | None = None,
         weights: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """The loss of each example.

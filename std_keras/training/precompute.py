@@ -13,7 +13,7 @@ from std_keras.config import TrainConfig, resolve
 from std_keras.data import DataSet
 from std_keras.errors import InputError, Interrupted, NonFiniteError
 from std_keras.teachers import Teacher
-from std_keras.teachers.cache import LabelCache
+from std_keras.teachers.cache import PredictionCache
 from std_keras.teachers.predictions import CONFIDENCE
 from std_keras.training import build, stream
 from std_keras.training.cached_predictions import Recorder, open_cache
@@ -71,7 +71,7 @@ def precompute(config: TrainConfig, *, stop: Callable[[], bool] = lambda: False)
 
 
 def _fill(
-    cache: LabelCache,
+    cache: PredictionCache,
     config: TrainConfig,
     dataset: DataSet,
     strategy: tf.distribute.Strategy,
@@ -128,7 +128,7 @@ def _fill(
 
 def _labeller(
     teachers: list[Teacher],
-    cache: LabelCache,
+    cache: PredictionCache,
     config: TrainConfig,
     strategy: tf.distribute.Strategy,
 ) -> Callable[[Any], dict[str, np.ndarray]]:

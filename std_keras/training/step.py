@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from std_keras.teachers import Teacher
-from std_keras.teachers.predictions import NAMES, LabelFormat, teachers_first
+from std_keras.teachers.predictions import NAMES, PredictionFormat, teachers_first
 from std_keras.training import optimizers
 from std_keras.training.gradients import gradients_or_zeros
 from std_keras.training.information import mutual_information
@@ -73,10 +73,10 @@ class Trainer:
         state: what is trained.
         objective: its loss.
         teachers: in the order of the objective's heads; those that have labelled all batches
-            ahead of time (see `LabelFormat`) are not needed.
+            ahead of time (see `PredictionFormat`) are not needed.
         strategy: where it runs.
         options: see `StepOptions`.
-        label_format: how batches hold labels; float32 and everything if None.
+        prediction_format: how batches hold labels; float32 and everything if None.
         record: whether `call` returns what the teachers said; not for clusters.
         waiting: says at any time which step waits for its batch.
     """
@@ -86,7 +86,7 @@ class Trainer:
     teachers: Sequence[Teacher]
     strategy: tf.distribute.Strategy
     options: StepOptions
-    label_format: LabelFormat | None = None
+    prediction_format: PredictionFormat | None = None
     record: bool = False
     waiting: WaitingStep = field(default_factory=WaitingStep)
     _names: tuple[str, ...] = field(init=False)
@@ -206,11 +206,11 @@ class Trainer:
         return self._apply(batch["images"], batch["targets"], labels), labels
 
     @property
-    def _format(self) -> LabelFormat:
-        if self.label_format is not None:
-            return self.label_format
+    def _format(self) -> PredictionFormat:
+        if self.prediction_format is not None:
+            return self.prediction_format
         classes = int(self.state.outputs.output["classification"].shape[-1])
-        return LabelFormat(num_classes=classes, soft=self.objective.kind == "soft")
+        return PredictionFormat(num_classes=classes, soft=self.objective.kind == "soft")
 
     @tf.autograph.experimental.do_not_convert
     def _update(

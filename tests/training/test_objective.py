@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from std_keras.teachers.predictions import LabelFormat, teachers_first
+from std_keras.teachers.predictions import PredictionFormat, teachers_first
 from std_keras.training.objective import Objective
 
 HEADS = (("distillation_0_intermediate", "distillation_0_last"), ("distillation_1_last",))
@@ -30,7 +30,7 @@ def entropy(logits):
 
 def labels_of(logits, *, soft=False):
     """Labels from logits (M, B, K)."""
-    form = LabelFormat(num_classes=5, soft=soft)
+    form = PredictionFormat(num_classes=5, soft=soft)
     return teachers_first(form.encode(tf.constant(logits.transpose(1, 0, 2), tf.float32)))
 
 

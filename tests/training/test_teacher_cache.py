@@ -16,9 +16,9 @@ from std_keras.config import resolve
 from std_keras.data import Shard
 from std_keras.errors import InputError, Interrupted
 from std_keras.teachers import cache as cache_module
-from std_keras.teachers.predictions import LabelFormat
+from std_keras.teachers.predictions import PredictionFormat
 from std_keras.training import build, stream, train
-from std_keras.training.cached_predictions import CachedLabels, open_cache
+from std_keras.training.cached_predictions import CachedPredictions, open_cache
 from std_keras.training.precompute import precompute
 from tests.training.killed import SCRIPT, train_and_kill
 from tests.training.tiny import (
@@ -216,7 +216,7 @@ def open_labels(config, *, shard=None):
     config = resolve(config, image_size=8, horizontal_flip=False)
     found = open_cache(config, dataset)
     assert found is not None
-    return CachedLabels(found, period=0, total_steps=6, shard=shard or Shard())
+    return CachedPredictions(found, period=0, total_steps=6, shard=shard or Shard())
 
 
 def test_other_pictures_are_refused(cached_config, cache_dir, monkeypatch):
@@ -331,7 +331,7 @@ def test_a_file_is_not_a_folder(cached_config, tmp_path):
 
 def test_labels_in_the_batch_give_the_compiled_step_of_teachers():
     """XLA compiles the step with soft top-k labels from a batch, as with a teacher's logits."""
-    form = LabelFormat(num_classes=CLASSES, soft=True, half=True, top_k=3)
+    form = PredictionFormat(num_classes=CLASSES, soft=True, half=True, top_k=3)
     some, follows = batch(8), linear_teacher(0)
     said = form.encode(follows.logits(tf.constant(some["images"]))[:, tf.newaxis])
     labelled = {**some, **{name: value.numpy() for name, value in said.items()}}
@@ -345,7 +345,7 @@ def test_labels_in_the_batch_give_the_compiled_step_of_teachers():
             batch_size=8,
             jit_compile=jit,
         )
-        made.label_format, made.record = form, True
+        made.prediction_format, made.record = form, True
         result = made.call(feed(tf.distribute.get_strategy(), [given]), first_step=0, steps=1)
         assert set(result.labels) == (set() if jit else set(said))
         ends.append(values(state.model.trainable_variables))

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from std_keras import losses
 from std_keras.research.undistillable import losses as undistillable
-from std_keras.teachers.predictions import TeacherLabels
+from std_keras.teachers.predictions import TeacherPredictions
 from std_keras.training.objective import Objective
 
 
@@ -40,7 +40,7 @@ class NastyObjective(Objective):
         outputs: Mapping[str, tf.Tensor],
         targets: tf.Tensor,
         *,
-        teachers: TeacherLabels | None = None,
+        teachers: TeacherPredictions | None = None,
         weights: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         assert teachers is not None
@@ -87,7 +87,7 @@ class SkepticalObjective(Objective):
         outputs: Mapping[str, tf.Tensor],
         targets: tf.Tensor,
         *,
-        teachers: TeacherLabels | None = None,
+        teachers: TeacherPredictions | None = None,
         weights: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         # The figures are those of distillation into the taught classifier; the loss is not.

@@ -15,7 +15,7 @@ from std_keras.errors import InputError
 from std_keras.research.undistillable import losses as undistillable
 from std_keras.research.undistillable.objectives import NastyObjective, SkepticalObjective
 from std_keras.runs.trained import load_trained
-from std_keras.teachers.predictions import LabelFormat, teachers_first
+from std_keras.teachers.predictions import PredictionFormat, teachers_first
 from std_keras.training import build, train
 from std_keras.training.objective import Objective
 from std_keras.training.objectives import create_objective
@@ -33,7 +33,7 @@ def batch():
     names = ("classification", "auxiliary_0", "auxiliary_1")
     outputs = {n: tf.constant(rng.normal(size=(6, 5)), tf.float32) for n in names}
     teacher = tf.constant(rng.normal(0.0, 2.0, (6, 1, 5)), tf.float32)
-    labels = teachers_first(LabelFormat(num_classes=5, soft=True).encode(teacher))
+    labels = teachers_first(PredictionFormat(num_classes=5, soft=True).encode(teacher))
     return outputs, tf.one_hot([0, 1, 2, 3, 4, 0], 5), labels
 
 
@@ -97,7 +97,9 @@ def test_the_class_head_of_hinton(batch):
     )
     np.testing.assert_allclose(figures["loss/total"], expected, rtol=1e-5)
     twice = teachers_first(
-        LabelFormat(num_classes=5, soft=True).encode(tf.repeat(labels.logits[0][:, None], 2, 1))
+        PredictionFormat(num_classes=5, soft=True).encode(
+            tf.repeat(labels.logits[0][:, None], 2, 1)
+        )
     )
     both = Objective(teacher_heads=(("classification",),) * 2, **options)
     again = computed(both, (outputs, targets, twice))
