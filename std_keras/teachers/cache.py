@@ -1,4 +1,4 @@
-"""A folder of teacher labels: one subfolder per stream of views, in it one per teacher.
+"""A folder of teacher predictions: one subfolder per stream of views, in it one per teacher.
 
     DIR/STREAM/stream.json                             what shapes the pixels of the stream
     DIR/STREAM/TEACHER/teacher.json                    what shapes the teacher's predictions
@@ -87,7 +87,7 @@ class PredictionFile:
 
 
 class PredictionCache:
-    """Labels of several teachers for one stream of views.
+    """Predictions of several teachers for one stream of views.
 
     Args:
         directory: the folder; need not exist.
@@ -120,7 +120,7 @@ class PredictionCache:
         self._folders = [self.path / _name(facts) for facts in self._teachers]
         self._keys = [_digest([self._stream, facts])[:8] for facts in self._teachers]
         if self.directory.exists() and not self.directory.is_dir():
-            raise InputError(f"--teacher_cache={directory} is not a folder; name a folder")
+            raise InputError(f"teacher_cache={directory} is not a folder; name a folder")
         self._check()
 
     @property
@@ -188,10 +188,10 @@ class PredictionCache:
         def unpack(position: tf.Tensor, *all_records: tf.Tensor) -> dict[str, tf.Tensor]:
             of_teachers = []
             for index, key in enumerate(self._keys):
-                labels: dict[str, tf.Tensor] = {}
+                predictions: dict[str, tf.Tensor] = {}
                 for part, record in zip(self.parts, all_records[index * count :], strict=False):
-                    labels |= part.unpack(record, key=key, position=position, views=views)
-                of_teachers.append(labels)
+                    predictions |= part.unpack(record, key=key, position=position, views=views)
+                of_teachers.append(predictions)
             return {n: tf.stack([own[n] for own in of_teachers], axis=1) for n in of_teachers[0]}
 
         positions = tf.data.Dataset.range(begin, end)
@@ -208,7 +208,7 @@ class PredictionCache:
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(
-                f"--teacher_cache={self.directory} cannot be written: {error.strerror}"
+                f"teacher_cache={self.directory} cannot be written: {error.strerror}"
             ) from error
         stream = {"stream": self._stream, "picture_levels": self._levels}
         for path, content in (
@@ -222,7 +222,7 @@ class PredictionCache:
                 os.replace(draft, path)
 
     def differences(self) -> str:
-        """How the nearest labels in the folder differ from those wanted; "" if there are none."""
+        """How the nearest predictions in the folder differ from those wanted; "" without any."""
         streams = {p: _read(p).get("stream", {}) for p in self.directory.glob("*/stream.json")}
         if self.path / "stream.json" not in streams:
             return _nearest(self._stream, streams.values())
@@ -242,7 +242,7 @@ class PredictionCache:
             )
             if not same:
                 raise InputError(
-                    f"--teacher_cache={self.directory}: {self.path} was made from other images of "
+                    f"teacher_cache={self.directory}: {self.path} was made from other images of "
                     "the same number, size and classes; name another folder for these"
                 )
         for folder, facts in zip(self._folders, self._teachers, strict=True):
@@ -256,7 +256,11 @@ def _nearest(wanted: Facts, known: Iterable[Facts]) -> str:
     texts = []
     for facts in known:
         names = [n for n in {**facts, **wanted} if facts.get(n) != wanted.get(n)]
-        parts = [f"{n}={_short(facts.get(n))} there, {_short(wanted.get(n))} here" for n in names]
+        # The names in the files are those of flags.
+        parts = [
+            f"{n.removeprefix('--')}={_short(facts.get(n))} there, {_short(wanted.get(n))} here"
+            for n in names
+        ]
         texts.append((len(parts), "; ".join(parts)))
     return min(texts)[1] if texts else ""
 

@@ -18,6 +18,7 @@ from std_keras.errors import InputError
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.teachers import Teacher
 from std_keras.training.augmentation import picture_options
+from std_keras.training.objectives import own_model
 
 
 def load_data(config: TrainConfig, *, progress: Progress | None = None) -> DataSet:
@@ -124,10 +125,9 @@ def build_model(
     with dtype_policy(policy):
         if not config.distillation.has_student_heads:
             _refuse_sites(config)
-            if config.distillation.objective == "skeptical":
-                return models.create_skeptical(
-                    config.model.name, stage=config.distillation.skeptical_stage, **common
-                )
+            create = own_model(config.distillation.objective)
+            if create is not None:
+                return create(config.model.name, options=config.distillation, **common)
             return models.create(config.model.name, **common)
         return models.create_student(
             config.model.name,

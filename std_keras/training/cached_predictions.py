@@ -1,4 +1,4 @@
-"""Teacher labels of a run that come from a cache, and those that go into it."""
+"""Teacher predictions of a run that come from a cache, and those that go into it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from std_keras.training import stream
 
 
 def prediction_format(config: TrainConfig, dataset: DataSet) -> PredictionFormat:
-    """What a batch holds of its teachers."""
+    """How a batch holds its teachers' predictions."""
     top_k = config.distillation.teacher_cache_top_k
     if top_k > dataset.num_classes:
         raise InputError(
-            f"--teacher_cache_top_k={top_k} is more than the {dataset.num_classes} classes of "
-            f"--dataset={config.data.dataset}; use fewer, or 0 for all"
+            f"teacher_cache_top_k={top_k} is more than the {dataset.num_classes} classes of "
+            f"dataset={config.data.dataset}; use fewer, or 0 for all"
         )
     return PredictionFormat(
         num_classes=dataset.num_classes,
@@ -59,17 +59,17 @@ def open_cache(config: TrainConfig, dataset: DataSet) -> PredictionCache | None:
 
 @dataclass(frozen=True)
 class Segment:
-    """Steps up to `end` whose labels are all in the cache, or of which none is read from it."""
+    """Steps up to `end` whose predictions are all in the cache, or all to be computed."""
 
     cached: bool
     end: int
 
 
 class CachedPredictions:
-    """What the loop asks a cache.
+    """A cache of teacher predictions, by the steps of a run.
 
     Args:
-        cache: where the labels are.
+        cache: where the predictions are.
         period: steps after which the stream repeats; 0 for never.
         total_steps: of the run.
         shard: the replicas that this process feeds.
@@ -88,17 +88,17 @@ class CachedPredictions:
         return step % self._period
 
     def prepare(self, step: int, *, read_only: bool) -> bool:
-        """Makes ready for a run that continues after `step` steps, and says what is there.
+        """Makes ready for a run that continues after `step` steps, and logs what is there.
 
         Args:
             step: steps done.
             read_only: whether everything must be there already.
 
         Returns:
-            Whether all labels of the steps to come are in the cache.
+            Whether all predictions of the steps to come are in the cache.
 
         Raises:
-            InputError: if labels are missing that this process cannot make.
+            InputError: if predictions are missing that this process cannot make.
         """
         needed = self._positions(step)
         missing = sum(chunk.steps for chunk in self._chunks(needed) if self.cache.missing(chunk))
@@ -113,11 +113,11 @@ class CachedPredictions:
             return True
         other = self.cache.differences()
         if other and not there:
-            state += f"; the folder has labels of something else ({other})"
+            state += f"; the folder has predictions of something else ({other})"
         if read_only or self._shard.local_replicas < self._shard.replicas:
-            why = "--teacher_cache_mode=read" if read_only else "a cluster"
+            why = "teacher_cache_mode=read" if read_only else "a cluster"
             raise InputError(
-                f"--teacher_cache={self.cache.directory}: {state}; {why} needs all of them, so run "
+                f"teacher_cache={self.cache.directory}: {state}; {why} needs all of them, so run "
                 "std-keras precompute with the same flags first, in one process"
             )
         progress.say(f"teacher cache {self.cache.path}: {state}")
@@ -125,7 +125,7 @@ class CachedPredictions:
         return False
 
     def segment(self, step: int) -> Segment:
-        """The steps from `step` on that have their labels in the cache, or lack them."""
+        """The steps from `step` on that have their predictions in the cache, or lack them."""
         cached, end = self._there(step), step
         if self._full and not cached:
             self.cache.check(self.cache.grid.chunk(self.position(step)))
@@ -137,17 +137,17 @@ class CachedPredictions:
                 break  # The stream begins anew; what is recorded until then is there.
         return Segment(cached, end)
 
-    def labels(self, step: int, segment: Segment) -> tf.data.Dataset:
-        """The labels of the steps of a cached segment for this process's replicas, as the batches
-        of `data.pipeline`."""
+    def predictions(self, step: int, segment: Segment) -> tf.data.Dataset:
+        """The predictions of the steps of a cached segment, for this process's replicas, as the
+        batches of `data.pipeline`."""
         begin = self.position(step)
         rows = self._shard.batch_size(self.cache.grid.batch_size)
         first = self._shard.first_replica * rows
         local = self._shard.local_replicas
 
         @tf.autograph.experimental.do_not_convert
-        def own(labels: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            own = {n: v[first : first + local * rows] for n, v in labels.items()}
+        def own(predictions: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            own = {n: v[first : first + local * rows] for n, v in predictions.items()}
             if local == 1:
                 return own
             return {n: tf.reshape(v, (local, rows, *v.shape[1:])) for n, v in own.items()}
@@ -155,10 +155,10 @@ class CachedPredictions:
         dataset = self.cache.dataset(begin, begin + segment.end - step).map(own)
         return dataset.unbatch() if local > 1 else dataset
 
-    def record(self, step: int, labels: Mapping[str, np.ndarray]) -> None:
-        """Takes the labels (steps, B, M, ...) of the steps from `step` on."""
-        for offset in range(len(next(iter(labels.values()), ()))):
-            own = {name: values[offset] for name, values in labels.items()}
+    def record(self, step: int, predictions: Mapping[str, np.ndarray]) -> None:
+        """Takes the predictions (steps, B, M, ...) of the steps from `step` on."""
+        for offset in range(len(next(iter(predictions.values()), ()))):
+            own = {name: values[offset] for name, values in predictions.items()}
             self._recorder.add(self.position(step + offset), own)
 
     def flush(self) -> None:
@@ -198,7 +198,7 @@ class CachedPredictions:
 
 
 class Recorder:
-    """Collects labels step by step and writes every chunk that is complete.
+    """Collects predictions step by step and writes every chunk that is complete.
 
     Args:
         cache: where to.
@@ -211,9 +211,9 @@ class Recorder:
         self._next = -1
         self.stored = 0
 
-    def add(self, position: int, labels: Mapping[str, np.ndarray]) -> None:
-        """Takes the labels (B, M, ...) of one step; steps of a chunk that it did not see from its
-        beginning are passed over.
+    def add(self, position: int, predictions: Mapping[str, np.ndarray]) -> None:
+        """Takes the predictions (B, M, ...) of one step; steps of a chunk that it did not see from
+        its beginning are passed over.
 
         Raises:
             MachineError: if a finished chunk cannot be written.
@@ -223,7 +223,7 @@ class Recorder:
             self._start(chunk, position)
         self._next = position + 1
         for file, records in self._records.values():
-            own = {name: values[:, file.teacher] for name, values in labels.items()}
+            own = {name: values[:, file.teacher] for name, values in predictions.items()}
             records.append(file.part.pack(own, key=file.key, position=position))
         if self._next == chunk.first + chunk.steps:
             self._finish(chunk)

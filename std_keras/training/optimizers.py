@@ -5,6 +5,8 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
+from std_keras.config.optimization import OptimizationOptions
+
 
 def learning_rate_schedule(
     *, peak: float, floor: float, warmup_steps: int, total_steps: int
@@ -16,6 +18,19 @@ def learning_rate_schedule(
         alpha=floor / peak,
         warmup_target=peak if warmup_steps else None,
         warmup_steps=warmup_steps,
+    )
+
+
+def create_schedule(
+    options: OptimizationOptions, *, steps_per_epoch: int
+) -> keras.optimizers.schedules.LearningRateSchedule:
+    """The learning rate of a whole run, by step."""
+    peak, floor = options.applied_learning_rates()
+    return learning_rate_schedule(
+        peak=peak,
+        floor=floor,
+        warmup_steps=round((options.warmup_epochs or 0) * steps_per_epoch),
+        total_steps=options.epochs * steps_per_epoch,
     )
 
 

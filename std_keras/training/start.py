@@ -16,6 +16,7 @@ from std_keras.runs.run_directory import RunDirectory
 from std_keras.training import build, optimizers
 from std_keras.training.checkpoints import newest_checkpoint
 from std_keras.training.ema import WeightAverage
+from std_keras.training.objectives import own_model
 from std_keras.training.rematerialize import rematerialized
 from std_keras.training.state import TrainState
 from std_keras.weights.initialize import copy_weights, input_normalization, load_start
@@ -67,7 +68,8 @@ def create_state(
     model = create_model(config, dataset, run)
     # Where the model has no heads for teachers, what it returns is what learns.
     own_heads = (
-        config.distillation.has_student_heads or config.distillation.objective == "skeptical"
+        config.distillation.has_student_heads
+        or own_model(config.distillation.objective) is not None
     )
     outputs = models.training_model(model, with_teachers=own_heads)
     if config.performance.rematerialize:

@@ -308,15 +308,16 @@ def test_a_row_of_the_overhead(tools):
 
 
 def test_the_loss_alone(tools):
-    from std_keras.training.objective import Objective
+    from std_keras.training.task import DistillationTask
 
     rng = np.random.default_rng(0)
     outputs = {"classification": tf.constant(rng.normal(size=(4, 3)), tf.float32)}
     targets = tf.constant(rng.dirichlet(np.ones(3), 4), tf.float32)
-    loss, figures = Objective().compute(outputs, targets)
-    alone, others = tools("our_step")._only_the_loss(Objective()).compute(outputs, targets)
+    loss, metrics = DistillationTask().example_losses(outputs, targets)
+    alone = tools("our_step")._only_the_loss(DistillationTask())
+    alone, others = alone.example_losses(outputs, targets)
     np.testing.assert_array_equal(alone, loss)
-    assert set(others) == set(figures)
+    assert set(others) == set(metrics)
     assert all(value is alone for value in others.values())
 
 

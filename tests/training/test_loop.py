@@ -17,9 +17,10 @@ from std_keras.config import options, resolve
 from std_keras.data.limit import limited
 from std_keras.errors import InputError, NonFiniteError
 from std_keras.runs.run_directory import RunDirectory
-from std_keras.training import build, loop, train
+from std_keras.training import assembly, build, train
 from std_keras.training.checkpoints import restore_weights
 from std_keras.training.ema import WeightAverage
+from std_keras.training.evaluators import Evaluators
 from std_keras.training.step import Trainer
 from tests.training.test_metric_writer import events, scalars
 from tests.training.tiny import config, teacher
@@ -301,7 +302,7 @@ def test_a_teacher_that_returns_nan_is_named_with_the_last_good_checkpoint(
     message = str(info.value)
     assert "loss/distillation_0" in message and "loss/classification" not in message
     assert f"{tmp_path}/checkpoints/ckpt-" in message
-    assert "--teacher=x returned numbers that are not finite" in message
+    assert "teacher=x returned numbers that are not finite" in message
 
 
 @ALSO_DATA
@@ -311,7 +312,7 @@ def test_information_that_is_not_finite_ends_the_run_before_a_checkpoint(
     def broken_step(state, **_):
         return lambda batch: {"mine/tokens_0_last": float("nan")}
 
-    monkeypatch.setattr(loop, "create_epoch_step", broken_step)
+    monkeypatch.setattr(assembly, "create_epoch_step", broken_step)
     monkeypatch.setattr(
         teachers, "load", lambda *a, **k: teacher(lambda i: tf.ones((tf.shape(i)[0], 10)))
     )
@@ -327,13 +328,13 @@ def test_information_that_is_not_finite_ends_the_run_before_a_checkpoint(
 @ALSO_DATA
 def test_a_best_model_is_chosen_on_the_held_out_part_alone(eagerly, tmp_path, monkeypatch):
     evaluated = []
-    original = loop.Loop._evaluate
+    original = Evaluators.run
 
     def spy(self, part):
-        evaluated.append((part, self.step))
+        evaluated.append((part, int(self._state.optimizer.iterations)))
         return original(self, part)
 
-    monkeypatch.setattr(loop.Loop, "_evaluate", spy)
+    monkeypatch.setattr(Evaluators, "run", spy)
     options = {"validation_fraction": 0.1, "ema_decay": 0.5, "max_train_examples": 64}
     result = train(config(**options, learning_rate=0.01), model_dir=tmp_path)
     assert evaluated == [("validation", 2), ("validation", 4), ("test", 4)]
@@ -358,7 +359,7 @@ def test_without_distillation_teachers_are_ignored_and_the_log_says_so(eagerly, 
     plain = config(epochs=1, teacher=("runs/nowhere", "keras:Nothing"))
     with caplog.at_level(logging.INFO, logger="std_keras"):
         result = train(plain, model_dir=model_dir)
-    assert "--distillation=none: the 2 teacher(s) named are ignored" in caplog.text
+    assert "distillation=none: the 2 teacher(s) named are ignored" in caplog.text
     assert list(result["heads"]) == ["classification"]
     assert result["top1"] == result["heads"]["classification"]["top1"]
     assert (result["head"], result["weights"]) == ("classification", "raw")
