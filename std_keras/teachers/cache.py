@@ -256,7 +256,7 @@ def _nearest(wanted: Facts, known: Iterable[Facts]) -> str:
     texts = []
     for facts in known:
         names = [n for n in {**facts, **wanted} if facts.get(n) != wanted.get(n)]
-        # The names in the files are those of flags.
+        # In the files the names of options stand as flags.
         parts = [
             f"{n.removeprefix('--')}={_short(facts.get(n))} there, {_short(wanted.get(n))} here"
             for n in names

@@ -1,4 +1,4 @@
-"""From the resolved augmentation flags to the recipe of the data pipeline."""
+"""From the resolved options of augmentation to the recipe of the data pipeline."""
 
 from __future__ import annotations
 
@@ -53,17 +53,17 @@ def create_augmentation(config: TrainConfig, dataset: DataSet) -> Augmentation:
     )
     channels = dataset.image_shape[-1]
     if recipe.has_operations and channels not in (1, 3):
-        flag = "color_jitter" if options.auto_augment == "none" else "auto_augment"
+        name = "color_jitter" if options.auto_augment == "none" else "auto_augment"
         raise InputError(
-            f"--{flag}={getattr(options, flag)}: works on grey and RGB images, and "
-            f"--dataset={dataset.name} has {channels} channels; "
-            "use --auto_augment=none and --color_jitter=0"
+            f"{name}={getattr(options, name)}: works on grey and RGB images, and "
+            f"dataset={dataset.name} has {channels} channels; "
+            "use auto_augment=none and color_jitter=0"
         )
     batch_size = config.optimization.batch_size
     if recipe.mixing.on and batch_size < 2:
         raise InputError(
-            f"--batch_size={batch_size}: mixup and CutMix mix two images of a batch; use at "
-            "least 2, or --mixup_alpha=0 and --cutmix_alpha=0"
+            f"batch_size={batch_size}: mixup and CutMix mix two images of a batch; use at "
+            "least 2, or mixup_alpha=0 and cutmix_alpha=0"
         )
     return recipe
 
@@ -75,7 +75,7 @@ def picture_options(config: TrainConfig) -> dict[str, Any]:
         config.augmentation, image_size=size or 1, flip_keeps_class=False
     )
     return {
-        # Without --image_size all pictures have the size of the images; nothing is scaled.
+        # Without `image_size` all pictures have the size of the images; nothing is scaled.
         "whole_pictures": size is not None and values["crop"] == "resized",
         "eval_crop_ratio": values["eval_crop_ratio"] if size is not None else 1.0,
     }

@@ -63,7 +63,7 @@ def data_of_run(
     config = run.read_config()
     if not (dataset or config.data.dataset):
         raise InputError(
-            f"--dataset is missing: {run.path} was made from weights from elsewhere and has no "
+            f"`dataset` is missing: {run.path} was made from weights from elsewhere and has no "
             "data set of its own"
         )
     changes: dict[str, Any] = {"image_size": int(model.input_shape[1])}
@@ -76,14 +76,14 @@ def data_of_run(
     loaded = load_data(config.replace(**changes), progress=progress)
     if loaded.image_shape != tuple(model.input_shape[1:]):
         raise InputError(
-            f"--dataset={loaded.name} has images of shape {loaded.image_shape}, the model takes "
+            f"dataset={loaded.name} has images of shape {loaded.image_shape}, the model takes "
             f"{tuple(model.input_shape[1:])}"
         )
     labels = run.read_labels()
     if loaded.label_names != labels:
         differing = sorted(set(loaded.label_names) ^ set(labels))[:4]
         raise InputError(
-            f"--dataset={loaded.name} has {loaded.num_classes} classes that are not the "
+            f"dataset={loaded.name} has {loaded.num_classes} classes that are not the "
             f"{len(labels)} of {run.labels_file}"
             + (f"; only one of them has {', '.join(differing)}" if differing else " in this order")
         )
@@ -144,7 +144,7 @@ def load_teachers(config: TrainConfig, dataset: DataSet) -> list[Teacher]:
     if not config.distillation.uses_teachers:
         if config.distillation.teachers:
             progress.say(
-                f"--distillation=none: the "
+                f"distillation=none: the "
                 f"{len(config.distillation.teachers)} teacher(s) named are ignored"
             )
         return []
@@ -165,7 +165,7 @@ def _refuse_sites(config: TrainConfig) -> None:
         site = teachers.parse(text).site
         if site != "last":
             raise InputError(
-                f"--teacher={text}: --objective={config.distillation.objective} has no "
+                f"teacher={text}: objective={config.distillation.objective} has no "
                 f"token sets to place, so site={site} does not apply; leave it out"
             )
 

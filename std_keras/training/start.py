@@ -40,8 +40,8 @@ def create_model(config: TrainConfig, dataset: DataSet, run: RunDirectory) -> ke
     source = load_start(path)
     if tuple(source.input_shape[3:]) != dataset.image_shape[2:]:
         raise InputError(
-            f"--initialize_from={path} takes images of {source.input_shape[-1]} channel(s), "
-            f"--dataset={dataset.name} has {dataset.image_shape[-1]}"
+            f"initialize_from={path} takes images of {source.input_shape[-1]} channel(s), "
+            f"dataset={dataset.name} has {dataset.image_shape[-1]}"
         )
     normalization = input_normalization(source.to_json())
     model = build.build_model(config, dataset, normalization=normalization)

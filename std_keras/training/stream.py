@@ -24,7 +24,7 @@ def steps_per_epoch(config: TrainConfig, dataset: DataSet) -> int:
 
 
 def period(config: TrainConfig, dataset: DataSet) -> int:
-    """Steps after which the stream begins anew (`--augmentation_views`); 0 for never."""
+    """Steps after which the stream begins anew (`augmentation_views`); 0 for never."""
     return config.data.augmentation_views * steps_per_epoch(config, dataset)
 
 

@@ -182,9 +182,9 @@ def test_another_configuration_is_refused_by_name(student_run, student_config, c
     with pytest.raises(InputError) as info:
         train(student_config.replace(**change), model_dir=student_run)
     message = str(info.value)
-    assert f"--model_dir={student_run}" in message
+    assert f"model_dir={student_run}" in message
     assert shown in message
-    assert "--batch_size" not in message
+    assert "batch_size" not in message
 
 
 def test_a_data_set_whose_classes_have_changed_is_refused(student_run, student_config, monkeypatch):
@@ -195,7 +195,7 @@ def test_a_data_set_whose_classes_have_changed_is_refused(student_run, student_c
         return dataclasses.replace(load(*args, **options), label_names=names)
 
     monkeypatch.setattr(build, "load_data", renamed)
-    with pytest.raises(InputError, match=f"--dataset=digits: .*{student_run}/labels.txt"):
+    with pytest.raises(InputError, match=f"dataset=digits: .*{student_run}/labels.txt"):
         train(student_config, model_dir=student_run)
 
 
@@ -205,18 +205,18 @@ def test_a_data_set_whose_classes_have_changed_is_refused(student_run, student_c
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"model": "mixer_s17"}, "--model=mixer_s17"),
-        ({"dataset": "no_such_set"}, "--dataset=no_such_set"),
+        ({"model": "mixer_s17"}, "model=mixer_s17"),
+        ({"dataset": "no_such_set"}, "dataset=no_such_set"),
         ({"dataset": "folder:/no/such/folder"}, "/no/such/folder"),
-        ({"patch_size": 3}, "--patch_size=3"),
-        ({"batch_size": 101}, "--batch_size=101"),
-        ({"shortcut": "identity"}, "--shortcut"),
+        ({"patch_size": 3}, "patch_size=3"),
+        ({"batch_size": 101}, "batch_size=101"),
+        ({"shortcut": "identity"}, "shortcut"),
         ({"distillation": "hard", "teacher": ("runs/nowhere",)}, "teacher=runs/nowhere"),
-        ({"distillation": "hard", "teacher": ("keras:Nothing",)}, "--teacher=keras:Nothing"),
+        ({"distillation": "hard", "teacher": ("keras:Nothing",)}, "teacher=keras:Nothing"),
         ({"distillation": "hard", "teacher": ("x,site=middle",)}, "site=middle"),
         ({"distillation": "hard", "teacher": ("x,colour=red",)}, "'colour=red'"),
-        ({"strategy": "mirrored"}, "--strategy=mirrored"),
-        ({"max_train_examples": 100, "validation_fraction": 1e-9}, "--validation_fraction=1e-09"),
+        ({"strategy": "mirrored"}, "strategy=mirrored"),
+        ({"max_train_examples": 100, "validation_fraction": 1e-9}, "validation_fraction=1e-09"),
     ],
     ids=lambda v: v if isinstance(v, str) else "",
 )
@@ -236,7 +236,7 @@ def test_mine_samples_beyond_the_training_set_are_named(teacher_run, tmp_path):
         mine_schedule="epoch",
         mine_samples=102,
     )
-    with pytest.raises(InputError, match=r"--mine_samples=102 .* 100 examples"):
+    with pytest.raises(InputError, match=r"mine_samples=102 .* 100 examples"):
         train(bad, model_dir=tmp_path / "run")
 
 
@@ -247,18 +247,18 @@ def test_a_teacher_of_other_classes_is_named(tmp_path):
     network.save(tmp_path / "seven.keras")
     source = f"{tmp_path}/seven.keras"
     bad = config(distillation="soft", teacher=(f"{source},input=byte",))
-    with pytest.raises(InputError, match=f"--teacher={source} tells 7 classes.* has 10"):
+    with pytest.raises(InputError, match=f"teacher={source} tells 7 classes.* has 10"):
         train(bad, model_dir=tmp_path / "run")
 
 
 def test_a_run_directory_that_is_a_file_or_in_use(tmp_path):
     file = tmp_path / "file"
     file.write_text("")
-    with pytest.raises(InputError, match=f"--model_dir={file}"):
+    with pytest.raises(InputError, match=f"model_dir={file}"):
         train(config(), model_dir=file)
     other = RunDirectory(tmp_path / "run")
     other.prepare()
-    with pytest.raises(InputError, match=f"--model_dir={tmp_path}/run is in use"):
+    with pytest.raises(InputError, match=f"model_dir={tmp_path}/run is in use"):
         train(config(), model_dir=tmp_path / "run")
     other.release()
 
@@ -276,7 +276,7 @@ def test_a_rate_that_is_too_large_ends_the_run_by_name(eagerly, tmp_path):
     message = str(info.value)
     assert "norm/gradient became non-finite at step 2;" in message
     assert "checkpoint is none" in message
-    assert "--learning_rate" in message
+    assert "learning_rate" in message
     assert [line["step"] for line in metrics(tmp_path, "train")] == [1]
     assert not (tmp_path / "model.keras").exists()
 

@@ -187,7 +187,7 @@ def test_views_are_stored_once_and_read_in_the_same_run(simple_config, tmp_path,
 @pytest.mark.parametrize(
     ("changes", "difference"),
     [
-        ({"data_seed": 7}, "--data_seed=0 there, 7 here"),
+        ({"data_seed": 7}, "data_seed=0 there, 7 here"),
         ({"cutmix_alpha": 0.5}, "augmentation mixing.cutmix_alpha=1.0 there, 0.5 here"),
         ({"mixed_precision": True}, "teacher precision=(none) there, bfloat16 here"),
         ({"distillation": "soft"}, ""),  # The same teachers and views, but no logits.
@@ -316,7 +316,7 @@ def test_killed_while_filling_and_continued(simple_config, simple_cache, tmp_pat
 
 
 def test_top_k_must_fit(cached_config, tmp_path):
-    with pytest.raises(InputError, match="--teacher_cache_top_k=11 is more than the 10 classes"):
+    with pytest.raises(InputError, match="teacher_cache_top_k=11 is more than the 10 classes"):
         opened(filled(cached_config, tmp_path, distillation="soft", teacher_cache_top_k=11))
     with pytest.raises(InputError, match="leave it out"):
         config(teacher_cache_top_k=2)
