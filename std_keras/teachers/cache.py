@@ -4,7 +4,7 @@
     DIR/STREAM/TEACHER/teacher.json                    what shapes the teacher's predictions
     DIR/STREAM/TEACHER/epoch_00003/chunk_00002.labels  see `prediction_file`
 
-STREAM and TEACHER are hashes of what their JSON files say. A *position* is a step of the stream,
+STREAM and TEACHER are hashes of what their JSON files hold. A *position* is a step of the stream,
 counted from 0. A chunk is a few steps of one epoch; it is there as a whole or not at all.
 """
 
@@ -198,7 +198,7 @@ class PredictionCache:
         return tf.data.Dataset.zip(positions, *records).map(unpack)
 
     def begin(self) -> None:
-        """Makes the folders and says in them what they hold.
+        """Makes the folders and describes in them what they hold.
 
         Raises:
             InputError: if the folder cannot be made.

@@ -92,7 +92,9 @@ class Part:
         right = tf.equal(tf.strings.length(record), size) & tf.equal(owner, key)
         right &= tf.reduce_all(tf.equal(place, position))
         predictions, begin = {}, _HEADER
-        with tf.control_dependencies([tf.debugging.Assert(right, ["a record of other labels"])]):
+        with tf.control_dependencies(
+            [tf.debugging.Assert(right, ["a record of other predictions"])]
+        ):
             record = tf.identity(record)
         for field in self.fields:
             raw = tf.strings.substr(record, begin, field.bytes(views))

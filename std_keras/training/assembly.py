@@ -131,12 +131,15 @@ def assemble(
         )
         read_only = config.distillation.teacher_cache_mode == "read"
         teachers_needed = not cache.prepare(first_step, read_only=read_only)
+    loaded = []
+    if teachers_needed:
+        loaded = build.load_teachers(config.distillation, dataset, performance=config.performance)
     task = create_task(
         config.distillation,
         config.mine,
         state,
-        prediction_format=prediction_format(config, dataset),
-        teachers=build.load_teachers(config, dataset) if teachers_needed else [],
+        prediction_format=prediction_format(config.distillation, dataset),
+        teachers=loaded,
     )
     trainer = Trainer(
         state=state,

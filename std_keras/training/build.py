@@ -11,6 +11,8 @@ import keras
 
 from std_keras import data, models, progress, teachers
 from std_keras.config import TrainConfig
+from std_keras.config.distillation import DistillationOptions
+from std_keras.config.performance import PerformanceOptions
 from std_keras.data import DataSet
 from std_keras.data.limit import limited
 from std_keras.data.source import Progress
@@ -32,7 +34,7 @@ def load_data(config: TrainConfig, *, progress: Progress | None = None) -> DataS
         cache_gb=config.data.cache_gb,
         corrupt_images=config.data.corrupt_images,
         progress=progress,
-        **picture_options(config),
+        **picture_options(config.augmentation, image_size=config.data.image_size),
     )
     return limited(
         dataset, train=config.data.max_train_examples, test=config.data.max_test_examples
@@ -124,14 +126,16 @@ def build_model(
     )
     with dtype_policy(policy):
         if not config.distillation.has_student_heads:
-            _refuse_sites(config)
+            _refuse_sites(config.distillation)
             create = own_model(config.distillation.objective)
             if create is not None:
                 return create(config.model.name, options=config.distillation, **common)
             return models.create(config.model.name, **common)
         return models.create_student(
             config.model.name,
-            teacher_sites=[teachers.parse(text).site for text in config.distillation.teachers],
+            teacher_sites=[
+                teachers.parse(description).site for description in config.distillation.teachers
+            ],
             tokens=config.distillation.tokens,
             token_mlps=config.distillation.token_mlps,
             propagate_tokens=config.distillation.propagate_tokens,
@@ -139,33 +143,34 @@ def build_model(
         )
 
 
-def load_teachers(config: TrainConfig, dataset: DataSet) -> list[Teacher]:
-    """The teachers that a configuration names and follows."""
-    if not config.distillation.uses_teachers:
-        if config.distillation.teachers:
+def load_teachers(
+    options: DistillationOptions, dataset: DataSet, *, performance: PerformanceOptions
+) -> list[Teacher]:
+    """The teachers that the options name and follow, in the form that predicts fastest."""
+    if not options.uses_teachers:
+        if options.teachers:
             progress.say(
-                f"distillation=none: the "
-                f"{len(config.distillation.teachers)} teacher(s) named are ignored"
+                f"distillation=none: the {len(options.teachers)} teacher(s) named are ignored"
             )
         return []
     loaded = []
-    for text in config.distillation.teachers:
-        spec = teachers.parse(text)
+    for description in options.teachers:
+        spec = teachers.parse(description)
         teacher = teachers.load(
             spec, image_shape=dataset.image_shape, label_names=dataset.label_names
         )
-        if config.performance.jit_compile and not teacher.compilable:
+        if performance.jit_compile and not teacher.compilable:
             progress.say(f"teacher {spec.source} is a SavedModel; it runs outside the XLA step")
-        loaded.append(teacher.fast(bfloat16=config.performance.mixed_precision))
+        loaded.append(teacher.fast(bfloat16=performance.mixed_precision))
     return loaded
 
 
-def _refuse_sites(config: TrainConfig) -> None:
-    for text in config.distillation.teachers if config.distillation.uses_teachers else ():
-        site = teachers.parse(text).site
+def _refuse_sites(options: DistillationOptions) -> None:
+    for description in options.teachers if options.uses_teachers else ():
+        site = teachers.parse(description).site
         if site != "last":
             raise InputError(
-                f"teacher={text}: objective={config.distillation.objective} has no "
+                f"teacher={description}: objective={options.objective} has no "
                 f"token sets to place, so site={site} does not apply; leave it out"
             )
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from std_keras import progress, teachers
 from std_keras.config import TrainConfig
+from std_keras.config.distillation import DistillationOptions
 from std_keras.data import DataSet, Shard
 from std_keras.errors import InputError
 from std_keras.teachers import prediction_file
@@ -20,18 +21,18 @@ from std_keras.teachers.predictions import PredictionFormat
 from std_keras.training import stream
 
 
-def prediction_format(config: TrainConfig, dataset: DataSet) -> PredictionFormat:
+def prediction_format(options: DistillationOptions, dataset: DataSet) -> PredictionFormat:
     """How a batch holds its teachers' predictions."""
-    top_k = config.distillation.teacher_cache_top_k
+    top_k = options.teacher_cache_top_k
     if top_k > dataset.num_classes:
         raise InputError(
             f"teacher_cache_top_k={top_k} is more than the {dataset.num_classes} classes of "
-            f"dataset={config.data.dataset}; use fewer, or 0 for all"
+            f"dataset={dataset.name}; use fewer, or 0 for all"
         )
     return PredictionFormat(
         num_classes=dataset.num_classes,
-        soft=config.distillation.needs_teacher_logits,
-        half=config.distillation.teacher_cache is not None,
+        soft=options.needs_teacher_logits,
+        half=options.teacher_cache is not None,
         top_k=0 if top_k == dataset.num_classes else top_k,
     )
 
@@ -48,10 +49,10 @@ def open_cache(config: TrainConfig, dataset: DataSet) -> PredictionCache | None:
         config.distillation.teacher_cache,
         stream=stream.facts(config, dataset),
         teachers=[
-            identity(teachers.parse(text), bfloat16=config.performance.mixed_precision)
-            for text in config.distillation.teachers
+            identity(teachers.parse(description), bfloat16=config.performance.mixed_precision)
+            for description in config.distillation.teachers
         ],
-        form=prediction_format(config, dataset),
+        form=prediction_format(config.distillation, dataset),
         grid=Grid(config.optimization.batch_size, stream.steps_per_epoch(config, dataset)),
         picture_levels=stream.picture_levels(config, dataset),
     )

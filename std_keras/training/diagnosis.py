@@ -1,4 +1,4 @@
-"""What is said, and kept, when a number becomes non-finite."""
+"""What stopped a run whose numbers became non-finite: the message, and the batch that is kept."""
 
 from __future__ import annotations
 

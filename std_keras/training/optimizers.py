@@ -50,11 +50,9 @@ def is_token(variable: keras.Variable) -> bool:
 
 
 def create_optimizer(
-    name: str,
+    options: OptimizationOptions,
     *,
-    learning_rate: keras.optimizers.schedules.LearningRateSchedule,
-    weight_decay: float,
-    momentum: float,
+    learning_rate: keras.optimizers.schedules.LearningRateSchedule | float,
     variables: list[keras.Variable],
 ) -> keras.optimizers.Optimizer:
     """Makes and builds the optimizer.
@@ -64,22 +62,24 @@ def create_optimizer(
     term that PyTorch's SGD adds; see `add_l2`.
 
     Args:
-        name: adamw or sgd.
-        learning_rate: the schedule.
-        weight_decay: of adamw; sgd ignores it here.
-        momentum: Nesterov momentum of sgd.
+        options: `optimizer`, the `weight_decay` of adamw, the Nesterov `momentum` of sgd.
+        learning_rate: the schedule, or a constant.
         variables: what will be trained.
     """
     optimizer: keras.optimizers.Optimizer
-    if name == "adamw":
+    if options.optimizer == "adamw":
         optimizer = keras.optimizers.AdamW(
-            learning_rate, weight_decay=weight_decay, beta_1=0.9, beta_2=0.999, epsilon=1e-8
+            learning_rate,
+            weight_decay=options.weight_decay,
+            beta_1=0.9,
+            beta_2=0.999,
+            epsilon=1e-8,
         )
         optimizer.exclude_from_weight_decay(var_list=[v for v in variables if not decays(v)])
-    elif name == "sgd":
-        optimizer = keras.optimizers.SGD(learning_rate, momentum=momentum, nesterov=momentum > 0)
     else:
-        raise ValueError(f"there is no optimizer {name!r}; use adamw or sgd")
+        optimizer = keras.optimizers.SGD(
+            learning_rate, momentum=options.momentum, nesterov=options.momentum > 0
+        )
     optimizer.build(variables)
     return optimizer
 

@@ -90,7 +90,7 @@ def _fill(
     )
     if not todo:
         return result
-    loaded = build.load_teachers(config, dataset)
+    loaded = build.load_teachers(config.distillation, dataset, performance=config.performance)
     predicted = _predictor(loaded, cache, config, strategy)
     cache.begin()
     recorder = Recorder(cache)

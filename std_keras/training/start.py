@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from std_keras import models, progress
 from std_keras.config import TrainConfig
+from std_keras.config.mine import MineOptions
 from std_keras.data import DataSet
 from std_keras.errors import InputError
 from std_keras.losses import mine
@@ -78,21 +79,17 @@ def create_state(
         model=model,
         outputs=outputs,
         optimizer=optimizers.create_optimizer(
-            config.optimization.optimizer,
-            learning_rate=schedule,
-            weight_decay=config.optimization.weight_decay,
-            momentum=config.optimization.momentum,
-            variables=model.trainable_variables,
+            config.optimization, learning_rate=schedule, variables=model.trainable_variables
         ),
     )
     if config.mine.weight:
-        _add_critics(state, config)
+        _add_critics(state, config.mine)
     if config.optimization.ema_decay:
         state.average = WeightAverage(model, decay=config.optimization.ema_decay)
     return state
 
 
-def _add_critics(state: TrainState, config: TrainConfig) -> None:
+def _add_critics(state: TrainState, options: MineOptions) -> None:
     shapes = {n: o for n, o in state.outputs.output.items() if n.startswith("tokens_")}
     state.token_sets = tuple(shapes)
     # Scores are exponentiated: never below float32.
@@ -111,7 +108,7 @@ def _add_critics(state: TrainState, config: TrainConfig) -> None:
         aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
         name="log_averages",
     )
-    if config.mine.schedule == "step":
-        assert config.mine.learning_rate is not None
-        state.critic_optimizer = keras.optimizers.Adam(config.mine.learning_rate)
+    if options.schedule == "step":
+        assert options.learning_rate is not None
+        state.critic_optimizer = keras.optimizers.Adam(options.learning_rate)
         state.critic_optimizer.build(state.critic_variables)

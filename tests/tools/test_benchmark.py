@@ -90,6 +90,7 @@ def test_torch_takes_the_same_step(tools, root, tmp_path, monkeypatch, convoluti
     torch = pytest.importorskip("torch")
     for folder in ("weights", "training"):
         monkeypatch.syspath_prepend(str(root / "tests" / folder))
+    from std_keras.config.optimization import OptimizationOptions
     from std_keras.runs.keras_file import load_keras_file
     from std_keras.teachers.predictions import CLASS, CONFIDENCE
     from std_keras.training import optimizers
@@ -113,10 +114,8 @@ def test_torch_takes_the_same_step(tools, root, tmp_path, monkeypatch, convoluti
     pixels = rng.integers(0, 256, (8, 16, 16, 3), np.uint8)
     targets = rng.dirichlet(np.ones(5), 8).astype(np.float32)
     optimizer = optimizers.create_optimizer(
-        "adamw",
+        OptimizationOptions(weight_decay=0.0),
         learning_rate=3e-3,
-        weight_decay=0.0,
-        momentum=0.9,
         variables=model.trainable_variables,
     )
     batch = {
@@ -127,7 +126,7 @@ def test_torch_takes_the_same_step(tools, root, tmp_path, monkeypatch, convoluti
     }
     trainer = tiny.trainer(
         tiny.make_state(model, optimizer=optimizer),
-        objective=tiny.objective_of(model, 1, alpha=0.3),
+        task=tiny.task_of(model, 1, alpha=0.3),
         batch_size=8,
     )
     source = tiny.feed(tf.distribute.get_strategy(), [batch] * 3)

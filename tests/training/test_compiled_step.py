@@ -19,6 +19,7 @@ import pytest
 import tensorflow as tf
 
 from std_keras.config import resolve
+from std_keras.config.optimization import OptimizationOptions
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.training import build, optimizers
 from std_keras.training.assembly import assemble
@@ -49,10 +50,8 @@ def adamw_state(**options):
     return dataclasses.replace(
         state,
         optimizer=optimizers.create_optimizer(
-            "adamw",
+            OptimizationOptions(weight_decay=0.05),
             learning_rate=1e-3,
-            weight_decay=0.05,
-            momentum=0.9,
             variables=model.trainable_variables,
         ),
     )

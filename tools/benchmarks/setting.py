@@ -131,7 +131,7 @@ def random_predictions(config: TrainConfig, data: Any, count: int) -> dict[str, 
     logits = tf.random.stateless_normal(
         (config.optimization.batch_size, count, data.num_classes), (0, 0)
     )
-    return prediction_format(config, data).encode(logits)
+    return prediction_format(config.distillation, data).encode(logits)
 
 
 def _read(flag_file: Path) -> TrainConfig:

@@ -212,7 +212,7 @@ def _trainer(
             config.distillation,
             config.mine,
             state,
-            prediction_format=prediction_format(config, dataset),
+            prediction_format=prediction_format(config.distillation, dataset),
             teachers=[_teacher(index) for index in range(len(config.distillation.teachers))],
         ),
         strategy=strategy,
