@@ -139,11 +139,11 @@ def measure(parsed: dict[str, Any], *, variant: str, batch_size: int) -> dict[st
     import tensorflow as tf
 
     from std_keras import models
-    from std_keras.teachers.predictions import CLASS, CONFIDENCE
-    from std_keras.training.objective import Objective
+    from std_keras.teachers.predictions import CLASS, CONFIDENCE, PredictionFormat
     from std_keras.training.rematerialize import rematerialized
     from std_keras.training.state import TrainState
     from std_keras.training.step import StepOptions, Trainer
+    from std_keras.training.task import DistillationTask
 
     side = parsed["image_size"]
     chosen = {name: parsed[name] for name in ("width", "depth") if parsed[name]}
@@ -163,8 +163,9 @@ def measure(parsed: dict[str, Any], *, variant: str, batch_size: int) -> dict[st
     heads = tuple((name,) for name in models.head_names(model)[1:])
     trainer = Trainer(
         state=TrainState(model=model, outputs=outputs, optimizer=optimizer),
-        objective=Objective(teacher_heads=heads),
-        teachers=[],
+        task=DistillationTask(
+            teacher_heads=heads, prediction_format=PredictionFormat(num_classes=1000, soft=False)
+        ),
         strategy=strategy,
         options=StepOptions(
             batch_size=batch_size,

@@ -24,6 +24,7 @@ def card_of_run(
         examples: see `top1`.
     """
     config = run.read_config()
+    pictures = picture_options(config.augmentation, image_size=config.data.image_size)
     _, size, _, channels = model.input_shape
     return ModelCard(
         name=config.model.name,
@@ -31,7 +32,7 @@ def card_of_run(
         labels=tuple(run.read_labels()),
         image_size=size,
         channels=channels,
-        crop_ratio=picture_options(config)["eval_crop_ratio"],
+        crop_ratio=pictures["eval_crop_ratio"],
         head=head,
         dataset=dataset,
         top1=top1,

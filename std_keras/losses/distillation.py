@@ -3,7 +3,8 @@
 Everything is computed in float32 whatever comes in (in float64 if the student's logits are that),
 and is per example unless said otherwise, so that the caller divides by the global batch size and
 the result does not depend on the number of replicas. B: batch, K: classes, M: teachers. Teachers
-are constants: no gradient flows to them.
+are constants: no gradient flows to them. Where there are several, they come first, (M, B, ...), or
+with `teacher_axis=1` after the batch, (B, M, ...), as a training batch holds them.
 
 Sources: Li et al. 2022, "Spatial-Channel Token Distillation for Vision MLPs", ICML (called "the
 paper" below); Hinton et al. 2015, arXiv 1503.02531; Touvron et al. 2021, arXiv 2012.12877 (hard
@@ -82,9 +83,7 @@ def soft_distillation(
         InputError: the temperature is not a positive number.
     """
     if not (math.isfinite(temperature) and temperature > 0):
-        raise InputError(
-            f"--temperature={temperature}: it must be a number above 0, such as 1 or 4"
-        )
+        raise InputError(f"temperature={temperature} must be a number above 0, such as 1 or 4")
     student = _precise(student_logits)
     teacher = tf.stop_gradient(tf.cast(teacher_logits, student.dtype))
     _check_same_classes(student, teacher)
@@ -153,11 +152,26 @@ def weights_of_confidences(
     confidence: str = "negative_entropy",
     scope: str = "example",
     batch_reduce: Callable[[tf.Tensor], tf.Tensor] | None = None,
+    teacher_axis: int = 0,
 ) -> tf.Tensor:
-    """`confidence_weights` from the teachers' negative entropies (M, B) instead of their logits."""
-    _check_choice("--confidence", confidence, CONFIDENCES)
-    _check_choice("--confidence_scope", scope, SCOPES)
-    scores = _constant(negative_entropies)
+    """`confidence_weights` from the teachers' negative entropies instead of their logits.
+
+    Args:
+        negative_entropies: (M, B), or (B, M) with `teacher_axis` 1.
+        confidence: see `confidence_weights`.
+        scope: likewise.
+        batch_reduce: likewise.
+        teacher_axis: where the teachers are in `negative_entropies` and in the result.
+
+    Returns:
+        (M, B) or (B, M), summing to 1 over teachers.
+
+    Raises:
+        InputError: an unknown confidence or scope.
+    """
+    _check_choice("confidence", confidence, CONFIDENCES)
+    _check_choice("scope", scope, SCOPES)
+    scores = _teachers_first(_constant(negative_entropies), teacher_axis)
     if confidence == "entropy":
         scores = -scores
     elif confidence == "uniform":
@@ -167,7 +181,8 @@ def weights_of_confidences(
         if batch_reduce is not None:
             sums = batch_reduce(sums)
         scores = tf.broadcast_to(sums[:, tf.newaxis], tf.shape(scores))
-    return tf.stop_gradient(tf.nn.softmax(scores, axis=0))
+    weights = tf.stop_gradient(tf.nn.softmax(scores, axis=0))
+    return _teachers_first(weights, teacher_axis)  # And back.
 
 
 def distillation(
@@ -177,6 +192,7 @@ def distillation(
     *,
     kind: str,
     temperature: float = 1.0,
+    teacher_axis: int = 0,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Losses D_m of all teachers, and their weighted sum Σ_m w_m · D_m.
 
@@ -190,6 +206,8 @@ def distillation(
         weights: (M, B), from `confidence_weights`.
         kind: "hard" or "soft".
         temperature: τ of the soft kind; the hard kind does not use it.
+        teacher_axis: where the teachers are in `teacher_logits`, in `weights` and in the losses
+            returned: 0 as above, or 1 for (B, M, K) and (B, M).
 
     Returns:
         The unweighted losses (M, B) and the weighted sum (B,).
@@ -198,8 +216,9 @@ def distillation(
         InputError: an unknown kind, or a temperature that is not positive.
         ValueError: the number of teachers differs between the arguments, or one has no head.
     """
-    _check_choice("--distillation", kind, KINDS)
-    teachers = tf.convert_to_tensor(teacher_logits).shape[0]
+    _check_choice("kind", kind, KINDS)
+    teacher_logits = tf.convert_to_tensor(teacher_logits)
+    teachers = teacher_logits.shape[teacher_axis]
     if teachers is not None and len(student_logits) != teachers:
         raise ValueError(
             f"student_logits has heads for {len(student_logits)} teachers, "
@@ -209,18 +228,19 @@ def distillation(
     for index, heads in enumerate(student_logits):
         if not heads:
             raise ValueError(f"student_logits[{index}] is empty: each teacher needs a head")
-        teacher = teacher_logits[index]
+        teacher = teacher_logits[:, index] if teacher_axis else teacher_logits[index]
         if kind == "hard":
             of_heads = [hard_distillation(head, teacher) for head in heads]
         else:
             of_heads = [soft_distillation(head, teacher, temperature=temperature) for head in heads]
         losses.append(tf.add_n(of_heads) / len(of_heads))
     per_teacher = tf.stack(losses)
-    weights = tf.cast(weights, per_teacher.dtype)
+    weights = _teachers_first(tf.cast(weights, per_teacher.dtype), teacher_axis)
     # Without this a (M, 1) or (B,) would broadcast and go unnoticed.
     if not weights.shape.is_compatible_with(per_teacher.shape):
         raise ValueError(f"weights have shape {weights.shape}, the losses {per_teacher.shape}")
-    return per_teacher, tf.reduce_sum(weights * per_teacher, axis=0)
+    together = tf.reduce_sum(weights * per_teacher, axis=0)
+    return _teachers_first(per_teacher, teacher_axis), together
 
 
 def total(class_loss: tf.Tensor, distillation_loss: tf.Tensor, *, alpha: float) -> tf.Tensor:
@@ -238,7 +258,7 @@ def total(class_loss: tf.Tensor, distillation_loss: tf.Tensor, *, alpha: float) 
         InputError: alpha is outside 0..1.
     """
     if not 0 <= alpha <= 1:
-        raise InputError(f"--alpha={alpha}: it must be from 0 (labels only) to 1 (teachers only)")
+        raise InputError(f"alpha={alpha} must be from 0 (labels only) to 1 (teachers only)")
     return (1.0 - alpha) * _precise(class_loss) + alpha * _precise(distillation_loss)
 
 
@@ -274,10 +294,15 @@ def _constant(value: tf.Tensor) -> tf.Tensor:
     return tf.stop_gradient(_precise(value))
 
 
-def _check_choice(flag: str, value: str, choices: Sequence[str]) -> None:
+def _teachers_first(values: tf.Tensor, teacher_axis: int) -> tf.Tensor:
+    """(M, B) from (B, M), and the other way round, if the teachers are not first."""
+    return tf.transpose(values) if teacher_axis else values
+
+
+def _check_choice(argument: str, value: str, choices: Sequence[str]) -> None:
     if value not in choices:
         known = ", ".join(choices[:-1]) + f" or {choices[-1]}"
-        raise InputError(f"{flag}={value}: not known; use {known}")
+        raise InputError(f"{argument}={value} is not known; use {known}")
 
 
 def _check_same_classes(a: tf.Tensor, b: tf.Tensor) -> None:

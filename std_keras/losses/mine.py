@@ -96,9 +96,9 @@ def derangement(size: int) -> np.ndarray:
     size = operator.index(size)
     if size < 2:
         raise InputError(
-            f"--batch_size: the mutual information term pairs each example with another one, but a "
+            "`batch_size`: the mutual information term pairs each example with another one, but a "
             f"replica has {size} at a time; give each replica and micro-batch at least 2, or use "
-            f"--mine_weight=0"
+            "mine_weight=0"
         )
     indices = np.arange(size, dtype=np.int32)
     if size % 2 == 0:

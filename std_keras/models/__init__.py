@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 # Importing a family registers its names.
 from std_keras.models import (  # noqa: F401
     cifar_resnet,
@@ -26,13 +29,11 @@ from std_keras.models.outputs import (
 from std_keras.models.registry import create, names, register
 from std_keras.models.sites import sites
 from std_keras.models.student import attach_tokens, create_student
-from std_keras.research.undistillable.skeptical_student import create_skeptical
 
 __all__ = [
     "attach_tokens",
     "auxiliary_names",
     "create",
-    "create_skeptical",
     "create_student",
     "head_names",
     "heads_model",
@@ -45,3 +46,13 @@ __all__ = [
     "training_model",
     "without_auxiliaries",
 ]
+
+
+# Of side roads, imported when somebody asks for them.
+_ELSEWHERE = {"create_skeptical": "std_keras.research.undistillable.skeptical_student"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ELSEWHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_ELSEWHERE[name]), name)

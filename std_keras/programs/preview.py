@@ -129,7 +129,9 @@ def _rows(paths: list[str], names: Sequence[str], parsed: dict[str, Any]) -> lis
             mean=_MEAN,
             std=_STD,
         )
-        recipe = create_augmentation(config, dataset)
+        recipe = create_augmentation(
+            config.augmentation, dataset, batch_size=config.optimization.batch_size
+        )
         if not rows:
             rows.append(("photographs, cropped at the centre", source.decode(raw)[0].numpy()))
         for step in range(parsed["steps"]):

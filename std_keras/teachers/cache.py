@@ -1,10 +1,10 @@
-"""A folder of teacher labels: one subfolder per stream of views, in it one per teacher.
+"""A folder of teacher predictions: one subfolder per stream of views, in it one per teacher.
 
     DIR/STREAM/stream.json                             what shapes the pixels of the stream
     DIR/STREAM/TEACHER/teacher.json                    what shapes the teacher's predictions
-    DIR/STREAM/TEACHER/epoch_00003/chunk_00002.labels  see `label_file`
+    DIR/STREAM/TEACHER/epoch_00003/chunk_00002.labels  see `prediction_file`
 
-STREAM and TEACHER are hashes of what their JSON files say. A *position* is a step of the stream,
+STREAM and TEACHER are hashes of what their JSON files hold. A *position* is a step of the stream,
 counted from 0. A chunk is a few steps of one epoch; it is there as a whole or not at all.
 """
 
@@ -22,9 +22,9 @@ from typing import Any
 import tensorflow as tf
 
 from std_keras.errors import InputError
-from std_keras.teachers import prediction_file as label_file
+from std_keras.teachers import prediction_file
 from std_keras.teachers.prediction_file import Part, parts_of
-from std_keras.teachers.predictions import LabelFormat
+from std_keras.teachers.predictions import PredictionFormat
 
 _VIEWS_PER_CHUNK = 8192
 _SAME_PICTURE = 1.0  # Mean pixel level; two machines differ by rounding, two pictures by far more.
@@ -71,7 +71,7 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class LabelFile:
+class PredictionFile:
     """The file of one chunk, teacher and part; `path` need not be there."""
 
     path: Path
@@ -86,8 +86,8 @@ class LabelFile:
         return self.path.with_name(f"{self.path.name}-begun")
 
 
-class LabelCache:
-    """Labels of several teachers for one stream of views.
+class PredictionCache:
+    """Predictions of several teachers for one stream of views.
 
     Args:
         directory: the folder; need not exist.
@@ -108,7 +108,7 @@ class LabelCache:
         *,
         stream: Facts,
         teachers: Sequence[Facts],
-        form: LabelFormat,
+        form: PredictionFormat,
         grid: Grid,
         picture_levels: Sequence[float],
     ) -> None:
@@ -120,7 +120,7 @@ class LabelCache:
         self._folders = [self.path / _name(facts) for facts in self._teachers]
         self._keys = [_digest([self._stream, facts])[:8] for facts in self._teachers]
         if self.directory.exists() and not self.directory.is_dir():
-            raise InputError(f"--teacher_cache={directory} is not a folder; name a folder")
+            raise InputError(f"teacher_cache={directory} is not a folder; name a folder")
         self._check()
 
     @property
@@ -130,16 +130,16 @@ class LabelCache:
         one = sum(part.file_bytes(views, 1) for part in self.parts)
         return len(self._teachers) * one / views
 
-    def files(self, chunk: Chunk) -> list[LabelFile]:
+    def files(self, chunk: Chunk) -> list[PredictionFile]:
         """All files of a chunk, teacher by teacher, whether they are there or not."""
         place = f"epoch_{chunk.epoch:05d}/chunk_{chunk.number:05d}"
         return [
-            LabelFile(folder / f"{place}.{part.suffix}", part, key, chunk, index)
+            PredictionFile(folder / f"{place}.{part.suffix}", part, key, chunk, index)
             for index, (folder, key) in enumerate(zip(self._folders, self._keys, strict=True))
             for part in self.parts
         ]
 
-    def missing(self, chunk: Chunk) -> list[LabelFile]:
+    def missing(self, chunk: Chunk) -> list[PredictionFile]:
         """The files of a chunk that are not there.
 
         Raises:
@@ -154,7 +154,7 @@ class LabelCache:
                 continue
             wanted = file.part.file_bytes(self.grid.batch_size, chunk.steps)
             if size != wanted:
-                raise InputError(label_file.damaged(file.path, f"{size} bytes, not {wanted}"))
+                raise InputError(prediction_file.damaged(file.path, f"{size} bytes, not {wanted}"))
         return missing
 
     def check(self, chunk: Chunk) -> None:
@@ -162,7 +162,7 @@ class LabelCache:
         for file in self.files(chunk):
             if not file.path.is_file():
                 raise InputError(f"{file.path} is gone; run the same command again to make it anew")
-            label_file.read(
+            prediction_file.read(
                 file.path,
                 part=file.part,
                 key=file.key,
@@ -188,17 +188,17 @@ class LabelCache:
         def unpack(position: tf.Tensor, *all_records: tf.Tensor) -> dict[str, tf.Tensor]:
             of_teachers = []
             for index, key in enumerate(self._keys):
-                labels: dict[str, tf.Tensor] = {}
+                predictions: dict[str, tf.Tensor] = {}
                 for part, record in zip(self.parts, all_records[index * count :], strict=False):
-                    labels |= part.unpack(record, key=key, position=position, views=views)
-                of_teachers.append(labels)
+                    predictions |= part.unpack(record, key=key, position=position, views=views)
+                of_teachers.append(predictions)
             return {n: tf.stack([own[n] for own in of_teachers], axis=1) for n in of_teachers[0]}
 
         positions = tf.data.Dataset.range(begin, end)
         return tf.data.Dataset.zip(positions, *records).map(unpack)
 
     def begin(self) -> None:
-        """Makes the folders and says in them what they hold.
+        """Makes the folders and describes in them what they hold.
 
         Raises:
             InputError: if the folder cannot be made.
@@ -208,7 +208,7 @@ class LabelCache:
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(
-                f"--teacher_cache={self.directory} cannot be written: {error.strerror}"
+                f"teacher_cache={self.directory} cannot be written: {error.strerror}"
             ) from error
         stream = {"stream": self._stream, "picture_levels": self._levels}
         for path, content in (
@@ -222,7 +222,7 @@ class LabelCache:
                 os.replace(draft, path)
 
     def differences(self) -> str:
-        """How the nearest labels in the folder differ from those wanted; "" if there are none."""
+        """How the nearest predictions in the folder differ from those wanted; "" without any."""
         streams = {p: _read(p).get("stream", {}) for p in self.directory.glob("*/stream.json")}
         if self.path / "stream.json" not in streams:
             return _nearest(self._stream, streams.values())
@@ -242,7 +242,7 @@ class LabelCache:
             )
             if not same:
                 raise InputError(
-                    f"--teacher_cache={self.directory}: {self.path} was made from other images of "
+                    f"teacher_cache={self.directory}: {self.path} was made from other images of "
                     "the same number, size and classes; name another folder for these"
                 )
         for folder, facts in zip(self._folders, self._teachers, strict=True):
@@ -256,7 +256,11 @@ def _nearest(wanted: Facts, known: Iterable[Facts]) -> str:
     texts = []
     for facts in known:
         names = [n for n in {**facts, **wanted} if facts.get(n) != wanted.get(n)]
-        parts = [f"{n}={_short(facts.get(n))} there, {_short(wanted.get(n))} here" for n in names]
+        # In the files the names of options stand as flags.
+        parts = [
+            f"{n.removeprefix('--')}={_short(facts.get(n))} there, {_short(wanted.get(n))} here"
+            for n in names
+        ]
         texts.append((len(parts), "; ".join(parts)))
     return min(texts)[1] if texts else ""
 

@@ -16,7 +16,7 @@ Kind = Literal["applications", "run", "keras_file", "saved_model"]
 
 
 def find(spec: TeacherSpec) -> Kind:
-    """Of which kind the teacher is that a flag names.
+    """Of which kind a teacher is.
 
     Raises:
         InputError: if there is none.
@@ -31,9 +31,9 @@ def find(spec: TeacherSpec) -> Kind:
     if (path / "saved_model.pb").is_file():
         return "saved_model"
     raise InputError(
-        f"--teacher={spec.source} is not a run directory (it has no config.json), not a .keras "
+        f"teacher={spec.source} is not a run directory (it has no config.json), not a .keras "
         "file, not a SavedModel and not keras:NAME; train a teacher with "
-        f"--model_dir={spec.source} first, or name one that exists"
+        f"model_dir={spec.source} first, or name one that exists"
     )
 
 
@@ -42,11 +42,11 @@ def identity(spec: TeacherSpec, *, bfloat16: bool = False) -> dict[str, str]:
 
     The weights go by the SHA-256 of the file that holds them (of all files of a SavedModel), not by
     their place, so a teacher may be moved. Those of `keras:NAME` go by its name and Keras' version.
-    `site` is not among it: where the student listens does not change what the teacher says.
+    `site` is not among it: where the student listens does not change what the teacher predicts.
 
     Args:
         spec: what the user wrote.
-        bfloat16: whether it is asked to compute in bfloat16.
+        bfloat16: whether it is to compute in bfloat16.
 
     Raises:
         InputError: if there is no such teacher, or its files cannot be read.
@@ -72,9 +72,9 @@ def identity(spec: TeacherSpec, *, bfloat16: bool = False) -> dict[str, str]:
 
 
 def unfinished(spec: TeacherSpec) -> str:
-    """What is said about a run directory without a model."""
+    """The message about a run directory without a model."""
     return (
-        f"--teacher={spec.source} is a run directory without model.keras; its training is not "
+        f"teacher={spec.source} is a run directory without model.keras; its training is not "
         "finished, run its command again to continue"
     )
 
@@ -88,7 +88,7 @@ def _digest(spec: TeacherSpec, folder: Path, files: Sequence[Path]) -> str:
                 content = hashlib.file_digest(file, "sha256")
         except OSError as error:
             raise InputError(
-                f"--teacher={spec.source}: {path} cannot be read: {error.strerror}"
+                f"teacher={spec.source}: {path} cannot be read: {error.strerror}"
             ) from error
         if len(files) == 1:
             return content.hexdigest()

@@ -16,7 +16,7 @@ def inference_form(model: keras.Model, *, bfloat16: bool) -> keras.Model | None:
 
     Batch normalisation is folded into the product before it, where there is one (`folding.py`).
     In bfloat16 all layers compute in that but those at the ends, which scale pixels and give the
-    outputs; weights stay float32, as in a student's `--mixed_precision` (Micikevicius et al. 2018,
+    outputs; weights stay float32, as in a student's `mixed_precision` (Micikevicius et al. 2018,
     arXiv 1710.03740). Layers of another precision than float32 stay as they are.
 
     Args:

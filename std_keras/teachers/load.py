@@ -61,17 +61,17 @@ def _checked(
         outputs = teacher.logits(tf.constant(probe)).numpy()
     except (ValueError, TypeError, tf.errors.OpError) as error:
         raise InputError(
-            f"--teacher={spec.source} cannot classify images of shape {teacher.image_shape}: "
+            f"teacher={spec.source} cannot classify images of shape {teacher.image_shape}: "
             f"{str(error).splitlines()[0]}; size=N sets the side of its input"
         ) from error
     if outputs.ndim != 2:
         raise InputError(
-            f"--teacher={spec.source} returns an array of shape {outputs.shape}; a teacher must "
+            f"teacher={spec.source} returns an array of shape {outputs.shape}; a teacher must "
             "return one row of class scores per image"
         )
     if np.isnan(outputs).any():
         raise InputError(
-            f"--teacher={spec.source} returns NaN for plain grey images of shape "
+            f"teacher={spec.source} returns NaN for plain grey images of shape "
             f"{teacher.image_shape}; size=N sets the side of its input"
         )
     check_labels(
@@ -87,12 +87,12 @@ def _checked(
     )
     if spec.output == "logits" and distribution:
         raise InputError(
-            f"--teacher={spec.source},output=logits returns numbers that are probabilities "
+            f"teacher={spec.source},output=logits returns numbers that are probabilities "
             "(between 0 and 1, with sum 1); use output=probabilities"
         )
     if spec.output == "probabilities" and not distribution:
         raise InputError(
-            f"--teacher={spec.source},output=probabilities returns numbers that are not "
+            f"teacher={spec.source},output=probabilities returns numbers that are not "
             "probabilities; use output=logits"
         )
     return dataclasses.replace(teacher, probabilities=distribution)
@@ -124,7 +124,7 @@ def _keras_teacher(
     shape = getattr(model, "input_shape", None)  # A model that was never built has none.
     if not isinstance(shape, tuple) or len(shape) != 4:
         raise InputError(
-            f"--teacher={spec.source} takes an input of shape {shape}; a teacher must take one "
+            f"teacher={spec.source} takes an input of shape {shape}; a teacher must take one "
             "batch of images (B, H, W, C)"
         )
     if shape[0] is not None:
@@ -148,14 +148,14 @@ def _from_saved_model(spec: TeacherSpec, path: Path, image_shape: tuple[int, int
         signature = loaded.signatures["serving_default"]
     except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
         raise InputError(
-            f"--teacher={spec.source} cannot be loaded as a SavedModel with the signature "
+            f"teacher={spec.source} cannot be loaded as a SavedModel with the signature "
             f"serving_default: {str(error).splitlines()[0]}"
         ) from error
     inputs = signature.structured_input_signature[1]
     outputs: Mapping[str, Any] = signature.structured_outputs
     if len(inputs) != 1:
         raise InputError(
-            f"--teacher={spec.source} takes {len(inputs)} inputs ({', '.join(inputs)}); a teacher "
+            f"teacher={spec.source} takes {len(inputs)} inputs ({', '.join(inputs)}); a teacher "
             "must take one batch of images"
         )
     ((input_name, input_spec),) = inputs.items()
@@ -164,7 +164,7 @@ def _from_saved_model(spec: TeacherSpec, path: Path, image_shape: tuple[int, int
         output_name = "logits" if "logits" in outputs else next(iter(outputs))
         if len(outputs) > 1 and output_name != "logits":
             raise InputError(
-                f"--teacher={spec.source} returns {', '.join(sorted(outputs))}; it must return "
+                f"teacher={spec.source} returns {', '.join(sorted(outputs))}; it must return "
                 "one of them, or name one logits"
             )
     if input_spec.shape.rank and input_spec.shape[0] is not None:
@@ -199,7 +199,7 @@ def _from_applications(spec: TeacherSpec, image_shape: tuple[int, int, int]) -> 
     if not callable(constructor):
         known = [n for n in dir(keras.applications) if n[0].isupper()]
         raise InputError(
-            f"--teacher={spec.source}: keras.applications has no {name}; it has {', '.join(known)}"
+            f"teacher={spec.source}: keras.applications has no {name}; it has {', '.join(known)}"
         )
     preprocess = sys.modules[constructor.__module__].preprocess_input
     size = spec.size or 224
@@ -208,10 +208,10 @@ def _from_applications(spec: TeacherSpec, image_shape: tuple[int, int, int]) -> 
             weights="imagenet", input_shape=(size, size, 3), classifier_activation=None
         )
     except ValueError as error:
-        raise InputError(f"--teacher={spec.source}: {str(error).splitlines()[0]}") from error
+        raise InputError(f"teacher={spec.source}: {str(error).splitlines()[0]}") from error
     except Exception as error:  # urllib raises plain Exception when a download fails.
         raise InputError(
-            f"--teacher={spec.source}: its ImageNet weights are neither in ~/.keras nor could they "
+            f"teacher={spec.source}: its ImageNet weights are neither in ~/.keras nor could they "
             f"be downloaded ({str(error).splitlines()[0]}); run it once with a network"
         ) from error
     return _keras_teacher(spec, model, image_shape, labels=None, scale=preprocess)
@@ -219,16 +219,16 @@ def _from_applications(spec: TeacherSpec, image_shape: tuple[int, int, int]) -> 
 
 def _refuse_input(spec: TeacherSpec, why: str) -> None:
     if spec.input is not None:
-        raise InputError(f"--teacher={spec.source},input={spec.input}: {why}; leave input out")
+        raise InputError(f"teacher={spec.source},input={spec.input}: {why}; leave input out")
 
 
 def _fixed_batch(spec: TeacherSpec, size: int) -> str:
-    return f"--teacher={spec.source} takes batches of {size} only; save it with a batch of any size"
+    return f"teacher={spec.source} takes batches of {size} only; save it with a batch of any size"
 
 
 def _require_input(spec: TeacherSpec, why: str) -> None:
     if spec.input is None:
-        raise InputError(f"--teacher={spec.source}: {why}; add ,input={_RANGES}")
+        raise InputError(f"teacher={spec.source}: {why}; add ,input={_RANGES}")
 
 
 def _image_shape(
@@ -238,12 +238,12 @@ def _image_shape(
     height, width, channels = own
     if spec.size is not None and height is not None and spec.size != height:
         raise InputError(
-            f"--teacher={spec.source},size={spec.size}: its input is fixed at {height}x{width} "
+            f"teacher={spec.source},size={spec.size}: its input is fixed at {height}x{width} "
             "pixels; leave size out"
         )
     if channels is not None and channels != images[2] and (images[2], channels) != (1, 3):
         raise InputError(
-            f"--teacher={spec.source} takes images of {channels} channels, the data set's have "
+            f"teacher={spec.source} takes images of {channels} channels, the data set's have "
             f"{images[2]}"
         )
     return (

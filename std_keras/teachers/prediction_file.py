@@ -1,11 +1,11 @@
-"""Files of teacher labels: which bytes a record has, writing at once or not at all, and reading.
+"""Files of teacher predictions: the bytes of a record, writing at once or not at all, and reading.
 
-A file holds the labels of one teacher for a few steps, as a TFRecord file of one record per step;
-TensorFlow checks a CRC of every record that it reads. A record is
+A file holds the predictions of one teacher for a few steps, as a TFRecord file of one record per
+step; TensorFlow checks a CRC of every record that it reads. A record is
 
-    8 bytes   whose labels of which stream they are
+    8 bytes   whose predictions of which stream they are
     8 bytes   the step of the stream, int64
-    then the labels of the step's global batch, field after field, each (B, ...) in C order
+    then the predictions of the step's global batch, field after field, each (B, ...) in C order
 
 with all numbers little-endian.
 """
@@ -22,7 +22,14 @@ import numpy as np
 import tensorflow as tf
 
 from std_keras.errors import InputError, MachineError
-from std_keras.teachers.predictions import CLASS, CONFIDENCE, LOGITS, REST, TOP_CLASSES, LabelFormat
+from std_keras.teachers.predictions import (
+    CLASS,
+    CONFIDENCE,
+    LOGITS,
+    REST,
+    TOP_CLASSES,
+    PredictionFormat,
+)
 
 _HEADER = 16
 _FRAME = 16  # What TFRecord adds: a length and two CRCs.
@@ -33,7 +40,7 @@ class Field:
     """One number, or a row of them, per view.
 
     Attributes:
-        name: of the label, see `LabelFormat.encode`.
+        name: among the predictions, see `PredictionFormat.encode`.
         kept: its type in the file.
         used: its type in a batch.
         width: numbers per view; 0 for one without an axis of its own.
@@ -50,8 +57,8 @@ class Field:
 
 @dataclass(frozen=True)
 class Part:
-    """The fields that share a file. Soft labels have a file beside the hard ones, which hard
-    distillation can use alone.
+    """The fields that share a file. Logits have a file beside the classes, which hard distillation
+    can use alone.
 
     Attributes:
         suffix: of its files.
@@ -67,37 +74,39 @@ class Part:
     def file_bytes(self, views: int, steps: int) -> int:
         return steps * (self.record_bytes(views) + _FRAME)
 
-    def pack(self, labels: Mapping[str, np.ndarray], *, key: bytes, position: int) -> bytes:
-        """A record from one teacher's labels (B, ...) of one step."""
+    def pack(self, predictions: Mapping[str, np.ndarray], *, key: bytes, position: int) -> bytes:
+        """A record from one teacher's predictions (B, ...) of one step."""
         content = [key, position.to_bytes(8, "little")]
         for field in self.fields:
-            kept = labels[field.name].astype(field.kept.as_numpy_dtype)
+            kept = predictions[field.name].astype(field.kept.as_numpy_dtype)
             content.append(kept.astype(kept.dtype.newbyteorder("<")).tobytes())
         return b"".join(content)
 
     def unpack(
         self, record: tf.Tensor, *, key: bytes, position: tf.Tensor, views: int
     ) -> dict[str, tf.Tensor]:
-        """A record to labels (B, ...); raises tf.errors.InvalidArgumentError if it is another."""
+        """A record to predictions (B, ...); tf.errors.InvalidArgumentError for another."""
         size = self.record_bytes(views)
         owner = tf.strings.substr(record, 0, 8)
         place = tf.io.decode_raw(tf.strings.substr(record, 8, 8), tf.int64)
         right = tf.equal(tf.strings.length(record), size) & tf.equal(owner, key)
         right &= tf.reduce_all(tf.equal(place, position))
-        labels, begin = {}, _HEADER
-        with tf.control_dependencies([tf.debugging.Assert(right, ["a record of other labels"])]):
+        predictions, begin = {}, _HEADER
+        with tf.control_dependencies(
+            [tf.debugging.Assert(right, ["a record of other predictions"])]
+        ):
             record = tf.identity(record)
         for field in self.fields:
             raw = tf.strings.substr(record, begin, field.bytes(views))
             shape = (views, field.width) if field.width else (views,)
             values = tf.reshape(tf.io.decode_raw(raw, field.kept), shape)
-            labels[field.name] = tf.cast(values, field.used)
+            predictions[field.name] = tf.cast(values, field.used)
             begin += field.bytes(views)
-        return labels
+        return predictions
 
 
-def parts_of(form: LabelFormat) -> tuple[Part, ...]:
-    """The files that labels of a format are kept in."""
+def parts_of(form: PredictionFormat) -> tuple[Part, ...]:
+    """The files that predictions of a format are kept in."""
     number = tf.uint16 if form.num_classes <= 2**16 else tf.int32
     hard = Part(
         "labels",
@@ -136,8 +145,8 @@ def write(path: Path, records: Sequence[bytes]) -> None:
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise MachineError(
-            f"the teacher labels {path} could not be written: {reason}; what was written before is "
-            "kept"
+            f"the teacher predictions {path} could not be written: {reason}; what was written "
+            "before is kept"
         ) from error
     finally:
         draft.unlink(missing_ok=True)
@@ -147,7 +156,7 @@ def read(path: Path, *, part: Part, key: bytes, first: int, views: int) -> list[
     """The records of a file whose first one belongs to step `first`.
 
     Raises:
-        InputError: if it is damaged, or holds other labels.
+        InputError: if it is damaged, or holds other predictions.
     """
     try:
         records = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
@@ -161,5 +170,5 @@ def read(path: Path, *, part: Part, key: bytes, first: int, views: int) -> list[
 
 
 def damaged(path: Path, why: str) -> str:
-    """What is said about a file that is not as it was written."""
-    return f"{path} is damaged or holds other labels ({why}); remove it, and it is made again"
+    """The message about a file that is not as it was written."""
+    return f"{path} is damaged or holds other predictions ({why}); remove it, and it is made again"

@@ -1,17 +1,18 @@
-"""What a teacher says about a view of an image, as losses need it and as a cache keeps it.
+"""What a teacher predicts for a view of an image, as losses need it and as a cache keeps it.
 
 A *view* is one image of the augmented stream. Axes here: B views, M teachers, K classes; the batch
-comes first, so that labels are cut for devices and for accumulation like images.
+comes first, so that predictions are cut for devices and for accumulation like images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import tensorflow as tf
 
 from std_keras import losses
+from std_keras.teachers.teacher import Teacher
 
 CLASS, CONFIDENCE = "teacher_class", "teacher_negative_entropy"
 LOGITS, TOP_CLASSES, REST = "teacher_logits", "teacher_top_classes", "teacher_rest"
@@ -20,22 +21,29 @@ _LARGEST = 65504.0  # Of float16.
 
 
 @dataclass(frozen=True)
-class TeacherLabels:
-    """Labels of a batch, teachers first as in `std_keras.losses`.
+class TeacherPredictions:
+    """What all teachers predict for a batch, as losses need it.
 
     Attributes:
-        classes: (M, B) int64, the top-1 classes.
-        negative_entropies: (M, B) float32, nats.
-        logits: (M, B, K) float32; only where soft distillation needs them.
+        classes: (B, M) int64, the top-1 classes.
+        negative_entropies: (B, M) float32, nats.
+        logits: (B, M, K) float32; only where the loss needs them.
     """
 
     classes: tf.Tensor
     negative_entropies: tf.Tensor
     logits: tf.Tensor | None = None
 
+    @classmethod
+    def of(cls, batch: Mapping[str, tf.Tensor]) -> TeacherPredictions | None:
+        """The decoded predictions among the tensors of a batch; None if there are none."""
+        if CLASS not in batch:
+            return None
+        return cls(batch[CLASS], batch[CONFIDENCE], batch.get(LOGITS))
+
 
 @dataclass(frozen=True)
-class LabelFormat:
+class PredictionFormat:
     """Which numbers stand for a prediction.
 
     Attributes:
@@ -54,52 +62,42 @@ class LabelFormat:
     top_k: int = 0
 
     def encode(self, logits: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Logits (B, M, K) float32 to labels by name, each with leading axes (B, M)."""
-        labels = {
+        """Logits (B, M, K) float32 to predictions by name, each with leading axes (B, M)."""
+        predictions = {
             CLASS: tf.argmax(logits, axis=-1),
             CONFIDENCE: losses.negative_entropy(logits),
         }
         if not self.soft:
-            return labels
+            return predictions
         if not self.half:
-            return labels | {LOGITS: logits}
+            return predictions | {LOGITS: logits}
         # Softmax does not see the shift, and float16 is finest near 0, where it counts.
         shifted = logits - tf.reduce_max(logits, axis=-1, keepdims=True)
         if not self._cut:
-            return labels | {LOGITS: _half(shifted)}
+            return predictions | {LOGITS: _half(shifted)}
         top, classes = tf.math.top_k(shifted, k=self.top_k)
         others = _put(shifted, classes, tf.fill(tf.shape(top), -float("inf")))
         mass = tf.reduce_logsumexp(others, axis=-1)
         rest = mass - tf.math.log(float(self.num_classes - self.top_k))
-        return labels | {LOGITS: _half(top), TOP_CLASSES: classes, REST: _half(rest)}
+        return predictions | {LOGITS: _half(top), TOP_CLASSES: classes, REST: _half(rest)}
 
-    def decode(self, labels: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Labels by name to the same with whole logits (B, M, K) float32, if there are logits."""
-        decoded = {name: labels[name] for name in (CLASS, CONFIDENCE)}
+    def decode(self, predictions: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """What `encode` gave, with whole logits (B, M, K) float32 if there are logits."""
+        decoded = {name: predictions[name] for name in (CLASS, CONFIDENCE)}
         if not self.soft:
             return decoded
-        logits = labels[LOGITS]
+        logits = predictions[LOGITS]
         if self.half:
             logits = tf.cast(logits, tf.float32)
         if self._cut:
-            rest = tf.cast(labels[REST], tf.float32)[..., tf.newaxis]
+            rest = tf.cast(predictions[REST], tf.float32)[..., tf.newaxis]
             others = tf.repeat(rest, self.num_classes, axis=-1)
-            logits = _put(others, labels[TOP_CLASSES], logits)
+            logits = _put(others, predictions[TOP_CLASSES], logits)
         return decoded | {LOGITS: logits}
 
     @property
     def _cut(self) -> bool:
         return self.half and 0 < self.top_k < self.num_classes
-
-
-def teachers_first(labels: Mapping[str, tf.Tensor]) -> TeacherLabels:
-    """Decoded labels by name, (B, M) first, as losses take them, (M, B) first."""
-    logits = labels.get(LOGITS)
-    return TeacherLabels(
-        classes=tf.transpose(labels[CLASS]),
-        negative_entropies=tf.transpose(labels[CONFIDENCE]),
-        logits=None if logits is None else tf.transpose(logits, (1, 0, 2)),
-    )
 
 
 def _put(logits: tf.Tensor, classes: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
@@ -116,3 +114,10 @@ def _put(logits: tf.Tensor, classes: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
 
 def _half(values: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.maximum(values, -_LARGEST), tf.float16)
+
+
+def predict(
+    teachers: Sequence[Teacher], images: tf.Tensor, form: PredictionFormat
+) -> dict[str, tf.Tensor]:
+    """What teachers predict for images (B, H, W, C) of 0..255, encoded, each (B, M, ...)."""
+    return form.encode(tf.stack([teacher.logits(images) for teacher in teachers], axis=1))

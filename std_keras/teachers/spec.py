@@ -1,4 +1,4 @@
-"""What a `--teacher` flag says."""
+"""What the description of a teacher means: SOURCE[,option=value,...]."""
 
 from __future__ import annotations
 
@@ -38,35 +38,37 @@ class TeacherSpec:
     size: int | None = None
 
 
-def parse(text: str) -> TeacherSpec:
+def parse(description: str) -> TeacherSpec:
     """Reads `SOURCE[,option=value]...`.
 
     Raises:
         InputError: for an option or a value that does not exist, or packed weights that are not
             there or damaged.
     """
-    source, *parts = text.split(",")
+    source, *parts = description.split(",")
     if not source.strip():
-        raise InputError(f"--teacher={text!r} names no source; write --teacher=SOURCE[,site=last]")
+        raise InputError(
+            f"teacher={description!r} names no source; write teacher=SOURCE[,site=last]"
+        )
     chosen: dict[str, str] = {}
     for part in parts:
         name, equals, value = part.partition("=")
         name, value = name.strip(), value.strip()
         if not equals or name not in _LEGAL:
             raise InputError(
-                f"--teacher={text}: {part!r} is not an option; the options are "
+                f"teacher={description}: {part!r} is not an option; the options are "
                 + ", ".join(f"{n}={v}" for n, v in _LEGAL.items())
             )
         if name in chosen:
-            raise InputError(f"--teacher={text}: {name} is given twice")
+            raise InputError(f"teacher={description}: {name} is given twice")
         chosen[name] = value
     for name, legal in (("site", SITES), ("input", INPUT_RANGES), ("output", OUTPUTS)):
         if name in chosen and chosen[name] not in legal:
             raise InputError(
-                f"--teacher={text}: {name}={chosen[name]} is not one of {', '.join(legal)}"
+                f"teacher={description}: {name}={chosen[name]} is not one of {', '.join(legal)}"
             )
     size = chosen.pop("size", None)
     if size is not None and not (size.isdecimal() and int(size) > 0):
-        raise InputError(f"--teacher={text}: size={size} is not a number of pixels above 0")
+        raise InputError(f"teacher={description}: size={size} is not a number of pixels above 0")
     source = pretrained.located(source.strip(), flag="teacher")
     return TeacherSpec(source=source, size=None if size is None else int(size), **chosen)

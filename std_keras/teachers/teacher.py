@@ -132,12 +132,12 @@ def check_labels(
     """
     if num_classes != len(wanted):
         raise InputError(
-            f"--teacher={name} tells {num_classes} classes apart, the data set has {len(wanted)}; "
+            f"teacher={name} tells {num_classes} classes apart, the data set has {len(wanted)}; "
             "use a teacher that was trained on the data set's classes"
         )
     for index, (own, other) in enumerate(zip(label_names or wanted, wanted, strict=False)):
         if own != other:
             raise InputError(
-                f"--teacher={name} calls class {index} {own!r}, the data set calls it {other!r}; "
+                f"teacher={name} calls class {index} {own!r}, the data set calls it {other!r}; "
                 "use a teacher that was trained on the same classes in the same order"
             )

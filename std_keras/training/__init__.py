@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from std_keras.training.loop import train
+from std_keras.training.run import train
 
 __all__ = ["train"]

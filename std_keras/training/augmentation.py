@@ -1,11 +1,10 @@
-"""From the resolved augmentation flags to the recipe of the data pipeline."""
+"""From the resolved options of augmentation to the recipe of the data pipeline."""
 
 from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from std_keras.config import TrainConfig
-from std_keras.config.augmentation import resolved_augmentation
+from std_keras.config.augmentation import AugmentationOptions, resolved_augmentation
 from std_keras.data import Augmentation, DataSet
 from std_keras.data.augmentation import Mixing, RandAugment, ResizedCrop
 from std_keras.errors import InputError
@@ -13,13 +12,19 @@ from std_keras.errors import InputError
 _Value = TypeVar("_Value")
 
 
-def create_augmentation(config: TrainConfig, dataset: DataSet) -> Augmentation:
-    """The recipe of a configuration that `config.resolve` has filled in.
+def create_augmentation(
+    options: AugmentationOptions, dataset: DataSet, *, batch_size: int
+) -> Augmentation:
+    """The recipe of options that `config.resolve` has filled in.
+
+    Args:
+        options: which operations, and how strong.
+        dataset: gives the shape of the images and their mean and standard deviation.
+        batch_size: over all devices; mixing needs two images.
 
     Raises:
         InputError: for operations that images of this data set cannot go through.
     """
-    options = config.augmentation
     rand_augment = None
     if options.auto_augment == "rand":
         rand_augment = RandAugment(
@@ -53,29 +58,31 @@ def create_augmentation(config: TrainConfig, dataset: DataSet) -> Augmentation:
     )
     channels = dataset.image_shape[-1]
     if recipe.has_operations and channels not in (1, 3):
-        flag = "color_jitter" if options.auto_augment == "none" else "auto_augment"
+        name = "color_jitter" if options.auto_augment == "none" else "auto_augment"
         raise InputError(
-            f"--{flag}={getattr(options, flag)}: works on grey and RGB images, and "
-            f"--dataset={dataset.name} has {channels} channels; "
-            "use --auto_augment=none and --color_jitter=0"
+            f"{name}={getattr(options, name)}: works on grey and RGB images, and "
+            f"dataset={dataset.name} has {channels} channels; "
+            "use auto_augment=none and color_jitter=0"
         )
-    batch_size = config.optimization.batch_size
     if recipe.mixing.on and batch_size < 2:
         raise InputError(
-            f"--batch_size={batch_size}: mixup and CutMix mix two images of a batch; use at "
-            "least 2, or --mixup_alpha=0 and --cutmix_alpha=0"
+            f"batch_size={batch_size}: mixup and CutMix mix two images of a batch; use at "
+            "least 2, or mixup_alpha=0 and cutmix_alpha=0"
         )
     return recipe
 
 
-def picture_options(config: TrainConfig) -> dict[str, Any]:
-    """How `data.load` has to treat pictures, for a configuration that need not be resolved."""
-    size = config.data.image_size
-    values = resolved_augmentation(
-        config.augmentation, image_size=size or 1, flip_keeps_class=False
-    )
+def picture_options(options: AugmentationOptions, *, image_size: int | None) -> dict[str, Any]:
+    """How `data.load` has to treat pictures, for options that need not be resolved.
+
+    Args:
+        options: which crop they ask for.
+        image_size: the side of the images that the user asked for; None for the data set's own.
+    """
+    size = image_size
+    values = resolved_augmentation(options, image_size=size or 1, flip_keeps_class=False)
     return {
-        # Without --image_size all pictures have the size of the images; nothing is scaled.
+        # Without `image_size` all pictures have the size of the images; nothing is scaled.
         "whole_pictures": size is not None and values["crop"] == "resized",
         "eval_crop_ratio": values["eval_crop_ratio"] if size is not None else 1.0,
     }

@@ -11,6 +11,8 @@ import keras
 
 from std_keras import data, models, progress, teachers
 from std_keras.config import TrainConfig
+from std_keras.config.distillation import DistillationOptions
+from std_keras.config.performance import PerformanceOptions
 from std_keras.data import DataSet
 from std_keras.data.limit import limited
 from std_keras.data.source import Progress
@@ -18,6 +20,7 @@ from std_keras.errors import InputError
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.teachers import Teacher
 from std_keras.training.augmentation import picture_options
+from std_keras.training.objectives import own_model
 
 
 def load_data(config: TrainConfig, *, progress: Progress | None = None) -> DataSet:
@@ -31,7 +34,7 @@ def load_data(config: TrainConfig, *, progress: Progress | None = None) -> DataS
         cache_gb=config.data.cache_gb,
         corrupt_images=config.data.corrupt_images,
         progress=progress,
-        **picture_options(config),
+        **picture_options(config.augmentation, image_size=config.data.image_size),
     )
     return limited(
         dataset, train=config.data.max_train_examples, test=config.data.max_test_examples
@@ -62,7 +65,7 @@ def data_of_run(
     config = run.read_config()
     if not (dataset or config.data.dataset):
         raise InputError(
-            f"--dataset is missing: {run.path} was made from weights from elsewhere and has no "
+            f"`dataset` is missing: {run.path} was made from weights from elsewhere and has no "
             "data set of its own"
         )
     changes: dict[str, Any] = {"image_size": int(model.input_shape[1])}
@@ -75,14 +78,14 @@ def data_of_run(
     loaded = load_data(config.replace(**changes), progress=progress)
     if loaded.image_shape != tuple(model.input_shape[1:]):
         raise InputError(
-            f"--dataset={loaded.name} has images of shape {loaded.image_shape}, the model takes "
+            f"dataset={loaded.name} has images of shape {loaded.image_shape}, the model takes "
             f"{tuple(model.input_shape[1:])}"
         )
     labels = run.read_labels()
     if loaded.label_names != labels:
         differing = sorted(set(loaded.label_names) ^ set(labels))[:4]
         raise InputError(
-            f"--dataset={loaded.name} has {loaded.num_classes} classes that are not the "
+            f"dataset={loaded.name} has {loaded.num_classes} classes that are not the "
             f"{len(labels)} of {run.labels_file}"
             + (f"; only one of them has {', '.join(differing)}" if differing else " in this order")
         )
@@ -123,15 +126,16 @@ def build_model(
     )
     with dtype_policy(policy):
         if not config.distillation.has_student_heads:
-            _refuse_sites(config)
-            if config.distillation.objective == "skeptical":
-                return models.create_skeptical(
-                    config.model.name, stage=config.distillation.skeptical_stage, **common
-                )
+            _refuse_sites(config.distillation)
+            create = own_model(config.distillation.objective)
+            if create is not None:
+                return create(config.model.name, options=config.distillation, **common)
             return models.create(config.model.name, **common)
         return models.create_student(
             config.model.name,
-            teacher_sites=[teachers.parse(text).site for text in config.distillation.teachers],
+            teacher_sites=[
+                teachers.parse(description).site for description in config.distillation.teachers
+            ],
             tokens=config.distillation.tokens,
             token_mlps=config.distillation.token_mlps,
             propagate_tokens=config.distillation.propagate_tokens,
@@ -139,33 +143,34 @@ def build_model(
         )
 
 
-def load_teachers(config: TrainConfig, dataset: DataSet) -> list[Teacher]:
-    """The teachers that a configuration names and follows."""
-    if not config.distillation.uses_teachers:
-        if config.distillation.teachers:
+def load_teachers(
+    options: DistillationOptions, dataset: DataSet, *, performance: PerformanceOptions
+) -> list[Teacher]:
+    """The teachers that the options name and follow, in the form that predicts fastest."""
+    if not options.uses_teachers:
+        if options.teachers:
             progress.say(
-                f"--distillation=none: the "
-                f"{len(config.distillation.teachers)} teacher(s) named are ignored"
+                f"distillation=none: the {len(options.teachers)} teacher(s) named are ignored"
             )
         return []
     loaded = []
-    for text in config.distillation.teachers:
-        spec = teachers.parse(text)
+    for description in options.teachers:
+        spec = teachers.parse(description)
         teacher = teachers.load(
             spec, image_shape=dataset.image_shape, label_names=dataset.label_names
         )
-        if config.performance.jit_compile and not teacher.compilable:
+        if performance.jit_compile and not teacher.compilable:
             progress.say(f"teacher {spec.source} is a SavedModel; it runs outside the XLA step")
-        loaded.append(teacher.fast(bfloat16=config.performance.mixed_precision))
+        loaded.append(teacher.fast(bfloat16=performance.mixed_precision))
     return loaded
 
 
-def _refuse_sites(config: TrainConfig) -> None:
-    for text in config.distillation.teachers if config.distillation.uses_teachers else ():
-        site = teachers.parse(text).site
+def _refuse_sites(options: DistillationOptions) -> None:
+    for description in options.teachers if options.uses_teachers else ():
+        site = teachers.parse(description).site
         if site != "last":
             raise InputError(
-                f"--teacher={text}: --objective={config.distillation.objective} has no "
+                f"teacher={description}: objective={options.objective} has no "
                 f"token sets to place, so site={site} does not apply; leave it out"
             )
 

@@ -1,4 +1,4 @@
-"""Teacher labels of a run that come from a cache, and those that go into it."""
+"""Teacher predictions of a run that come from a cache, and those that go into it."""
 
 from __future__ import annotations
 
@@ -11,32 +11,33 @@ import tensorflow as tf
 
 from std_keras import progress, teachers
 from std_keras.config import TrainConfig
+from std_keras.config.distillation import DistillationOptions
 from std_keras.data import DataSet, Shard
 from std_keras.errors import InputError
-from std_keras.teachers import prediction_file as label_file
-from std_keras.teachers.cache import Chunk, Grid, LabelCache, LabelFile
+from std_keras.teachers import prediction_file
+from std_keras.teachers.cache import Chunk, Grid, PredictionCache, PredictionFile
 from std_keras.teachers.identity import identity
-from std_keras.teachers.predictions import LabelFormat
+from std_keras.teachers.predictions import PredictionFormat
 from std_keras.training import stream
 
 
-def label_format(config: TrainConfig, dataset: DataSet) -> LabelFormat:
-    """What a batch holds of its teachers."""
-    top_k = config.distillation.teacher_cache_top_k
+def prediction_format(options: DistillationOptions, dataset: DataSet) -> PredictionFormat:
+    """How a batch holds its teachers' predictions."""
+    top_k = options.teacher_cache_top_k
     if top_k > dataset.num_classes:
         raise InputError(
-            f"--teacher_cache_top_k={top_k} is more than the {dataset.num_classes} classes of "
-            f"--dataset={config.data.dataset}; use fewer, or 0 for all"
+            f"teacher_cache_top_k={top_k} is more than the {dataset.num_classes} classes of "
+            f"dataset={dataset.name}; use fewer, or 0 for all"
         )
-    return LabelFormat(
+    return PredictionFormat(
         num_classes=dataset.num_classes,
-        soft=config.distillation.needs_teacher_logits,
-        half=config.distillation.teacher_cache is not None,
+        soft=options.needs_teacher_logits,
+        half=options.teacher_cache is not None,
         top_k=0 if top_k == dataset.num_classes else top_k,
     )
 
 
-def open_cache(config: TrainConfig, dataset: DataSet) -> LabelCache | None:
+def open_cache(config: TrainConfig, dataset: DataSet) -> PredictionCache | None:
     """The cache that a configuration names; None if it names none or follows no teacher.
 
     Raises:
@@ -44,14 +45,14 @@ def open_cache(config: TrainConfig, dataset: DataSet) -> LabelCache | None:
     """
     if config.distillation.teacher_cache is None or not config.distillation.uses_teachers:
         return None
-    return LabelCache(
+    return PredictionCache(
         config.distillation.teacher_cache,
         stream=stream.facts(config, dataset),
         teachers=[
-            identity(teachers.parse(text), bfloat16=config.performance.mixed_precision)
-            for text in config.distillation.teachers
+            identity(teachers.parse(description), bfloat16=config.performance.mixed_precision)
+            for description in config.distillation.teachers
         ],
-        form=label_format(config, dataset),
+        form=prediction_format(config.distillation, dataset),
         grid=Grid(config.optimization.batch_size, stream.steps_per_epoch(config, dataset)),
         picture_levels=stream.picture_levels(config, dataset),
     )
@@ -59,23 +60,25 @@ def open_cache(config: TrainConfig, dataset: DataSet) -> LabelCache | None:
 
 @dataclass(frozen=True)
 class Segment:
-    """Steps up to `end` whose labels are all in the cache, or of which none is read from it."""
+    """Steps up to `end` whose predictions are all in the cache, or all to be computed."""
 
     cached: bool
     end: int
 
 
-class CachedLabels:
-    """What the loop asks a cache.
+class CachedPredictions:
+    """A cache of teacher predictions, by the steps of a run.
 
     Args:
-        cache: where the labels are.
+        cache: where the predictions are.
         period: steps after which the stream repeats; 0 for never.
         total_steps: of the run.
         shard: the replicas that this process feeds.
     """
 
-    def __init__(self, cache: LabelCache, *, period: int, total_steps: int, shard: Shard) -> None:
+    def __init__(
+        self, cache: PredictionCache, *, period: int, total_steps: int, shard: Shard
+    ) -> None:
         self.cache, self._shard, self._total = cache, shard, total_steps
         self._period = min(period, total_steps) or total_steps
         self._recorder = Recorder(cache)
@@ -86,17 +89,17 @@ class CachedLabels:
         return step % self._period
 
     def prepare(self, step: int, *, read_only: bool) -> bool:
-        """Makes ready for a run that continues after `step` steps, and says what is there.
+        """Makes ready for a run that continues after `step` steps, and logs what is there.
 
         Args:
             step: steps done.
             read_only: whether everything must be there already.
 
         Returns:
-            Whether all labels of the steps to come are in the cache.
+            Whether all predictions of the steps to come are in the cache.
 
         Raises:
-            InputError: if labels are missing that this process cannot make.
+            InputError: if predictions are missing that this process cannot make.
         """
         needed = self._positions(step)
         missing = sum(chunk.steps for chunk in self._chunks(needed) if self.cache.missing(chunk))
@@ -111,11 +114,11 @@ class CachedLabels:
             return True
         other = self.cache.differences()
         if other and not there:
-            state += f"; the folder has labels of something else ({other})"
+            state += f"; the folder has predictions of something else ({other})"
         if read_only or self._shard.local_replicas < self._shard.replicas:
-            why = "--teacher_cache_mode=read" if read_only else "a cluster"
+            why = "teacher_cache_mode=read" if read_only else "a cluster"
             raise InputError(
-                f"--teacher_cache={self.cache.directory}: {state}; {why} needs all of them, so run "
+                f"teacher_cache={self.cache.directory}: {state}; {why} needs all of them, so run "
                 "std-keras precompute with the same flags first, in one process"
             )
         progress.say(f"teacher cache {self.cache.path}: {state}")
@@ -123,7 +126,7 @@ class CachedLabels:
         return False
 
     def segment(self, step: int) -> Segment:
-        """The steps from `step` on that have their labels in the cache, or lack them."""
+        """The steps from `step` on that have their predictions in the cache, or lack them."""
         cached, end = self._there(step), step
         if self._full and not cached:
             self.cache.check(self.cache.grid.chunk(self.position(step)))
@@ -135,17 +138,17 @@ class CachedLabels:
                 break  # The stream begins anew; what is recorded until then is there.
         return Segment(cached, end)
 
-    def labels(self, step: int, segment: Segment) -> tf.data.Dataset:
-        """The labels of the steps of a cached segment for this process's replicas, as the batches
-        of `data.pipeline`."""
+    def predictions(self, step: int, segment: Segment) -> tf.data.Dataset:
+        """The predictions of the steps of a cached segment, for this process's replicas, as the
+        batches of `data.pipeline`."""
         begin = self.position(step)
         rows = self._shard.batch_size(self.cache.grid.batch_size)
         first = self._shard.first_replica * rows
         local = self._shard.local_replicas
 
         @tf.autograph.experimental.do_not_convert
-        def own(labels: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            own = {n: v[first : first + local * rows] for n, v in labels.items()}
+        def own(predictions: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            own = {n: v[first : first + local * rows] for n, v in predictions.items()}
             if local == 1:
                 return own
             return {n: tf.reshape(v, (local, rows, *v.shape[1:])) for n, v in own.items()}
@@ -153,10 +156,10 @@ class CachedLabels:
         dataset = self.cache.dataset(begin, begin + segment.end - step).map(own)
         return dataset.unbatch() if local > 1 else dataset
 
-    def record(self, step: int, labels: Mapping[str, np.ndarray]) -> None:
-        """Takes the labels (steps, B, M, ...) of the steps from `step` on."""
-        for offset in range(len(next(iter(labels.values()), ()))):
-            own = {name: values[offset] for name, values in labels.items()}
+    def record(self, step: int, predictions: Mapping[str, np.ndarray]) -> None:
+        """Takes the predictions (steps, B, M, ...) of the steps from `step` on."""
+        for offset in range(len(next(iter(predictions.values()), ()))):
+            own = {name: values[offset] for name, values in predictions.items()}
             self._recorder.add(self.position(step + offset), own)
 
     def flush(self) -> None:
@@ -196,22 +199,22 @@ class CachedLabels:
 
 
 class Recorder:
-    """Collects labels step by step and writes every chunk that is complete.
+    """Collects predictions step by step and writes every chunk that is complete.
 
     Args:
         cache: where to.
     """
 
-    def __init__(self, cache: LabelCache) -> None:
+    def __init__(self, cache: PredictionCache) -> None:
         self._cache = cache
         self._chunk: Chunk | None = None
-        self._records: dict[Path, tuple[LabelFile, list[bytes]]] = {}
+        self._records: dict[Path, tuple[PredictionFile, list[bytes]]] = {}
         self._next = -1
         self.stored = 0
 
-    def add(self, position: int, labels: Mapping[str, np.ndarray]) -> None:
-        """Takes the labels (B, M, ...) of one step; steps of a chunk that it did not see from its
-        beginning are passed over.
+    def add(self, position: int, predictions: Mapping[str, np.ndarray]) -> None:
+        """Takes the predictions (B, M, ...) of one step; steps of a chunk that it did not see from
+        its beginning are passed over.
 
         Raises:
             MachineError: if a finished chunk cannot be written.
@@ -221,7 +224,7 @@ class Recorder:
             self._start(chunk, position)
         self._next = position + 1
         for file, records in self._records.values():
-            own = {name: values[:, file.teacher] for name, values in labels.items()}
+            own = {name: values[:, file.teacher] for name, values in predictions.items()}
             records.append(file.part.pack(own, key=file.key, position=position))
         if self._next == chunk.first + chunk.steps:
             self._finish(chunk)
@@ -229,16 +232,16 @@ class Recorder:
     def flush(self) -> None:
         """Saves what is collected of an unfinished chunk."""
         for file, records in self._records.values():
-            label_file.write(file.begun, records)
+            prediction_file.write(file.begun, records)
 
     def begun(self, chunk: Chunk) -> int:
         """How many steps of a chunk that is missing were saved by `flush`, for all its files."""
         return min(len(self._saved(file)) for file in self._cache.missing(chunk))
 
-    def _saved(self, file: LabelFile) -> list[bytes]:
+    def _saved(self, file: PredictionFile) -> list[bytes]:
         if not file.begun.is_file():
             return []
-        return label_file.read(
+        return prediction_file.read(
             file.begun,
             part=file.part,
             key=file.key,
@@ -257,7 +260,7 @@ class Recorder:
 
     def _finish(self, chunk: Chunk) -> None:
         for file, records in self._records.values():
-            label_file.write(file.path, records)
+            prediction_file.write(file.path, records)
             file.begun.unlink(missing_ok=True)
         if self._records:
             self.stored += chunk.steps * self._cache.grid.batch_size

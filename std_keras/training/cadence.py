@@ -14,7 +14,7 @@ class Cadence:
     Attributes:
         steps_per_epoch: steps in one epoch.
         total_steps: steps of the whole run.
-        log_every: steps between logged training figures.
+        log_every: steps between logged training metrics.
         evaluate_every: steps between evaluations.
         checkpoint_every: steps between checkpoints.
         steps_per_call: most steps that one call may take.
@@ -34,7 +34,7 @@ class Cadence:
         return min(*stops, step + self.steps_per_call, self.total_steps)
 
     def logs(self, step: int) -> bool:
-        """Whether training figures are logged after this step."""
+        """Whether training metrics are logged after this step."""
         return step % self.log_every == 0 or step == self.total_steps
 
     def ends_epoch(self, step: int) -> bool:

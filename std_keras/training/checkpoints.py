@@ -105,7 +105,7 @@ class Checkpoints:
         if first_error is not None:
             raise InputError(
                 f"no checkpoint in {self.directory} can be restored ({first_error}); restore the "
-                "files from a copy, or start in a new --model_dir"
+                "files from a copy, or start in a new `model_dir`"
             )
         return 0
 

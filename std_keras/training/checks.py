@@ -20,8 +20,8 @@ def check_devices(config: TrainConfig, strategy: tf.distribute.Strategy) -> None
     parts = replicas * accumulation_steps
     if config.optimization.batch_size % parts:
         raise InputError(
-            f"--batch_size={batch_size} is not divisible by {replicas} replica(s) x "
-            f"--accumulation_steps={accumulation_steps}; use a multiple of {parts}"
+            f"batch_size={batch_size} is not divisible by {replicas} replica(s) x "
+            f"accumulation_steps={accumulation_steps}; use a multiple of {parts}"
         )
     if (
         config.performance.jit_compile
@@ -30,52 +30,64 @@ def check_devices(config: TrainConfig, strategy: tf.distribute.Strategy) -> None
     ):
         if not isinstance(strategy, tf.distribute.TPUStrategy):
             raise InputError(
-                "--jit_compile cannot run on several CPU devices (XLA does not find variables of "
-                "another device); use --nojit_compile or --strategy=one_device"
+                "jit_compile=True cannot run on several CPU devices (XLA does not find variables "
+                "of another device); use jit_compile=False or strategy=one_device"
             )
     if config.mine.weight and config.mine.schedule == "step":
         mine.derangement(config.optimization.batch_size // parts)
     if config.mine.weight and config.mine.schedule == "epoch":
         if config.mine.samples % replicas or config.mine.samples // replicas < 2:
             raise InputError(
-                f"--mine_samples={config.mine.samples} must give each of {replicas} replica(s) the "
+                f"mine_samples={config.mine.samples} must give each of {replicas} replica(s) the "
                 "same number of examples, and at least 2"
             )
 
 
+def check_sizes(config: TrainConfig, dataset: DataSet) -> None:
+    """Raises InputError if the training set is smaller than what one step takes of it."""
+    wanted = {"batch_size": config.optimization.batch_size}
+    if config.mine.weight and config.mine.schedule == "epoch":
+        wanted["mine_samples"] = config.mine.samples
+    for name, size in wanted.items():
+        if size > dataset.train.size:
+            raise InputError(
+                f"{name}={size} is larger than the training set of {dataset.train.size} examples"
+            )
+
+
 def slow_choice(config: TrainConfig, strategy: tf.distribute.Strategy) -> str | None:
-    """A sentence on flags that work together but slowly here; None if there is nothing to say."""
+    """A sentence on options that work together but slowly here; None if there is nothing to say."""
     accelerated = tf.config.list_physical_devices("GPU")
     if isinstance(strategy, tf.distribute.TPUStrategy) or accelerated:
         return None
     if config.performance.jit_compile and config.performance.mixed_precision:
         return (
-            "--jit_compile with --mixed_precision: XLA has no fast products in bfloat16 on a CPU, "
-            "so --nojit_compile is faster; both may be changed in a run that continues"
+            "jit_compile=True with mixed_precision=True: XLA has no fast products in bfloat16 on a "
+            "CPU, so jit_compile=False is faster; both may be changed in a run that continues"
         )
     return None
 
 
 def check_same_run(run: RunDirectory, config: TrainConfig, dataset: DataSet) -> None:
-    """Raises InputError if a run directory was begun with other flags, classes or examples."""
+    """Raises InputError if a run directory was begun with other options, classes or examples."""
     differing = differing_options(run.read_config(), config)
     if differing:
         raise InputError(
-            f"--model_dir={run.path} belongs to a run with other flags ({'; '.join(differing)}); "
-            "give the same flags to continue it, or another --model_dir"
+            f"model_dir={run.path} belongs to a run with other options ({'; '.join(differing)}); "
+            "give the same options to continue it, or another `model_dir`"
         )
     if run.read_labels() != dataset.label_names:
         raise InputError(
-            f"--dataset={dataset.name}: its classes are no longer those of {run.labels_file}, with "
-            "which the run began; restore them, or train in another --model_dir"
+            f"dataset={dataset.name}: its classes are no longer those of {run.labels_file}, with "
+            "which the run began; restore them, or train in another `model_dir`"
         )
     before, now = run.read_examples(), dataset.sizes
     for part in ("train", "validation"):  # The order of the images and the calendar go by them.
         if before is not None and before.get(part) != now[part]:
             raise InputError(
-                f"--dataset={dataset.name}: its {part} part has {now[part]} examples, but had "
+                f"dataset={dataset.name}: its {part} part has {now[part]} examples, but had "
                 f"{before.get(part)} when {run.path} was begun; restore the data, or train in "
-                "another --model_dir"
+                "another `model_dir`"
             )
 
 
@@ -85,11 +97,11 @@ def refuse_damaged_data(dataset: DataSet, error: tf.errors.OpError) -> None:
         bad = dataset.train.find_corrupt(thorough=True)
         if bad:
             raise InputError(
-                f"--dataset={dataset.name}: {len(bad)} image(s) cannot be decoded, {bad[0]} among "
-                "them; remove them, or use --corrupt_images=skip with a larger --cache_gb"
+                f"dataset={dataset.name}: {len(bad)} image(s) cannot be decoded, {bad[0]} among "
+                "them; remove them, or use corrupt_images=skip with a larger `cache_gb`"
             ) from error
     if isinstance(error, tf.errors.DataLossError):
         raise InputError(
-            f"--dataset={dataset.name}: its prepared files are damaged: "
+            f"dataset={dataset.name}: its prepared files are damaged: "
             f"{str(error).splitlines()[0]}; prepare the data set again"
         ) from error

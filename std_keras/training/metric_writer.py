@@ -1,4 +1,4 @@
-"""What a run shows while it runs: TensorBoard, and the same figures in `metrics.jsonl`."""
+"""What a run shows while it runs: TensorBoard, and the same metrics in `metrics.jsonl`."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from std_keras.training.optimizers import is_token
 Split = Literal["train", "eval"]
 
 
-class Watch:
-    """Writes figures, pictures and text of one run.
+class MetricWriter:
+    """Writes the metrics, pictures and configuration of one run.
 
     Args:
         run: where to.
-        step: steps that were done before; figures of later steps, which a killed process may have
+        step: steps that were done before; metrics of later steps, which a killed process may have
             left, are removed.
         enabled: False in all workers of a cluster but the chief.
-        may_fail: whether figures that cannot be written, for want of room, are given up with a
+        may_fail: whether metrics that cannot be written, for want of room, are given up with a
             warning.
     """
 
@@ -51,7 +51,7 @@ class Watch:
     def scalars(
         self, split: Split, *, step: int, epoch: float, values: Mapping[str, float]
     ) -> None:
-        """Records figures after `step` steps."""
+        """Records metrics after `step` steps."""
         if not self._enabled:
             return
         line = {"step": step, "epoch": round(epoch, 4), "split": split, **values}
@@ -65,7 +65,7 @@ class Watch:
             self._writers[split].flush()
 
     def config(self, config: TrainConfig) -> None:
-        """Shows the resolved flags as text."""
+        """Shows the resolved options."""
         if self._enabled:
             with self._writers["train"].as_default(step=0):
                 tf.summary.text("config", f"```\n{config.to_json()}\n```")
@@ -119,7 +119,7 @@ class Watch:
         except (OSError, tf.errors.OpError) as error:
             if not self._may_fail:
                 raise
-            progress.warn(f"figures could not be written: {str(error).splitlines()[0]}")
+            progress.warn(f"metrics could not be written: {str(error).splitlines()[0]}")
 
 
 def image_grid(images: np.ndarray, *, most: int = 64) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Figures of many steps as means, and those of an evaluation under one name each."""
+"""Metrics of many steps as means, and those of an evaluation under one name each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from std_keras.training.step import CallResult
 
 
 class StepMeans:
-    """Sums of the figures since they were last logged."""
+    """Sums of the metrics since they were last logged."""
 
     def __init__(self) -> None:
         self._clear()
@@ -34,11 +34,11 @@ class StepMeans:
         return values
 
 
-def by_path(figures: Mapping[str, Mapping[str, Accuracy]]) -> dict[str, float]:
-    """Figures by `weights/head/figure`, as TensorBoard groups them."""
+def by_path(accuracies: Mapping[str, Mapping[str, Accuracy]]) -> dict[str, float]:
+    """Accuracies by `weights/head/metric`, as TensorBoard groups them."""
     return {
         f"{weights}/{head}/{name}": value
-        for weights, heads in figures.items()
+        for weights, heads in accuracies.items()
         for head, accuracy in heads.items()
         for name, value in accuracy.as_dict().items()
     }

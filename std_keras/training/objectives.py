@@ -1,44 +1,66 @@
-"""The objective that a configuration names, for its model."""
+"""What the option `objective` stands for: the task that is trained, and a model that it needs.
+
+The tasks of side roads are found by import path, so that training does not depend on them.
+"""
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 
-from std_keras import models
-from std_keras.config import TrainConfig
-from std_keras.research.undistillable.objectives import NastyObjective, SkepticalObjective
-from std_keras.training.objective import Objective
+from std_keras.config.distillation import DistillationOptions
+from std_keras.config.mine import MineOptions
+from std_keras.teachers import Teacher
+from std_keras.teachers.predictions import PredictionFormat
+from std_keras.training.information import InformationTerm
+from std_keras.training.state import TrainState
+from std_keras.training.task import DistillationTask
+
+_TASKS = {
+    "standard": "std_keras.training.task:DistillationTask",
+    "class_head": "std_keras.training.task:DistillationTask",
+    "skeptical": "std_keras.research.undistillable.tasks:SkepticalTask",
+    "nasty": "std_keras.research.undistillable.tasks:NastyTask",
+}
+# Objectives whose model is neither a plain one nor a student.
+_MODELS = {"skeptical": "std_keras.research.undistillable.skeptical_student:create_as_named"}
 
 
-def create_objective(config: TrainConfig, model: keras.Model) -> Objective:
-    """What is minimised; see the flag --objective."""
-    if config.distillation.objective == "nasty":
-        return NastyObjective(
-            weight=config.distillation.nasty_weight,
-            temperature=config.distillation.nasty_temperature,
-        )
-    if config.distillation.kind == "none":
-        return Objective()
-    options: dict[str, Any] = {
-        "kind": config.distillation.kind,
-        "alpha": config.distillation.alpha,
-        "temperature": config.distillation.temperature,
-        "confidence": config.distillation.confidence,
-        "confidence_scope": config.distillation.confidence_scope,
-    }
-    count = len(config.distillation.teachers)
-    if config.distillation.objective == "class_head":
-        return Objective(teacher_heads=(("classification",),) * count, **options)
-    if config.distillation.objective == "skeptical":
-        auxiliaries = models.auxiliary_names(model)
-        taught, deepest = auxiliaries[0], auxiliaries[-1]
-        return SkepticalObjective(
-            teacher_heads=((taught,),) * count, taught=taught, deepest=deepest, **options
-        )
-    names = models.head_names(model)[1:]
-    heads = tuple(
-        tuple(n for n in names if n.startswith(f"distillation_{index}_")) for index in range(count)
+def create_task(
+    options: DistillationOptions,
+    mine: MineOptions,
+    state: TrainState,
+    *,
+    prediction_format: PredictionFormat,
+    teachers: Sequence[Teacher] = (),
+) -> DistillationTask:
+    """The task that a configuration names.
+
+    Args:
+        options: which teachers are followed, and how.
+        mine: the information term; it is part of the task if its schedule is `step`.
+        state: the model, whose heads follow the teachers, and the critics.
+        prediction_format: how batches hold the teachers' predictions.
+        teachers: in the order of the options; none if every batch brings their predictions.
+    """
+    kind: type[DistillationTask] = _imported(_TASKS[options.objective])
+    return kind(
+        **kind.settings(options, state.model),
+        teachers=teachers,
+        prediction_format=prediction_format,
+        information=InformationTerm.of(state, mine) if mine.schedule == "step" else None,
     )
-    return Objective(teacher_heads=heads, **options)
+
+
+def own_model(objective: str) -> Callable[..., keras.Model] | None:
+    """The function that creates an objective's model, called like `models.create` with
+    `options=DistillationOptions`; None if it has no model of its own."""
+    return _imported(_MODELS[objective]) if objective in _MODELS else None
+
+
+def _imported(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)

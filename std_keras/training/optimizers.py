@@ -5,6 +5,8 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
+from std_keras.config.optimization import OptimizationOptions
+
 
 def learning_rate_schedule(
     *, peak: float, floor: float, warmup_steps: int, total_steps: int
@@ -16,6 +18,19 @@ def learning_rate_schedule(
         alpha=floor / peak,
         warmup_target=peak if warmup_steps else None,
         warmup_steps=warmup_steps,
+    )
+
+
+def create_schedule(
+    options: OptimizationOptions, *, steps_per_epoch: int
+) -> keras.optimizers.schedules.LearningRateSchedule:
+    """The learning rate of a whole run, by step."""
+    peak, floor = options.applied_learning_rates()
+    return learning_rate_schedule(
+        peak=peak,
+        floor=floor,
+        warmup_steps=round((options.warmup_epochs or 0) * steps_per_epoch),
+        total_steps=options.epochs * steps_per_epoch,
     )
 
 
@@ -35,11 +50,9 @@ def is_token(variable: keras.Variable) -> bool:
 
 
 def create_optimizer(
-    name: str,
+    options: OptimizationOptions,
     *,
-    learning_rate: keras.optimizers.schedules.LearningRateSchedule,
-    weight_decay: float,
-    momentum: float,
+    learning_rate: keras.optimizers.schedules.LearningRateSchedule | float,
     variables: list[keras.Variable],
 ) -> keras.optimizers.Optimizer:
     """Makes and builds the optimizer.
@@ -49,22 +62,24 @@ def create_optimizer(
     term that PyTorch's SGD adds; see `add_l2`.
 
     Args:
-        name: adamw or sgd.
-        learning_rate: the schedule.
-        weight_decay: of adamw; sgd ignores it here.
-        momentum: Nesterov momentum of sgd.
+        options: `optimizer`, the `weight_decay` of adamw, the Nesterov `momentum` of sgd.
+        learning_rate: the schedule, or a constant.
         variables: what will be trained.
     """
     optimizer: keras.optimizers.Optimizer
-    if name == "adamw":
+    if options.optimizer == "adamw":
         optimizer = keras.optimizers.AdamW(
-            learning_rate, weight_decay=weight_decay, beta_1=0.9, beta_2=0.999, epsilon=1e-8
+            learning_rate,
+            weight_decay=options.weight_decay,
+            beta_1=0.9,
+            beta_2=0.999,
+            epsilon=1e-8,
         )
         optimizer.exclude_from_weight_decay(var_list=[v for v in variables if not decays(v)])
-    elif name == "sgd":
-        optimizer = keras.optimizers.SGD(learning_rate, momentum=momentum, nesterov=momentum > 0)
     else:
-        raise ValueError(f"there is no optimizer {name!r}; use adamw or sgd")
+        optimizer = keras.optimizers.SGD(
+            learning_rate, momentum=options.momentum, nesterov=options.momentum > 0
+        )
     optimizer.build(variables)
     return optimizer
 

@@ -13,11 +13,11 @@ from std_keras.config import TrainConfig, resolve
 from std_keras.data import DataSet
 from std_keras.errors import InputError, Interrupted, NonFiniteError
 from std_keras.teachers import Teacher
-from std_keras.teachers.cache import LabelCache
-from std_keras.teachers.predictions import CONFIDENCE
+from std_keras.teachers.cache import PredictionCache
+from std_keras.teachers.predictions import CONFIDENCE, predict
 from std_keras.training import build, stream
 from std_keras.training.cached_predictions import Recorder, open_cache
-from std_keras.training.checks import check_devices
+from std_keras.training.checks import check_devices, check_sizes
 from std_keras.training.strategy import create_strategy, own_shard
 
 
@@ -29,7 +29,7 @@ def precompute(config: TrainConfig, *, stop: Callable[[], bool] = lambda: False)
 
     Args:
         config: of the training; what concerns the student is not used.
-        stop: asked after each step; once true, the work ends. What is done is kept.
+        stop: called after each step; once true, the work ends. What is done is kept.
 
     Returns:
         `folder`, `views` (there now), `computed` (by this call), `bytes_per_view`.
@@ -41,11 +41,9 @@ def precompute(config: TrainConfig, *, stop: Callable[[], bool] = lambda: False)
         MachineError: if the cache could not be written.
     """
     if config.distillation.teacher_cache is None:
-        raise InputError("--teacher_cache is missing; name the folder to fill")
+        raise InputError("`teacher_cache` is missing; name the folder to fill")
     if not config.distillation.uses_teachers:
-        raise InputError(
-            "--distillation=none follows no teacher; give hard or soft, as in training"
-        )
+        raise InputError("distillation=none follows no teacher; give hard or soft, as in training")
     strategy = create_strategy(
         config.performance.strategy, logical_cpus=config.performance.logical_cpus
     )
@@ -59,11 +57,7 @@ def precompute(config: TrainConfig, *, stop: Callable[[], bool] = lambda: False)
         config, image_size=dataset.image_shape[0], horizontal_flip=dataset.horizontal_flip
     )
     check_devices(config, strategy)
-    if not stream.steps_per_epoch(config, dataset):
-        raise InputError(
-            f"--batch_size={config.optimization.batch_size} is larger than the training set of "
-            f"{dataset.train.size} examples"
-        )
+    check_sizes(config, dataset)
     with strategy.scope():
         cache = open_cache(config, dataset)
         assert cache is not None
@@ -71,7 +65,7 @@ def precompute(config: TrainConfig, *, stop: Callable[[], bool] = lambda: False)
 
 
 def _fill(
-    cache: LabelCache,
+    cache: PredictionCache,
     config: TrainConfig,
     dataset: DataSet,
     strategy: tf.distribute.Strategy,
@@ -96,8 +90,8 @@ def _fill(
     )
     if not todo:
         return result
-    loaded = build.load_teachers(config, dataset)
-    label = _labeller(loaded, cache, config, strategy)
+    loaded = build.load_teachers(config.distillation, dataset, performance=config.performance)
+    predicted = _predictor(loaded, cache, config, strategy)
     cache.begin()
     recorder = Recorder(cache)
     bar = progress.Bar(total=steps, done=steps - left, what="teachers", unit_scale=batch)
@@ -117,35 +111,34 @@ def _fill(
                         f"interrupted; {recorder.stored:,} views were stored in {cache.path}; run "
                         "the same command to continue"
                     )
-                labels = label(next(batches))
-                _check_finite(labels, loaded, position)
-                recorder.add(position, labels)
+                predictions = predicted(next(batches))
+                _check_finite(predictions, loaded, position)
+                recorder.add(position, predictions)
                 bar.advance(1)
     finally:
         bar.close()
     return result
 
 
-def _labeller(
+def _predictor(
     teachers: list[Teacher],
-    cache: LabelCache,
+    cache: PredictionCache,
     config: TrainConfig,
     strategy: tf.distribute.Strategy,
 ) -> Callable[[Any], dict[str, np.ndarray]]:
-    """A function from a distributed batch to the labels (B, M, ...) of all its views."""
+    """A function from a distributed batch to the predictions (B, M, ...) of all its views."""
     if config.performance.jit_compile:
         teachers = [teacher.compiled() for teacher in teachers]
 
     def of_replica(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        logits = [teacher.logits(batch["images"]) for teacher in teachers]
-        return cache.form.encode(tf.stack(logits, axis=1))
+        return predict(teachers, batch["images"], cache.form)
 
     @tf.function(reduce_retracing=True, autograph=False)
     def step(batch: Any) -> dict[str, tf.Tensor]:
-        labels = strategy.run(of_replica, args=(batch,))
+        predictions = strategy.run(of_replica, args=(batch,))
         return {
             name: tf.concat(strategy.experimental_local_results(values), axis=0)
-            for name, values in labels.items()
+            for name, values in predictions.items()
         }
 
     return lambda batch: {name: values.numpy() for name, values in step(batch).items()}
@@ -160,8 +153,10 @@ def _distributed(
     )
 
 
-def _check_finite(labels: Mapping[str, np.ndarray], teachers: list[Teacher], step: int) -> None:
-    good = np.isfinite(labels[CONFIDENCE]).all(axis=0)
+def _check_finite(
+    predictions: Mapping[str, np.ndarray], teachers: list[Teacher], step: int
+) -> None:
+    good = np.isfinite(predictions[CONFIDENCE]).all(axis=0)
     for teacher, finite in zip(teachers, good, strict=True):
         if not finite:
             raise NonFiniteError(

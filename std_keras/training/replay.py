@@ -18,9 +18,9 @@ from std_keras.data import Shard
 from std_keras.errors import InputError, Interrupted
 from std_keras.runs.archive import check_arrays
 from std_keras.runs.run_directory import RunDirectory
-from std_keras.training import build, stream
+from std_keras.training import build, feed, stream
+from std_keras.training.assembly import assemble
 from std_keras.training.gradients import gradients_or_zeros
-from std_keras.training.loop import Loop
 from std_keras.training.strategy import create_strategy
 
 
@@ -37,10 +37,10 @@ def replay(
         model_dir: a run that became non-finite.
         step: where to stop, counted from 1; 0 for the latest step whose batch the run kept.
         data_dir: where TFDS keeps its prepared sets; None for the run's own.
-        stop: asked after each step; once true, it ends.
+        stop: called after each step; once true, it ends.
 
     Returns:
-        `steps` with the figures of each repeated step; `finite`, whether all of them were finite;
+        `steps` with the metrics of each repeated step; `finite`, whether all of them were finite;
         `same_batch`, whether the step's batch is, pixel by pixel, the one that the run kept (None
         if it kept none); and, if not finite, what `first_broken` says, and `teachers`, for each
         one the positions in the batch for which it returned numbers that are not finite.
@@ -56,7 +56,7 @@ def replay(
         config = config.replace(data_dir=data_dir)
     step = step or _kept_step(run)
     # What was computed on many devices is repeated on one; the batches are the same.
-    # Teachers are asked again, whatever a cache holds.
+    # Teachers predict again, whatever a cache holds.
     config = config.replace(strategy="one_device", logical_cpus=0, teacher_cache=None)
     strategy = create_strategy("one_device")
     dataset = build.load_data(config, progress=progress.track)
@@ -64,19 +64,19 @@ def replay(
         config, image_size=dataset.image_shape[0], horizontal_flip=dataset.horizontal_flip
     )
     with strategy.scope():
-        loop = Loop(config=config, dataset=dataset, run=run, strategy=strategy, chief=False)
-        first = loop.step
-        if not first < step <= loop.cadence.total_steps:
+        training = assemble(config, dataset, run, strategy=strategy, chief=False)
+        first, model = training.first_step, training.state.model
+        if not first < step <= training.cadence.total_steps:
             raise InputError(
-                f"--step={step} must be after the last good checkpoint, which is of step {first}, "
-                f"and at most {loop.cadence.total_steps}"
+                f"step={step} must be after the last good checkpoint, which is of step {first}, "
+                f"and at most {training.cadence.total_steps}"
             )
         batches = iter(
             strategy.distribute_datasets_from_function(
                 lambda _: stream.training_stream(config, dataset, start_step=first, shard=Shard())
             )
         )
-        figures: dict[int, Mapping[str, float]] = {}
+        metrics: dict[int, Mapping[str, float]] = {}
         bar = progress.Bar(
             total=step - first, what="replay", unit_scale=config.optimization.batch_size
         )
@@ -84,32 +84,28 @@ def replay(
             for done in range(first, step):
                 if stop():
                     raise Interrupted(f"interrupted before step {done + 1}; nothing was changed")
-                before = [v.numpy() for v in loop.state.model.variables]
-                result = loop.trainer.call(batches, first_step=done, steps=1)
-                figures[done + 1] = result.last
+                before = [v.numpy() for v in model.variables]
+                result = training.trainer.call(batches, first_step=done, steps=1)
+                metrics[done + 1] = result.last
                 bar.advance(1, f"loss {result.last['loss/total']:.3f}")
                 if not result.finite:
                     break
         finally:
             bar.close()
-        last = max(figures)
-        batch = next(
-            iter(stream.training_stream(config, dataset, start_step=last - 1, shard=Shard()))
-        )
+        last = max(metrics)
+        batch = feed.one_batch(config, dataset, step=last - 1)
         report: dict[str, Any] = {
-            "steps": figures,
+            "steps": metrics,
             "finite": result.finite,
             "same_batch": _same(run.nonfinite_batch_file(last), batch),
         }
         if not result.finite:
-            for variable, value in zip(loop.state.model.variables, before, strict=True):
+            for variable, value in zip(model.variables, before, strict=True):
                 variable.assign(value)
-            report["first_broken"] = first_broken(
-                loop.state.model, batch["images"], batch["targets"]
-            )
+            report["first_broken"] = first_broken(model, batch["images"], batch["targets"])
             report["teachers"] = {
                 teacher.name: teacher.not_finite(batch["images"])
-                for teacher in loop.trainer.teachers
+                for teacher in training.trainer.task.teachers
             }
     return report
 
@@ -173,7 +169,7 @@ def _kept_step(run: RunDirectory) -> int:
     ]
     if not steps:
         raise InputError(
-            f"--model_dir={run.path} holds no batch of a step that became non-finite; give --step"
+            f"model_dir={run.path} holds no batch of a step that became non-finite; give `step`"
         )
     return max(steps)
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from std_keras import models, progress
 from std_keras.config import TrainConfig
+from std_keras.config.mine import MineOptions
 from std_keras.data import DataSet
 from std_keras.errors import InputError
 from std_keras.losses import mine
@@ -16,6 +17,7 @@ from std_keras.runs.run_directory import RunDirectory
 from std_keras.training import build, optimizers
 from std_keras.training.checkpoints import newest_checkpoint
 from std_keras.training.ema import WeightAverage
+from std_keras.training.objectives import own_model
 from std_keras.training.rematerialize import rematerialized
 from std_keras.training.state import TrainState
 from std_keras.weights.initialize import copy_weights, input_normalization, load_start
@@ -39,8 +41,8 @@ def create_model(config: TrainConfig, dataset: DataSet, run: RunDirectory) -> ke
     source = load_start(path)
     if tuple(source.input_shape[3:]) != dataset.image_shape[2:]:
         raise InputError(
-            f"--initialize_from={path} takes images of {source.input_shape[-1]} channel(s), "
-            f"--dataset={dataset.name} has {dataset.image_shape[-1]}"
+            f"initialize_from={path} takes images of {source.input_shape[-1]} channel(s), "
+            f"dataset={dataset.name} has {dataset.image_shape[-1]}"
         )
     normalization = input_normalization(source.to_json())
     model = build.build_model(config, dataset, normalization=normalization)
@@ -67,7 +69,8 @@ def create_state(
     model = create_model(config, dataset, run)
     # Where the model has no heads for teachers, what it returns is what learns.
     own_heads = (
-        config.distillation.has_student_heads or config.distillation.objective == "skeptical"
+        config.distillation.has_student_heads
+        or own_model(config.distillation.objective) is not None
     )
     outputs = models.training_model(model, with_teachers=own_heads)
     if config.performance.rematerialize:
@@ -76,21 +79,17 @@ def create_state(
         model=model,
         outputs=outputs,
         optimizer=optimizers.create_optimizer(
-            config.optimization.optimizer,
-            learning_rate=schedule,
-            weight_decay=config.optimization.weight_decay,
-            momentum=config.optimization.momentum,
-            variables=model.trainable_variables,
+            config.optimization, learning_rate=schedule, variables=model.trainable_variables
         ),
     )
     if config.mine.weight:
-        _add_critics(state, config)
+        _add_critics(state, config.mine)
     if config.optimization.ema_decay:
         state.average = WeightAverage(model, decay=config.optimization.ema_decay)
     return state
 
 
-def _add_critics(state: TrainState, config: TrainConfig) -> None:
+def _add_critics(state: TrainState, options: MineOptions) -> None:
     shapes = {n: o for n, o in state.outputs.output.items() if n.startswith("tokens_")}
     state.token_sets = tuple(shapes)
     # Scores are exponentiated: never below float32.
@@ -109,7 +108,7 @@ def _add_critics(state: TrainState, config: TrainConfig) -> None:
         aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
         name="log_averages",
     )
-    if config.mine.schedule == "step":
-        assert config.mine.learning_rate is not None
-        state.critic_optimizer = keras.optimizers.Adam(config.mine.learning_rate)
+    if options.schedule == "step":
+        assert options.learning_rate is not None
+        state.critic_optimizer = keras.optimizers.Adam(options.learning_rate)
         state.critic_optimizer.build(state.critic_variables)

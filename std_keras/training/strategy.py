@@ -38,7 +38,7 @@ def create_strategy(name: str, *, logical_cpus: int = 0) -> tf.distribute.Strate
             )
         except RuntimeError as error:
             raise InputError(
-                f"--logical_cpus={logical_cpus} must be set before TensorFlow starts: {error}"
+                f"logical_cpus={logical_cpus} must be set before TensorFlow starts: {error}"
             ) from error
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
@@ -73,14 +73,14 @@ def _create(name: str, *, gpus: int, logical_cpus: int) -> tf.distribute.Strateg
             return tf.distribute.MirroredStrategy()
         if logical_cpus < 2:
             raise InputError(
-                "--strategy=mirrored needs GPUs and there are none; use --strategy=one_device, or "
-                "--logical_cpus=2 to try it on the CPU"
+                "strategy=mirrored needs GPUs and there are none; use strategy=one_device, or "
+                "logical_cpus=2 to try it on the CPU"
             )
         return tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(logical_cpus)])
     if name == "multi_worker":
         if not os.environ.get("TF_CONFIG"):
             raise InputError(
-                "--strategy=multi_worker needs the cluster in the environment variable TF_CONFIG, "
+                "strategy=multi_worker needs the cluster in the environment variable TF_CONFIG, "
                 "which is not set"
             )
         try:
@@ -94,7 +94,7 @@ def _create(name: str, *, gpus: int, logical_cpus: int) -> tf.distribute.Strateg
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
         return tf.distribute.TPUStrategy(resolver)
     except (ValueError, KeyError, tf.errors.OpError) as error:
-        raise InputError(f"--strategy=tpu found no TPU: {str(error).splitlines()[0]}") from error
+        raise InputError(f"strategy=tpu found no TPU: {str(error).splitlines()[0]}") from error
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from std_keras.config import TrainConfig
-from std_keras.data import DataSet, Shard, training_batches
+from std_keras.data import Augmentation, DataSet, Shard, training_batches
 from std_keras.data.source import IndexedSource
 from std_keras.training.augmentation import create_augmentation
 
@@ -24,7 +24,7 @@ def steps_per_epoch(config: TrainConfig, dataset: DataSet) -> int:
 
 
 def period(config: TrainConfig, dataset: DataSet) -> int:
-    """Steps after which the stream begins anew (`--augmentation_views`); 0 for never."""
+    """Steps after which the stream begins anew (`augmentation_views`); 0 for never."""
     return config.data.augmentation_views * steps_per_epoch(config, dataset)
 
 
@@ -63,7 +63,7 @@ def batches(
         batch_size=config.optimization.batch_size if batch_size is None else batch_size,
         num_classes=dataset.num_classes,
         data_seed=config.data.data_seed if data_seed is None else data_seed,
-        augmentation=create_augmentation(config, dataset),
+        augmentation=_augmentation(config, dataset),
         label_smoothing=config.augmentation.label_smoothing,
         repeats=config.augmentation.repeated_augmentation,
         start_step=start_step,
@@ -79,7 +79,7 @@ def facts(config: TrainConfig, dataset: DataSet) -> dict[str, Any]:
     """
     source = dataset.train
     names = "\n".join(dataset.label_names).encode()
-    recipe = _differing(create_augmentation(config, dataset))
+    recipe = _differing(_augmentation(config, dataset))
     return {
         "format": _FORMAT,
         "--dataset": dataset.name.partition(":")[0]
@@ -103,6 +103,11 @@ def picture_levels(config: TrainConfig, dataset: DataSet) -> list[float]:
     batch = next(iter(batches(config, dataset, start_step=0, shard=Shard())))
     images = batch["images"].numpy()[:_PICTURES]
     return [float(np.mean(image, dtype=np.float64)) for image in images]
+
+
+def _augmentation(config: TrainConfig, dataset: DataSet) -> Augmentation:
+    batch_size = config.optimization.batch_size
+    return create_augmentation(config.augmentation, dataset, batch_size=batch_size)
 
 
 def _differing(options: Any) -> dict[str, Any]:

@@ -275,7 +275,7 @@ def test_the_pairs_are_the_same_for_every_even_split(size, parts):
 
 @pytest.mark.parametrize("size", [0, 1])
 def test_a_batch_without_another_example_is_refused(size):
-    with pytest.raises(InputError, match="--batch_size"):
+    with pytest.raises(InputError, match="`batch_size`"):
         mine.derangement(size)
 
 

@@ -24,7 +24,7 @@ def refused(text, **options):
         load_teacher(text, **options)
     message = str(info.value)
     assert "\n" not in message
-    assert "--teacher=" in message or "teacher.keras" in message or "model.keras" in message
+    assert "teacher=" in message or "teacher.keras" in message or "model.keras" in message
     return message
 
 
@@ -209,13 +209,13 @@ def test_networks_of_other_inputs_and_outputs(keras_file):
     flat = keras.layers.Flatten()(inputs)
     outputs = {"a": keras.layers.Dense(10)(flat), "b": keras.layers.Dense(10)(flat)}
     path, _ = keras_file(keras.Model(inputs, outputs))
-    assert f"--teacher={path}" in refused(f"{path},input=byte")
+    assert f"teacher={path}" in refused(f"{path},input=byte")
 
 
 @pytest.mark.filterwarnings("ignore:You are saving a model that has not yet been built")
 def test_a_network_that_was_never_built(keras_file):
     path, _ = keras_file(keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(10)]))
-    assert f"--teacher={path}" in refused(f"{path},input=byte")
+    assert f"teacher={path}" in refused(f"{path},input=byte")
 
 
 # SavedModels
@@ -354,7 +354,7 @@ def test_a_size_that_the_network_refuses(fake_application):
         raise ValueError("Input size must be at least 32x32")
 
     fake_application(constructor)
-    assert "--teacher=keras:MobileNetV2: Input size must be" in refused("keras:MobileNetV2,size=8")
+    assert "teacher=keras:MobileNetV2: Input size must be" in refused("keras:MobileNetV2,size=8")
 
 
 def test_a_network_with_its_own_preprocessing(fake_application, network, images):
@@ -390,7 +390,7 @@ def test_a_range_for_a_network_that_has_its_own():
 
 def test_a_source_that_does_not_exist(tmp_path):
     message = refused(f"{tmp_path}/nowhere")
-    assert f"--teacher={tmp_path}/nowhere is not a run directory" in message
+    assert f"teacher={tmp_path}/nowhere is not a run directory" in message
     (tmp_path / "some.txt").write_text("")
     assert "not a SavedModel" in refused(f"{tmp_path}/some.txt")
     assert "not a run directory" in refused(f"{tmp_path}/lost.keras,input=byte")

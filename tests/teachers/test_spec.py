@@ -1,4 +1,4 @@
-"""The text behind --teacher=."""
+"""The text behind teacher=."""
 
 from __future__ import annotations
 
@@ -50,4 +50,4 @@ def test_bad(text, named):
         parse(text)
     message = str(info.value)
     assert named in message
-    assert message.startswith("--teacher=")
+    assert message.startswith("teacher=")

@@ -138,7 +138,7 @@ def test_labels_that_fit(known):
 
 
 def test_another_number_of_classes():
-    with pytest.raises(InputError, match="--teacher=t tells 4 classes apart, the data set has 3"):
+    with pytest.raises(InputError, match="teacher=t tells 4 classes apart, the data set has 3"):
         check_labels(name="t", num_classes=4, label_names=None, wanted=WANTED)
 
 
@@ -150,5 +150,5 @@ def test_another_number_of_classes():
     ],
 )
 def test_other_names_or_another_order(own, shown):
-    with pytest.raises(InputError, match=f"--teacher=t calls {shown}"):
+    with pytest.raises(InputError, match=f"teacher=t calls {shown}"):
         check_labels(name="t", num_classes=3, label_names=own, wanted=WANTED)

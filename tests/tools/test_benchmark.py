@@ -90,6 +90,7 @@ def test_torch_takes_the_same_step(tools, root, tmp_path, monkeypatch, convoluti
     torch = pytest.importorskip("torch")
     for folder in ("weights", "training"):
         monkeypatch.syspath_prepend(str(root / "tests" / folder))
+    from std_keras.config.optimization import OptimizationOptions
     from std_keras.runs.keras_file import load_keras_file
     from std_keras.teachers.predictions import CLASS, CONFIDENCE
     from std_keras.training import optimizers
@@ -113,10 +114,8 @@ def test_torch_takes_the_same_step(tools, root, tmp_path, monkeypatch, convoluti
     pixels = rng.integers(0, 256, (8, 16, 16, 3), np.uint8)
     targets = rng.dirichlet(np.ones(5), 8).astype(np.float32)
     optimizer = optimizers.create_optimizer(
-        "adamw",
+        OptimizationOptions(weight_decay=0.0),
         learning_rate=3e-3,
-        weight_decay=0.0,
-        momentum=0.9,
         variables=model.trainable_variables,
     )
     batch = {
@@ -127,7 +126,7 @@ def test_torch_takes_the_same_step(tools, root, tmp_path, monkeypatch, convoluti
     }
     trainer = tiny.trainer(
         tiny.make_state(model, optimizer=optimizer),
-        objective=tiny.objective_of(model, 1, alpha=0.3),
+        task=tiny.task_of(model, 1, alpha=0.3),
         batch_size=8,
     )
     source = tiny.feed(tf.distribute.get_strategy(), [batch] * 3)
@@ -308,15 +307,16 @@ def test_a_row_of_the_overhead(tools):
 
 
 def test_the_loss_alone(tools):
-    from std_keras.training.objective import Objective
+    from std_keras.training.task import DistillationTask
 
     rng = np.random.default_rng(0)
     outputs = {"classification": tf.constant(rng.normal(size=(4, 3)), tf.float32)}
     targets = tf.constant(rng.dirichlet(np.ones(3), 4), tf.float32)
-    loss, figures = Objective().compute(outputs, targets)
-    alone, others = tools("our_step")._only_the_loss(Objective()).compute(outputs, targets)
+    loss, metrics = DistillationTask().example_losses(outputs, targets)
+    alone = tools("our_step")._only_the_loss(DistillationTask())
+    alone, others = alone.example_losses(outputs, targets)
     np.testing.assert_array_equal(alone, loss)
-    assert set(others) == set(figures)
+    assert set(others) == set(metrics)
     assert all(value is alone for value in others.values())
 
 

@@ -66,7 +66,7 @@ def test_teachers_compute_in_the_precision_of_the_run(dataset, tmp_path, mixed_p
     model.save(tmp_path / "teacher.keras")
     teacher = (f"{tmp_path / 'teacher.keras'},input=byte",)
     config = TrainConfig(distillation="hard", teacher=teacher, mixed_precision=mixed_precision)
-    (loaded,) = build.load_teachers(config, dataset)
+    (loaded,) = build.load_teachers(config.distillation, dataset, performance=config.performance)
     precisions = {layer.compute_dtype for layer in loaded.model.layers}
     assert precisions == ({"float32", "bfloat16"} if mixed_precision else {"float32"})
     assert not any("BatchNorm" in type(layer).__name__ for layer in loaded.model.layers)
@@ -118,7 +118,7 @@ def test_the_runs_own_data(run, model):
 
 
 def test_other_data_must_have_the_shape_and_the_classes(run, model, image_folder):
-    with pytest.raises(InputError, match=r"--dataset=folder:.*\(8, 8, 3\).*\(8, 8, 1\)"):
+    with pytest.raises(InputError, match=r"dataset=folder:.*\(8, 8, 3\).*\(8, 8, 1\)"):
         of_run(run, model, f"folder:{image_folder}")
     coloured = models.create(
         "mixer_s16", input_shape=(8, 8, 3), num_classes=10, patch_size=4, width=8, depth=1
@@ -127,5 +127,5 @@ def test_other_data_must_have_the_shape_and_the_classes(run, model, image_folder
     assert (loaded.train.size, loaded.test.size) == (20, 20), "the other set is not cut"
     (image_folder / "train" / "7").rename(image_folder / "train" / "seven")
     (image_folder / "val" / "7").rename(image_folder / "val" / "seven")
-    with pytest.raises(InputError, match=r"--dataset=folder:.*7, seven"):
+    with pytest.raises(InputError, match=r"dataset=folder:.*7, seven"):
         of_run(run, coloured, f"folder:{image_folder}")

@@ -38,7 +38,7 @@ def begin(tmp_path, digits):
     return write
 
 
-def test_the_same_data_and_flags_continue(begin, digits):
+def test_the_same_data_and_options_continue(begin, digits):
     check_same_run(begin(), TrainConfig(epochs=3, log_every_steps=7), digits)
 
 
@@ -46,8 +46,8 @@ def test_an_older_run_that_does_not_say_its_sizes_continues(begin, digits):
     check_same_run(begin(examples=None), TrainConfig(epochs=3), limited(digits, train=7, test=0))
 
 
-def test_other_flags_are_named(begin, digits):
-    with pytest.raises(InputError, match="other flags .*epochs"):
+def test_other_options_are_named(begin, digits):
+    with pytest.raises(InputError, match="other options .*epochs"):
         check_same_run(begin(), TrainConfig(epochs=4), digits)
 
 
@@ -72,11 +72,11 @@ def test_a_training_set_of_another_size_is_refused(begin, digits):
 @pytest.mark.parametrize("gpu", [False, True])
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("mixed_precision", [False, True])
-def test_what_is_slow_on_a_cpu_is_said(monkeypatch, jit_compile, mixed_precision, gpu):
+def test_what_is_slow_on_a_cpu_is_named(monkeypatch, jit_compile, mixed_precision, gpu):
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["one"] if gpu else [])
     config = TrainConfig(jit_compile=jit_compile, mixed_precision=mixed_precision)
     said = slow_choice(config, tf.distribute.get_strategy())
     if jit_compile and mixed_precision and not gpu:
-        assert "--nojit_compile is faster" in said
+        assert "jit_compile=False is faster" in said
     else:
         assert said is None

@@ -19,8 +19,10 @@ import pytest
 import tensorflow as tf
 
 from std_keras.config import resolve
+from std_keras.config.optimization import OptimizationOptions
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.training import build, optimizers
+from std_keras.training.assembly import assemble
 from std_keras.training.build import dtype_policy
 from std_keras.training.loop import Loop
 from tests.training.tiny import (
@@ -29,8 +31,8 @@ from tests.training.tiny import (
     feed,
     linear_teacher,
     make_state,
-    objective_of,
     student,
+    task_of,
     trainer,
 )
 
@@ -48,10 +50,8 @@ def adamw_state(**options):
     return dataclasses.replace(
         state,
         optimizer=optimizers.create_optimizer(
-            "adamw",
+            OptimizationOptions(weight_decay=0.05),
             learning_rate=1e-3,
-            weight_decay=0.05,
-            momentum=0.9,
             variables=model.trainable_variables,
         ),
     )
@@ -152,7 +152,7 @@ def test_operations(step):
     assert counts["Erf"] == 2 * 2
     assert counts["Erfc"] == critic_gelus
     # Token mixing has two in each direction, and two more in the gradient of its kernels; the
-    # spatial token MLP likewise; labels and weights of teachers are turned once or twice.
+    # spatial token MLP likewise; classes and weights of teachers are turned once or twice.
     assert counts["Transpose"] <= 20
     # Each one costs some microseconds, whatever its size. Most belong to AdamW: about 55 for each
     # of the 46 weights of the model, 6 of the critic and their moments. 4,628 when written.
@@ -198,11 +198,11 @@ def written_bytes(program: str) -> int:
 def test_bytes_of_the_compiled_step():
     """Of the step as XLA compiles it, what it writes to memory: one block, one teacher, SGD."""
     state = make_state(student(("last",), depth=1))
-    made = trainer(state, objective=objective_of(state.model, 1), batch_size=BATCH)
+    made = trainer(state, task=task_of(state.model, 1), batch_size=BATCH)
     some = batch(BATCH)
-    labels = made._format.encode(tf.zeros((BATCH, 1, CLASSES)))
+    predictions = made.task.prediction_format.encode(tf.zeros((BATCH, 1, CLASSES)))
     compiled = tf.function(made._update, jit_compile=True)
-    arguments = (tf.constant(some["images"]), tf.constant(some["targets"]), labels)
+    arguments = (tf.constant(some["images"]), tf.constant(some["targets"]), predictions)
     program = compiled.experimental_get_compiler_ir(*arguments)(stage="optimized_hlo")
     weights = 4 * sum(math.prod(v.shape) for v in state.model.trainable_variables)
     found = written_bytes(program)
@@ -221,15 +221,10 @@ def test_a_run_is_traced_once(tmp_path):
     )
     run = RunDirectory(tmp_path / "run")
     run.prepare()
-    made = Loop(
-        config=chosen,
-        dataset=dataset,
-        run=run,
-        strategy=tf.distribute.get_strategy(),
-        chief=True,
-    )
-    made.run(lambda: False)
-    assert made.step == 9
-    assert set(made.evaluators) == {"validation", "test"}
-    functions = [made.trainer._many, *(e._all for e in made.evaluators.values())]
+    made = assemble(chosen, dataset, run, strategy=tf.distribute.get_strategy())
+    loop = Loop(made)
+    loop.run(lambda: False)
+    assert loop.step == 9
+    assert set(made.evaluators.parts) == {"validation", "test"}
+    functions = [made.trainer._many, *(e._all for e in made.evaluators.parts.values())]
     assert [f.experimental_get_tracing_count() for f in functions] == [1, 1, 1]

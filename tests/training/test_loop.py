@@ -17,9 +17,10 @@ from std_keras.config import options, resolve
 from std_keras.data.limit import limited
 from std_keras.errors import InputError, NonFiniteError
 from std_keras.runs.run_directory import RunDirectory
-from std_keras.training import build, loop, train
+from std_keras.training import assembly, build, train
 from std_keras.training.checkpoints import restore_weights
 from std_keras.training.ema import WeightAverage
+from std_keras.training.evaluators import Evaluators
 from std_keras.training.step import Trainer
 from tests.training.test_metric_writer import events, scalars
 from tests.training.tiny import config, teacher
@@ -181,9 +182,9 @@ def test_another_configuration_is_refused_by_name(student_run, student_config, c
     with pytest.raises(InputError) as info:
         train(student_config.replace(**change), model_dir=student_run)
     message = str(info.value)
-    assert f"--model_dir={student_run}" in message
+    assert f"model_dir={student_run}" in message
     assert shown in message
-    assert "--batch_size" not in message
+    assert "batch_size" not in message
 
 
 def test_a_data_set_whose_classes_have_changed_is_refused(student_run, student_config, monkeypatch):
@@ -194,7 +195,7 @@ def test_a_data_set_whose_classes_have_changed_is_refused(student_run, student_c
         return dataclasses.replace(load(*args, **options), label_names=names)
 
     monkeypatch.setattr(build, "load_data", renamed)
-    with pytest.raises(InputError, match=f"--dataset=digits: .*{student_run}/labels.txt"):
+    with pytest.raises(InputError, match=f"dataset=digits: .*{student_run}/labels.txt"):
         train(student_config, model_dir=student_run)
 
 
@@ -204,18 +205,18 @@ def test_a_data_set_whose_classes_have_changed_is_refused(student_run, student_c
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"model": "mixer_s17"}, "--model=mixer_s17"),
-        ({"dataset": "no_such_set"}, "--dataset=no_such_set"),
+        ({"model": "mixer_s17"}, "model=mixer_s17"),
+        ({"dataset": "no_such_set"}, "dataset=no_such_set"),
         ({"dataset": "folder:/no/such/folder"}, "/no/such/folder"),
-        ({"patch_size": 3}, "--patch_size=3"),
-        ({"batch_size": 101}, "--batch_size=101"),
-        ({"shortcut": "identity"}, "--shortcut"),
+        ({"patch_size": 3}, "patch_size=3"),
+        ({"batch_size": 101}, "batch_size=101"),
+        ({"shortcut": "identity"}, "shortcut"),
         ({"distillation": "hard", "teacher": ("runs/nowhere",)}, "teacher=runs/nowhere"),
-        ({"distillation": "hard", "teacher": ("keras:Nothing",)}, "--teacher=keras:Nothing"),
+        ({"distillation": "hard", "teacher": ("keras:Nothing",)}, "teacher=keras:Nothing"),
         ({"distillation": "hard", "teacher": ("x,site=middle",)}, "site=middle"),
         ({"distillation": "hard", "teacher": ("x,colour=red",)}, "'colour=red'"),
-        ({"strategy": "mirrored"}, "--strategy=mirrored"),
-        ({"max_train_examples": 100, "validation_fraction": 1e-9}, "--validation_fraction=1e-09"),
+        ({"strategy": "mirrored"}, "strategy=mirrored"),
+        ({"max_train_examples": 100, "validation_fraction": 1e-9}, "validation_fraction=1e-09"),
     ],
     ids=lambda v: v if isinstance(v, str) else "",
 )
@@ -235,7 +236,7 @@ def test_mine_samples_beyond_the_training_set_are_named(teacher_run, tmp_path):
         mine_schedule="epoch",
         mine_samples=102,
     )
-    with pytest.raises(InputError, match=r"--mine_samples=102 .* 100 examples"):
+    with pytest.raises(InputError, match=r"mine_samples=102 .* 100 examples"):
         train(bad, model_dir=tmp_path / "run")
 
 
@@ -246,7 +247,7 @@ def test_a_teacher_of_other_classes_is_named(tmp_path):
     network.save(tmp_path / "seven.keras")
     source = f"{tmp_path}/seven.keras"
     bad = config(distillation="soft", teacher=(f"{source},input=byte",))
-    with pytest.raises(InputError, match=f"--teacher={source} tells 7 classes.* has 10"):
+    with pytest.raises(InputError, match=f"teacher={source} tells 7 classes.* has 10"):
         train(bad, model_dir=tmp_path / "run")
 
 
@@ -275,7 +276,7 @@ def test_a_rate_that_is_too_large_ends_the_run_by_name(eagerly, tmp_path):
     message = str(info.value)
     assert "norm/gradient became non-finite at step 2;" in message
     assert "checkpoint is none" in message
-    assert "--learning_rate" in message
+    assert "learning_rate" in message
     assert [line["step"] for line in metrics(tmp_path, "train")] == [1]
     assert not (tmp_path / "model.keras").exists()
 
@@ -301,7 +302,7 @@ def test_a_teacher_that_returns_nan_is_named_with_the_last_good_checkpoint(
     message = str(info.value)
     assert "loss/distillation_0" in message and "loss/classification" not in message
     assert f"{tmp_path}/checkpoints/ckpt-" in message
-    assert "--teacher=x returned numbers that are not finite" in message
+    assert "teacher=x returned numbers that are not finite" in message
 
 
 @ALSO_DATA
@@ -311,7 +312,7 @@ def test_information_that_is_not_finite_ends_the_run_before_a_checkpoint(
     def broken_step(state, **_):
         return lambda batch: {"mine/tokens_0_last": float("nan")}
 
-    monkeypatch.setattr(loop, "create_epoch_step", broken_step)
+    monkeypatch.setattr(assembly, "create_epoch_step", broken_step)
     monkeypatch.setattr(
         teachers, "load", lambda *a, **k: teacher(lambda i: tf.ones((tf.shape(i)[0], 10)))
     )
@@ -327,13 +328,13 @@ def test_information_that_is_not_finite_ends_the_run_before_a_checkpoint(
 @ALSO_DATA
 def test_a_best_model_is_chosen_on_the_held_out_part_alone(eagerly, tmp_path, monkeypatch):
     evaluated = []
-    original = loop.Loop._evaluate
+    original = Evaluators.run
 
     def spy(self, part):
-        evaluated.append((part, self.step))
+        evaluated.append((part, int(self._state.optimizer.iterations)))
         return original(self, part)
 
-    monkeypatch.setattr(loop.Loop, "_evaluate", spy)
+    monkeypatch.setattr(Evaluators, "run", spy)
     options = {"validation_fraction": 0.1, "ema_decay": 0.5, "max_train_examples": 64}
     result = train(config(**options, learning_rate=0.01), model_dir=tmp_path)
     assert evaluated == [("validation", 2), ("validation", 4), ("test", 4)]
@@ -358,7 +359,7 @@ def test_without_distillation_teachers_are_ignored_and_the_log_says_so(eagerly, 
     plain = config(epochs=1, teacher=("runs/nowhere", "keras:Nothing"))
     with caplog.at_level(logging.INFO, logger="std_keras"):
         result = train(plain, model_dir=model_dir)
-    assert "--distillation=none: the 2 teacher(s) named are ignored" in caplog.text
+    assert "distillation=none: the 2 teacher(s) named are ignored" in caplog.text
     assert list(result["heads"]) == ["classification"]
     assert result["top1"] == result["heads"]["classification"]["top1"]
     assert (result["head"], result["weights"]) == ("classification", "raw")

@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from std_keras.config import TrainConfig
 from std_keras.runs.run_directory import RunDirectory
-from std_keras.training.metric_writer import Watch, image_grid
+from std_keras.training.metric_writer import MetricWriter, image_grid
 from tests.training.tiny import student
 
 
@@ -45,7 +45,7 @@ def scalars(tensorboard, split):
 
 
 def test_the_same_scalars_in_both_places(run):
-    watch = Watch(run, step=0)
+    watch = MetricWriter(run, step=0)
     watch.scalars("train", step=5, epoch=0.33333, values={"loss/total": 2.5, "norm/gradient": 0.5})
     watch.scalars("eval", step=10, epoch=1.0, values={"raw/average/top1": 0.25})
     watch.scalars("train", step=10, epoch=2 / 3, values={"loss/total": 1.5})
@@ -64,7 +64,7 @@ def test_the_same_scalars_in_both_places(run):
 
 
 def test_figures_can_be_read_while_the_run_goes_on(run):
-    watch = Watch(run, step=0)
+    watch = MetricWriter(run, step=0)
     watch.scalars("train", step=1, epoch=0.1, values={"loss/total": 3.0})
     assert [line["step"] for line in lines(run)] == [1]
     assert scalars(run.tensorboard, "train") == {("loss/total", 1, 3.0)}
@@ -73,7 +73,7 @@ def test_figures_can_be_read_while_the_run_goes_on(run):
 
 def test_pictures_text_and_histograms(run):
     images = np.random.default_rng(0).integers(0, 256, (10, 8, 8, 1), dtype=np.uint8)
-    watch = Watch(run, step=0)
+    watch = MetricWriter(run, step=0)
     watch.config(TrainConfig(epochs=7))
     watch.images(images, step=0)
     watch.tokens(student(["both"]), step=3)
@@ -98,7 +98,7 @@ def test_pictures_text_and_histograms(run):
 
 
 def test_a_worker_that_is_not_the_chief_writes_nothing(run):
-    watch = Watch(run, step=0, enabled=False)
+    watch = MetricWriter(run, step=0, enabled=False)
     watch.scalars("train", step=1, epoch=0.1, values={"loss/total": 3.0})
     watch.config(TrainConfig())
     watch.images(np.zeros((1, 8, 8, 1), np.uint8), step=0)
@@ -114,7 +114,7 @@ def test_later_and_half_lines_are_forgotten(run, step):
     text = "".join(json.dumps(line) + "\n" for line in whole)
     junk = '[1, 2]\n{"no": "step"}\n{"step": null}\n'
     run.metrics_file.write_text(text + junk + '{"step": 2, "loss/to')
-    watch = Watch(run, step=step)
+    watch = MetricWriter(run, step=step)
     watch.scalars("train", step=step + 1, epoch=0.0, values={"loss/total": 7.0})
     watch.close()
     kept = [line for line in whole if line["step"] <= step]
@@ -140,7 +140,7 @@ def test_image_grid_is_the_loop(count, channels):
 
 
 def test_a_profile_is_recorded_once(run):
-    watch = Watch(run, step=0)
+    watch = MetricWriter(run, step=0)
     watch.stop_profile()  # Without a start it does nothing.
     watch.start_profile()
     watch.start_profile()

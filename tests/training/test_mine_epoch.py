@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from std_keras.config.mine import MineOptions
 from std_keras.losses import mine
 from std_keras.training.mine_epoch import create_epoch_step
 from tests.training.tiny import batch, feed, make_state, randomize, student, values
@@ -35,15 +36,13 @@ def bounds(state, some):
 
 
 def epoch_step(state, some, *, bias_correction, **rates):
-    rates = {"weight": WEIGHT, "critic_learning_rate": CRITIC_RATE, **rates}
-    step = create_epoch_step(
-        state,
-        strategy=ONE,
+    options = MineOptions(
         samples=len(some["targets"]),
         student_learning_rate=STUDENT_RATE,
         bias_correction=bias_correction,
-        **rates,
+        **{"weight": WEIGHT, "learning_rate": CRITIC_RATE, **rates},
     )
+    step = create_epoch_step(state, strategy=ONE, options=options)
     return lambda: step(next(feed(ONE, [some])))
 
 
@@ -88,16 +87,16 @@ def test_the_bound_moves_as_far_as_the_gradient_says(eagerly, state, who):
     # A step so small that the bound is nearly straight over it.
     change = 1e-3 * abs(float(start))
     rate = change / square
-    rates = {"critic_learning_rate": rate, "weight": 1e-12}
+    rates = {"learning_rate": rate, "weight": 1e-12}
     if who == "student":
-        rates = {"critic_learning_rate": 1e-30, "weight": rate / STUDENT_RATE}
+        rates = {"learning_rate": 1e-30, "weight": rate / STUDENT_RATE}
     epoch_step(state, some, bias_correction=False, **rates)()
     moved = float(tf.add_n(bounds(state, some)) / 2.0 - start)
     assert moved == pytest.approx(change if who == "critics" else -change, rel=0.1)
 
 
 def test_the_moving_average_is_kept_between_epochs(state):
-    first = epoch_step(state, batch(16), bias_correction=True, critic_learning_rate=1e-9)
+    first = epoch_step(state, batch(16), bias_correction=True, learning_rate=1e-9)
     assert np.isneginf(state.log_averages.numpy()).all()
     first()
     once = values([state.log_averages])[0]

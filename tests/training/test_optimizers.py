@@ -10,6 +10,8 @@ import pytest
 import tensorflow as tf
 
 from std_keras import models
+from std_keras.config.optimization import OptimizationOptions
+from std_keras.errors import InputError
 from std_keras.training import optimizers
 from tests.training.tiny import student
 
@@ -116,7 +118,9 @@ def ours(name, start, gradients, *, rates, decay, l2=0.0):
 
     variables = variables_of(start)
     optimizer = optimizers.create_optimizer(
-        name, learning_rate=Listed(), weight_decay=decay, momentum=0.9, variables=variables
+        OptimizationOptions(optimizer=name, weight_decay=decay, momentum=0.9),
+        learning_rate=Listed(),
+        variables=variables,
     )
     for step in gradients:
         tensors = [tf.constant(g, tf.float32) for g in step]
@@ -215,10 +219,8 @@ def test_the_decay_of_adamw_is_not_applied_by_sgd(problem):
 
 
 def test_unknown_optimizer():
-    with pytest.raises(ValueError, match="'lamb'"):
-        optimizers.create_optimizer(
-            "lamb", learning_rate=None, weight_decay=0.0, momentum=0.0, variables=[]
-        )
+    with pytest.raises(InputError, match="lamb"):
+        OptimizationOptions(optimizer="lamb")
 
 
 # Clipping

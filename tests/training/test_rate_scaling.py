@@ -42,7 +42,7 @@ def test_what_is_applied_is_said_and_logged_with_every_step(eagerly, tmp_path, c
     )
     with caplog.at_level(logging.INFO, logger="std_keras"):
         train(options, model_dir=tmp_path)
-    assert "learning rate 0.02: --learning_rate=0.01 x 32/16 images" in caplog.text
+    assert "learning rate 0.02: learning_rate=0.01 x 32/16 images" in caplog.text
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     rates = [r["learning_rate"] for r in map(json.loads, lines) if "learning_rate" in r]
     cosine = [0.5 * (1 + math.cos(math.pi * step / 3)) for step in (1, 2, 3)]

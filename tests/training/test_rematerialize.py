@@ -167,5 +167,5 @@ def test_the_flag_is_for_the_training_step_alone(tmp_path):
 def test_a_network_without_blocks_is_named(tmp_path):
     small = {"model": "cifar_resnet20", "patch_size": None, "width": None, "depth": 8}
     options = config(**small, rematerialize=True)
-    with pytest.raises(InputError, match="--rematerialize: cifar_resnet20 has no blocks"):
+    with pytest.raises(InputError, match="rematerialize=True: cifar_resnet20 has no blocks"):
         start.create_state(options, build.load_data(options), 0.1, RunDirectory(tmp_path))

@@ -30,7 +30,7 @@ def test_the_batch_is_kept_and_the_command_named(diverged):
     kept = list(folder.glob("nonfinite_step_*.npz"))
     assert len(kept) == 1
     assert str(kept[0]) in message
-    assert f"replay_step.py --model_dir={folder}" in message
+    assert f"std-keras replay --model_dir={folder}" in message
     with np.load(kept[0]) as arrays:
         assert arrays["images"].shape == (32, 8, 8, 1)
         assert arrays["targets"].shape == (32, 10)
@@ -67,7 +67,7 @@ def test_another_batch_is_not_taken_for_the_same(diverged, tmp_path):
 
 def test_a_step_that_cannot_be_replayed_is_named(diverged):
     folder, _ = diverged
-    with pytest.raises(InputError, match="--step=1000 must be after"):
+    with pytest.raises(InputError, match="step=1000 must be after"):
         replay(folder, step=1000)
     sound = RunDirectory(folder / "sound")
     sound.prepare()

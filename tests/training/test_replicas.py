@@ -69,11 +69,11 @@ def test_a_mirrored_strategy_of_one_process_feeds_all_its_replicas(report):
 def test_what_two_cpu_replicas_cannot_do_is_named(report):
     messages = report["strategy"]["refused"]
     expected = (
-        "--batch_size=15",
-        "--batch_size=18",
-        "--jit_compile",
-        "--batch_size",
-        "--mine_samples=5",
+        "batch_size=15",
+        "batch_size=18",
+        "jit_compile",
+        "batch_size",
+        "mine_samples=5",
     )
     for message, flag in zip(messages, expected, strict=True):
         assert flag in message

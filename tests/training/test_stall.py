@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from std_keras import models
 from std_keras.training.stall import StallWarning, WaitingStep
-from tests.training.tiny import make_state, objective_of, trainer
+from tests.training.tiny import make_state, task_of, trainer
 
 
 def slow_batches(seconds):
@@ -34,7 +34,7 @@ def trained():
     keras.utils.set_random_seed(0)
     options = {"patch_size": 4, "width": 16, "depth": 1}
     model = models.create("mixer_s16", input_shape=(8, 8, 1), num_classes=10, **options)
-    made = trainer(make_state(model), teachers=[], objective=objective_of(model, 0), batch_size=8)
+    made = trainer(make_state(model), teachers=[], task=task_of(model, 0), batch_size=8)
     made.call(iter(slow_batches(0)), first_step=0, steps=1)  # Tracing is over.
     return made
 

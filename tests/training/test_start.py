@@ -89,7 +89,7 @@ def test_a_run_that_goes_on_does_not_need_the_source(source, digits, tmp_path):
 
 def test_images_of_other_channels(source, digits, tmp_path):
     _, config = source(input_shape=(8, 8, 3))
-    with pytest.raises(InputError, match=r"takes images of 3 channel\(s\), --dataset=digits has 1"):
+    with pytest.raises(InputError, match=r"takes images of 3 channel\(s\), dataset=digits has 1"):
         start.create_model(config, digits, RunDirectory(tmp_path / "run"))
 
 

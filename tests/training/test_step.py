@@ -14,10 +14,10 @@ from tests.training.tiny import (
     feed,
     linear_teacher,
     make_state,
-    objective_of,
     randomize,
     sgd,
     student,
+    task_of,
     teacher,
     trainer,
     values,
@@ -42,17 +42,17 @@ def baseline(name="mixer_s16", **options):
 # The written-out step
 
 
-def reference_step(state, some_batch, teachers, objective, *, mine_weight, clip, l2):
+def reference_step(state, some_batch, teachers, task, *, mine_weight, clip, l2):
     """Gradients with respect to the student and the critics, and some figures."""
     images = tf.constant(some_batch["images"], tf.float32)
     targets = tf.constant(some_batch["targets"])
     teacher_logits = [t.logits(images).numpy() for t in teachers]
     log_p = np.array(tf.nn.log_softmax(np.reshape(teacher_logits, (-1, len(targets), 10))))
     sureness = (np.exp(log_p) * log_p).sum(-1)
-    if objective.confidence_scope == "batch":
+    if task.confidence_scope == "batch":
         sureness = np.repeat(sureness.sum(1, keepdims=True), len(targets), axis=1)
     weights = np.exp(sureness) / np.exp(sureness).sum(0)
-    tau = objective.temperature
+    tau = task.temperature
     with tf.GradientTape(persistent=True) as tape:
         outputs = state.outputs(images, training=True)
         logits = outputs["classification"]
@@ -60,9 +60,9 @@ def reference_step(state, some_batch, teachers, objective, *, mine_weight, clip,
         loss = class_loss
         if teachers:
             together = 0.0
-            for index, heads in enumerate(objective.teacher_heads):
+            for index, heads in enumerate(task.teacher_heads):
                 for head in heads:
-                    if objective.kind == "hard":
+                    if task.kind == "hard":
                         picked = tf.one_hot(teacher_logits[index].argmax(-1), 10)
                         own = -tf.reduce_sum(picked * tf.nn.log_softmax(outputs[head]), -1)
                     else:
@@ -70,7 +70,7 @@ def reference_step(state, some_batch, teachers, objective, *, mine_weight, clip,
                         ratio = tf.math.log(p) - tf.nn.log_softmax(outputs[head] / tau)
                         own = tau**2 * tf.reduce_sum(p * ratio, -1)
                     together += weights[index] * own / len(heads)
-            loss = (1 - objective.alpha) * class_loss + objective.alpha * together
+            loss = (1 - task.alpha) * class_loss + task.alpha * together
         total = tf.reduce_mean(loss)
         bounds = []
         for name, critic in zip(state.token_sets, state.critics, strict=True):
@@ -133,16 +133,16 @@ def test_a_step_is_the_written_out_step(name):
     model = student(sites) if sites else baseline()
     teachers = [linear_teacher(i, scale=0.5) for i in range(len(sites or ()))]
     state = make_state(randomize(model), critics=bool(mine_weight))
-    objective = objective_of(model, len(teachers), **case)
+    task = task_of(model, len(teachers), **case)
     some = batch(8)
     gradients, ascent, figures = reference_step(
-        state, some, teachers, objective, mine_weight=mine_weight, clip=clip, l2=l2
+        state, some, teachers, task, mine_weight=mine_weight, clip=clip, l2=l2
     )
     if clip:
         assert figures["norm/gradient"] > clip, "the case must clip"
     before, critics_before = values(model.trainable_variables), values(state.critic_variables)
     options = {"mine_weight": mine_weight, "clip_norm": clip, "l2": l2}
-    (result,) = run(state, [some], teachers=teachers, objective=objective, **options)
+    (result,) = run(state, [some], teachers=teachers, task=task, **options)
     for value, old, gradient in zip(model.trainable_variables, before, gradients, strict=True):
         np.testing.assert_allclose(
             value.numpy(), old - gradient, rtol=1e-4, atol=2e-5, err_msg=value.path
@@ -192,9 +192,9 @@ def accumulated(pieces):
     model = randomize(student(["last", "last"]))
     state = make_state(model)
     teachers = [linear_teacher(0, scale=0.5), linear_teacher(1, scale=0.3)]
-    objective = objective_of(model, 2, confidence_scope="batch")
+    task = task_of(model, 2, confidence_scope="batch")
     options = {"clip_norm": 0.5, "accumulation_steps": pieces}
-    (result,) = run(state, [batch(8)], teachers=teachers, objective=objective, **options)
+    (result,) = run(state, [batch(8)], teachers=teachers, task=task, **options)
     return result.last, values(model.trainable_variables)
 
 
@@ -311,8 +311,8 @@ def test_every_weight_of_a_new_student_gets_a_gradient(eagerly, tokens, sites, k
     teachers = [linear_teacher(i, scale=0.5) for i in range(len(sites))]
     for steps in (1, 2):
         state = make_state(student(sites, tokens=tokens))
-        objective = objective_of(state.model, len(sites), kind=kind)
-        missing = without_gradient(state, teachers=teachers, objective=objective, steps=steps)
+        task = task_of(state.model, len(sites), kind=kind)
+        missing = without_gradient(state, teachers=teachers, task=task, steps=steps)
         blocked = of_layers(state.model, *BEHIND_THE_CLASS_HEAD[tokens])
         assert missing == (blocked if steps == 1 else set())
 
@@ -352,8 +352,8 @@ def test_every_weight_of_the_critics_gets_a_gradient(eagerly):
 def test_a_teacher_that_returns_nan_stops_the_call_and_is_named(eagerly):
     state = make_state(student())
     broken = teacher(lambda images: tf.fill((tf.shape(images)[0], 10), float("nan")))
-    objective = objective_of(state.model, 1, kind="soft")
-    (result,) = run(state, [batch(8)] * 5, teachers=[broken], objective=objective)
+    task = task_of(state.model, 1, kind="soft")
+    (result,) = run(state, [batch(8)] * 5, teachers=[broken], task=task)
     assert not result.finite
     assert result.steps == 1
     bad = {name for name, value in result.last.items() if not np.isfinite(value)}

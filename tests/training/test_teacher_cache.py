@@ -1,7 +1,8 @@
-"""Training with stored teacher labels is training with the teachers."""
+"""Training with stored teacher predictions is training with the teachers."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 from pathlib import Path
@@ -16,9 +17,9 @@ from std_keras.config import resolve
 from std_keras.data import Shard
 from std_keras.errors import InputError, Interrupted
 from std_keras.teachers import cache as cache_module
-from std_keras.teachers.predictions import LabelFormat
+from std_keras.teachers.predictions import PredictionFormat
 from std_keras.training import build, stream, train
-from std_keras.training.cached_predictions import CachedLabels, open_cache
+from std_keras.training.cached_predictions import CachedPredictions, open_cache
 from std_keras.training.precompute import precompute
 from tests.training.killed import SCRIPT, train_and_kill
 from tests.training.tiny import (
@@ -28,9 +29,9 @@ from tests.training.tiny import (
     feed,
     linear_teacher,
     make_state,
-    objective_of,
     randomize,
     student,
+    task_of,
     teacher,
     trainer,
     values,
@@ -86,7 +87,7 @@ def simple_config(teacher_run):
 
 @pytest.fixture(scope="module")
 def simple_cache(simple_config, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("simple") / "labels"
+    folder = tmp_path_factory.mktemp("simple") / "cached"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cache_module, "_VIEWS_PER_CHUNK", 64)
         precompute(filled(simple_config, folder))
@@ -133,9 +134,9 @@ def cache_dir(cached_config, plain_run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cache_module, "_VIEWS_PER_CHUNK", 64)
-        train(filled(cached_config, folder / "labels"), model_dir=folder / "run")
+        train(filled(cached_config, folder / "cached"), model_dir=folder / "run")
     assert_same_training(folder / "run", plain_run)
-    return folder / "labels"
+    return folder / "cached"
 
 
 def test_a_full_cache_gives_the_same_weights_without_any_teacher(
@@ -158,24 +159,24 @@ def test_precomputed_files_are_those_of_training(cached_config, cache_dir, tmp_p
             self.calls -= 1
             return self.calls < 0
 
-    wanted = filled(cached_config, tmp_path / "labels")
+    wanted = filled(cached_config, tmp_path / "cached")
     with pytest.raises(Interrupted, match="96 views were stored"):
         precompute(wanted, stop=StopAfter())
     done = precompute(wanted)
     assert done["views"] == 192
     assert done["computed"] == 96
-    assert tree(tmp_path / "labels") == tree(cache_dir)
+    assert tree(tmp_path / "cached") == tree(cache_dir)
 
 
 def test_views_are_stored_once_and_read_in_the_same_run(simple_config, tmp_path, monkeypatch):
     """Soft, the two largest logits: the second epoch reads what the first one stored; a run that
     reads everything ends with the same weights."""
     changes = {"distillation": "soft", "augmentation_views": 1, "teacher_cache_top_k": 2}
-    soft = filled(simple_config, tmp_path / "labels", **changes)
+    soft = filled(simple_config, tmp_path / "cached", **changes)
     train(soft, model_dir=tmp_path / "fill")
-    files = {Path(name).suffix for name in tree(tmp_path / "labels")}
+    files = {Path(name).suffix for name in tree(tmp_path / "cached")}
     assert files == {".json", ".labels", ".logits_top2"}
-    assert not list((tmp_path / "labels").glob("*/*/epoch_00001"))
+    assert not list((tmp_path / "cached").glob("*/*/epoch_00001"))
     monkeypatch.setattr(teachers, "load", None)
     train(soft, model_dir=tmp_path / "read")
     assert_same_training(tmp_path / "read", tmp_path / "fill")
@@ -186,13 +187,13 @@ def test_views_are_stored_once_and_read_in_the_same_run(simple_config, tmp_path,
 @pytest.mark.parametrize(
     ("changes", "difference"),
     [
-        ({"data_seed": 7}, "--data_seed=0 there, 7 here"),
+        ({"data_seed": 7}, "data_seed=0 there, 7 here"),
         ({"cutmix_alpha": 0.5}, "augmentation mixing.cutmix_alpha=1.0 there, 0.5 here"),
         ({"mixed_precision": True}, "teacher precision=(none) there, bfloat16 here"),
         ({"distillation": "soft"}, ""),  # The same teachers and views, but no logits.
     ],
 )
-def test_other_labels_are_refused_by_name(cached_config, cache_dir, tmp_path, changes, difference):
+def test_other_predictions_are_refused(cached_config, cache_dir, tmp_path, changes, difference):
     other = filled(cached_config, cache_dir, teacher_cache_mode="read", **changes)
     with pytest.raises(InputError, match="needs all of them") as info:
         train(other, model_dir=tmp_path)
@@ -211,12 +212,12 @@ def test_other_weights_are_refused_by_name(cached_config, cache_dir, tmp_path):
         train(other, model_dir=tmp_path / "run")
 
 
-def open_labels(config, *, shard=None):
+def opened(config, *, shard=None):
     dataset = build.load_data(config)
     config = resolve(config, image_size=8, horizontal_flip=False)
     found = open_cache(config, dataset)
     assert found is not None
-    return CachedLabels(found, period=0, total_steps=6, shard=shard or Shard())
+    return CachedPredictions(found, period=0, total_steps=6, shard=shard or Shard())
 
 
 def test_other_pictures_are_refused(cached_config, cache_dir, monkeypatch):
@@ -224,7 +225,7 @@ def test_other_pictures_are_refused(cached_config, cache_dir, monkeypatch):
     levels = stream.picture_levels
     monkeypatch.setattr(stream, "picture_levels", lambda *a: [v + 2.0 for v in levels(*a)])
     with pytest.raises(InputError, match="was made from other images"):
-        open_labels(filled(cached_config, cache_dir))
+        opened(filled(cached_config, cache_dir))
 
 
 def flip_a_bit(path):
@@ -243,21 +244,21 @@ def from_another_epoch(path):
 
 @pytest.mark.parametrize("damage", [flip_a_bit, cut_off, from_another_epoch])
 def test_a_damaged_file_is_refused_by_name(simple_config, simple_cache, tmp_path, damage):
-    folder = tmp_path / "labels"
+    folder = tmp_path / "cached"
     subprocess.run(["cp", "-r", str(simple_cache), str(folder)], check=True)
     (victim,) = folder.glob("*/*/epoch_00001/chunk_00001.labels")
     damage(victim)
     reading = filled(simple_config, folder)
-    with pytest.raises(InputError, match="damaged or holds other labels") as info:
+    with pytest.raises(InputError, match="damaged or holds other predictions") as info:
         if damage is flip_a_bit:
             train(reading, model_dir=tmp_path / "run")
-        labels = open_labels(reading)
-        labels.prepare(0, read_only=True)
-        segment = labels.segment(0)
+        predictions = opened(reading)
+        predictions.prepare(0, read_only=True)
+        segment = predictions.segment(0)
         try:
-            list(labels.labels(0, segment))
+            list(predictions.predictions(0, segment))
         except tf.errors.OpError:
-            labels.find_damage(0, segment)
+            predictions.find_damage(0, segment)
     assert str(victim) in str(info.value)
     victim.unlink()
     precompute(reading)
@@ -266,15 +267,15 @@ def test_a_damaged_file_is_refused_by_name(simple_config, simple_cache, tmp_path
 
 def test_every_replica_gets_its_own_rows(cached_config, cache_dir):
     reading = filled(cached_config, cache_dir)
-    whole = open_labels(reading)
-    expected = list(whole.labels(1, whole.segment(1)).as_numpy_iterator())
+    whole = opened(reading)
+    expected = list(whole.predictions(1, whole.segment(1)).as_numpy_iterator())
     assert len(expected) == 5
     for shard in (Shard(0, 2, 2), Shard(1, 1, 2)):
-        part = open_labels(reading, shard=shard)
-        found = list(part.labels(1, part.segment(1)).as_numpy_iterator())
+        part = opened(reading, shard=shard)
+        found = list(part.predictions(1, part.segment(1)).as_numpy_iterator())
         assert len(found) == 5 * shard.local_replicas
-        for step, labels in enumerate(expected):
-            for name, wanted in labels.items():
+        for step, predictions in enumerate(expected):
+            for name, wanted in predictions.items():
                 begin = step * shard.local_replicas
                 own = np.concatenate([f[name] for f in found[begin:][: shard.local_replicas]])
                 np.testing.assert_array_equal(own, wanted[16 * shard.first_replica :][: len(own)])
@@ -282,15 +283,15 @@ def test_every_replica_gets_its_own_rows(cached_config, cache_dir):
 
 def test_one_worker_of_a_cluster_reads_but_does_not_fill(cached_config, cache_dir, tmp_path):
     worker = Shard(first_replica=1, local_replicas=1, replicas=2)
-    assert open_labels(filled(cached_config, cache_dir), shard=worker).prepare(0, read_only=False)
-    empty = open_labels(filled(cached_config, tmp_path), shard=worker)
+    assert opened(filled(cached_config, cache_dir), shard=worker).prepare(0, read_only=False)
+    empty = opened(filled(cached_config, tmp_path), shard=worker)
     with pytest.raises(InputError, match="a cluster needs all of them"):
         empty.prepare(0, read_only=False)
 
 
 def test_killed_while_filling_and_continued(simple_config, simple_cache, tmp_path):
     """kill -9 after the first step of the second epoch's first chunk."""
-    run, folder = tmp_path / "run", tmp_path / "labels"
+    run, folder = tmp_path / "run", tmp_path / "cached"
     train(simple_config, model_dir=tmp_path / "plain")
     wanted = filled(simple_config, folder, checkpoint_every_steps=1, steps_per_call=1)
     script = (
@@ -315,8 +316,8 @@ def test_killed_while_filling_and_continued(simple_config, simple_cache, tmp_pat
 
 
 def test_top_k_must_fit(cached_config, tmp_path):
-    with pytest.raises(InputError, match="--teacher_cache_top_k=11 is more than the 10 classes"):
-        open_labels(filled(cached_config, tmp_path, distillation="soft", teacher_cache_top_k=11))
+    with pytest.raises(InputError, match="teacher_cache_top_k=11 is more than the 10 classes"):
+        opened(filled(cached_config, tmp_path, distillation="soft", teacher_cache_top_k=11))
     with pytest.raises(InputError, match="leave it out"):
         config(teacher_cache_top_k=2)
     with pytest.raises(InputError, match="teacher_cache_mode=read needs a folder"):
@@ -324,36 +325,36 @@ def test_top_k_must_fit(cached_config, tmp_path):
 
 
 def test_a_file_is_not_a_folder(cached_config, tmp_path):
-    (tmp_path / "labels").write_text("")
+    (tmp_path / "cached").write_text("")
     with pytest.raises(InputError, match="is not a folder"):
-        open_labels(filled(cached_config, tmp_path / "labels"))
+        opened(filled(cached_config, tmp_path / "cached"))
 
 
-def test_labels_in_the_batch_give_the_compiled_step_of_teachers():
-    """XLA compiles the step with soft top-k labels from a batch, as with a teacher's logits."""
-    form = LabelFormat(num_classes=CLASSES, soft=True, half=True, top_k=3)
+def test_predictions_in_the_batch_give_the_compiled_step_of_teachers():
+    """XLA compiles the step with soft top-k predictions as it does with a teacher."""
+    form = PredictionFormat(num_classes=CLASSES, soft=True, half=True, top_k=3)
     some, follows = batch(8), linear_teacher(0)
-    said = form.encode(follows.logits(tf.constant(some["images"]))[:, tf.newaxis])
-    labelled = {**some, **{name: value.numpy() for name, value in said.items()}}
+    encoded = form.encode(follows.logits(tf.constant(some["images"]))[:, tf.newaxis])
+    predicted = {**some, **{name: value.numpy() for name, value in encoded.items()}}
     ends = []
-    for jit, given, used in ((False, some, [follows]), (True, labelled, [])):
+    for jit, given, used in ((False, some, [follows]), (True, predicted, [])):
         state = make_state(randomize(student()))
         made = trainer(
             state,
-            objective=objective_of(state.model, 1, kind="soft", temperature=2.0),
+            task=task_of(state.model, 1, kind="soft", temperature=2.0),
             teachers=used,
             batch_size=8,
             jit_compile=jit,
         )
-        made.label_format, made.record = form, True
+        made.task, made.record = dataclasses.replace(made.task, prediction_format=form), True
         result = made.call(feed(tf.distribute.get_strategy(), [given]), first_step=0, steps=1)
-        assert set(result.labels) == (set() if jit else set(said))
+        assert set(result.predictions) == (set() if jit else set(encoded))
         ends.append(values(state.model.trainable_variables))
     for own, other in zip(*ends, strict=True):
         np.testing.assert_allclose(own, other, rtol=1e-4, atol=1e-5)
 
 
-def test_a_call_that_ends_early_returns_what_was_said_until_then():
+def test_a_call_that_ends_early_returns_the_predictions_until_then():
     """The second of three steps has a teacher that returns NaN."""
     usual = linear_teacher(0)
 
@@ -368,9 +369,9 @@ def test_a_call_that_ends_early_returns_what_was_said_until_then():
     batches[1]["images"][:] = 7
     result = made.call(feed(tf.distribute.get_strategy(), batches), first_step=0, steps=3)
     assert (result.steps, result.finite) == (2, False)
-    said = result.labels["teacher_class"]
+    classes = result.predictions["teacher_class"]
     expected = usual.logits(tf.constant(batches[0]["images"])).numpy().argmax(-1)
-    np.testing.assert_array_equal(said[0, :, 0], expected)
+    np.testing.assert_array_equal(classes[0, :, 0], expected)
 
 
 @pytest.mark.slow
@@ -392,10 +393,10 @@ def test_every_arrangement_can_do_without_its_teachers(
     )
     both = (both[0], f"{both[1]},input=byte")
     own = cached_config.replace(teacher=both, **changes)
-    soft = own.distillation == "soft"
-    first = filled(own, tmp_path / "labels") if soft else own  # A soft cache rounds.
+    soft = own.distillation.kind == "soft"
+    first = filled(own, tmp_path / "cached") if soft else own  # A soft cache rounds.
     train(first, model_dir=tmp_path / "teachers")
-    precompute(filled(own, tmp_path / "labels"))
+    precompute(filled(own, tmp_path / "cached"))
     monkeypatch.setattr(teachers, "load", None)
-    train(filled(own, tmp_path / "labels"), model_dir=tmp_path / "cache")
+    train(filled(own, tmp_path / "cached"), model_dir=tmp_path / "cache")
     assert_same_training(tmp_path / "cache", tmp_path / "teachers")

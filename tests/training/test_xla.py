@@ -19,9 +19,9 @@ from tests.training.tiny import (
     batch,
     linear_teacher,
     make_state,
-    objective_of,
     sgd,
     student,
+    task_of,
     trainer,
 )
 
@@ -51,7 +51,7 @@ def made(kind, variant, mine, confidence, scope):
     state = make_state(model, optimizer=sgd(0.1), critics=mine)
     state.outputs = rematerialized(state.outputs)
     count = 0 if kind == "none" else 2
-    objective = objective_of(
+    task = task_of(
         model,
         count,
         kind="hard" if kind == "none" else kind,
@@ -61,7 +61,7 @@ def made(kind, variant, mine, confidence, scope):
     return trainer(
         state,
         teachers=[linear_teacher(index) for index in range(count)],
-        objective=objective,
+        task=task,
         batch_size=8,
         accumulation_steps=2,
         clip_norm=0.5,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,12 +12,15 @@ import tensorflow as tf
 
 from std_keras import models
 from std_keras.config import TrainConfig
+from std_keras.config.mine import MineOptions
 from std_keras.losses import mine
 from std_keras.teachers import Teacher
+from std_keras.teachers.predictions import PredictionFormat
 from std_keras.training.ema import WeightAverage
-from std_keras.training.objective import Objective
+from std_keras.training.information import InformationTerm
 from std_keras.training.state import TrainState
 from std_keras.training.step import StepOptions, Trainer
+from std_keras.training.task import DistillationTask
 
 IMAGE_SHAPE = (8, 8, 1)
 CLASSES = 10
@@ -142,28 +146,36 @@ def feed(
     )
 
 
-def objective_of(model: keras.Model, count: int, **options: Any) -> Objective:
-    """The objective of a student with `count` teachers."""
+def task_of(model: keras.Model, count: int, **options: Any) -> DistillationTask:
+    """The task of a student with `count` teachers."""
     names = models.head_names(model)[1:]
     heads = tuple(
         tuple(n for n in names if n.startswith(f"distillation_{i}_")) for i in range(count)
     )
-    return Objective(teacher_heads=heads, **options)
+    return DistillationTask(teacher_heads=heads, **options)
 
 
 def trainer(
     state: TrainState,
     *,
-    objective: Objective | None = None,
+    task: DistillationTask | None = None,
     teachers: Sequence[Teacher] = (),
     strategy: tf.distribute.Strategy | None = None,
+    mine_weight: float = 0.0,
+    mine_bias_correction: bool = True,
     **options: Any,
 ) -> Trainer:
     """A trainer on one device unless a strategy is given."""
+    task = task or task_of(state.model, len(teachers))
+    mine_options = MineOptions(weight=mine_weight, bias_correction=mine_bias_correction)
     return Trainer(
         state=state,
-        objective=objective or objective_of(state.model, len(teachers)),
-        teachers=teachers,
+        task=dataclasses.replace(
+            task,
+            teachers=teachers,
+            prediction_format=PredictionFormat(num_classes=CLASSES, soft=task.kind == "soft"),
+            information=InformationTerm.of(state, mine_options) if mine_weight else None,
+        ),
         strategy=strategy or tf.distribute.get_strategy(),
         options=StepOptions(**options),
     )

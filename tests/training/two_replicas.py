@@ -25,10 +25,10 @@ from tests.training.tiny import (
     feed,
     linear_teacher,
     make_state,
-    objective_of,
     randomize,
     sgd,
     student,
+    task_of,
     trainer,
     values,
 )
@@ -55,7 +55,7 @@ def steps_of(strategy: tf.distribute.Strategy, state: Any, *, count: int, **opti
     made = trainer(
         state,
         teachers=TEACHERS[:sites],
-        objective=objective_of(state.model, sites, **scope),
+        task=task_of(state.model, sites, **scope),
         strategy=strategy,
         batch_size=16,
         **options,

@@ -148,7 +148,9 @@ def _batches(
         batch_size=batch_size,
         num_classes=_CLASSES,
         data_seed=0,
-        augmentation=create_augmentation(config, dataset),
+        augmentation=create_augmentation(
+            config.augmentation, dataset, batch_size=config.optimization.batch_size
+        ),
         label_smoothing=config.augmentation.label_smoothing,
         repeats=config.augmentation.repeated_augmentation,
     )

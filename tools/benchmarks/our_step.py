@@ -39,7 +39,7 @@ def from_json(fields: Mapping[str, Any]) -> TrainConfig:
 
 
 def make(
-    config: TrainConfig, folder: Path, *, teachers: str, xla: bool, figures: bool = True
+    config: TrainConfig, folder: Path, *, teachers: str, xla: bool, metrics: bool = True
 ) -> tuple[Callable[[], None], dict[str, Any]]:
     """A function that takes `steps_per_call` steps, and what is to be known of one.
 
@@ -48,7 +48,7 @@ def make(
         folder: for a run directory and new teachers.
         teachers: on, cached or off.
         xla: whether XLA compiles the step.
-        figures: whether the step computes what is logged beside the loss.
+        metrics: whether the step computes what is logged beside the loss.
     """
     import tensorflow as tf
 
@@ -56,7 +56,7 @@ def make(
     from std_keras.config import resolve
     from std_keras.quiet import load_tensorflow
     from std_keras.runs.run_directory import RunDirectory
-    from std_keras.training.loop import Loop
+    from std_keras.training.assembly import assemble
     from std_keras.training.strategy import create_strategy
 
     load_tensorflow()
@@ -69,15 +69,13 @@ def make(
     config = setting.with_teachers(config, data, folder, asked=teachers == "on")
     strategy = create_strategy("one_device")
     with strategy.scope():
-        loop = Loop(
-            config=config, dataset=data, run=RunDirectory(folder), strategy=strategy, chief=False
-        )
-        trainer = loop.trainer
-        if not figures:
-            trainer.objective = _only_the_loss(trainer.objective)
+        training = assemble(config, data, RunDirectory(folder), strategy=strategy, chief=False)
+        trainer, state = training.trainer, training.state
+        if not metrics:
+            trainer.task = _only_the_loss(trainer.task)
         batch = setting.batch(data, config.optimization.batch_size)
-        if teachers == "cached" and trainer.teachers:
-            batch |= setting.random_labels(config, data, len(trainer.teachers))
+        if teachers == "cached" and trainer.task.teachers:
+            batch |= setting.random_predictions(config, data, len(trainer.task.teachers))
         batches = iter(
             strategy.experimental_distribute_dataset(
                 tf.data.Dataset.from_tensors(batch).repeat().prefetch(2)
@@ -88,25 +86,25 @@ def make(
         with strategy.scope():
             trainer.call(batches, first_step=0, steps=config.performance.steps_per_call)
 
-    macs = models.multiply_accumulates(loop.state.outputs)
-    networks = [t.model for t in trainer.teachers if t.model is not None]  # Not SavedModels.
+    macs = models.multiply_accumulates(state.outputs)
+    networks = [t.model for t in trainer.task.teachers if t.model is not None]  # Not SavedModels.
     of_teachers = 0
     if teachers == "on":
         of_teachers = sum(models.multiply_accumulates(network) for network in networks)
     critics = sum(  # Of each pair of tokens, and of each pair of strangers.
         2 * math.prod(v.shape)
-        for v in loop.state.critic_variables
-        if trainer.options.mine_weight and len(v.shape) == 2
+        for v in state.critic_variables
+        if trainer.task.information is not None and len(v.shape) == 2
     )
     facts = {
         # Of the backward pass: the gradients of the inputs and of the weights cost one forward
         # pass each. (The stem has no gradient of its input; that is below 1 %.)
         "flop": 2.0 * config.optimization.batch_size * (3 * (macs + critics) + of_teachers),
         "student_macs": macs,
-        "parameters": models.trainable_parameters(loop.state.model),
+        "parameters": models.trainable_parameters(state.model),
         "image_shape": list(data.image_shape),
         "num_classes": data.num_classes,
-        **block_facts(loop.state.model, config.optimization.batch_size),
+        **block_facts(state.model, config.optimization.batch_size),
         "teacher_models": [network.name for network in networks],
     }
     return step, facts
@@ -138,13 +136,13 @@ def block_facts(model: Any, batch: int) -> dict[str, Any]:
     }
 
 
-def _only_the_loss(objective: Any) -> Any:
-    """The objective without what is only logged: every figure is the loss itself."""
-    from std_keras.training.objective import Objective
+def _only_the_loss(task: Any) -> Any:
+    """The task without what is only logged: every metric is the loss itself."""
+    from std_keras.training.task import DistillationTask
 
-    class LossAlone(Objective):
-        def compute(self, *args: Any, **keywords: Any) -> Any:
-            loss, figures = super().compute(*args, **keywords)
-            return loss, dict.fromkeys(figures, loss)
+    class LossAlone(DistillationTask):
+        def example_losses(self, *args: Any, **keywords: Any) -> Any:
+            loss, metrics = super().example_losses(*args, **keywords)
+            return loss, dict.fromkeys(metrics, loss)
 
-    return LossAlone(**dataclasses.asdict(objective))
+    return LossAlone(**{f.name: getattr(task, f.name) for f in dataclasses.fields(task)})

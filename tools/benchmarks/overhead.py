@@ -46,13 +46,13 @@ class Variant:
         name: in the table.
         added_to: the variant that it is compared with; "" for none.
         changes: of the configuration.
-        figures: whether the step computes what is logged.
+        metrics: whether the step computes what is logged.
     """
 
     name: str
     added_to: str
     changes: dict[str, Any]
-    figures: bool = False
+    metrics: bool = False
 
 
 def variants(config: TrainConfig) -> list[Variant]:
@@ -73,12 +73,12 @@ def variants(config: TrainConfig) -> list[Variant]:
         Variant("MINE in every step", _STUDENT, {**one, **mine}),
         Variant("moving average", _STUDENT, {**one, **average}),
         Variant("clipping", _STUDENT, {**one, **clipping}),
-        Variant("metrics", _STUDENT, one, figures=True),
+        Variant("metrics", _STUDENT, one, metrics=True),
         Variant(
             "moving average, clipping, metrics",
             _STUDENT,
             {**one, **average, **clipping},
-            figures=True,
+            metrics=True,
         ),
     ]
 
@@ -104,7 +104,7 @@ def run(*, rounds: int, seconds: float, **flags: Any) -> dict[str, Any]:
                 Path(folder) / str(number),
                 teachers="cached" if "teacher" in variant.changes else "off",
                 xla=config.performance.jit_compile,
-                figures=variant.figures,
+                metrics=variant.metrics,
             )
             calls[variant.name]()
         timed = turns.in_one_process(

@@ -122,16 +122,16 @@ def with_teachers(config: TrainConfig, data: Any, folder: Path, *, asked: bool) 
     return config.replace(teacher=tuple(texts))
 
 
-def random_labels(config: TrainConfig, data: Any, count: int) -> dict[str, Any]:
+def random_predictions(config: TrainConfig, data: Any, count: int) -> dict[str, Any]:
     """Labels of `count` teachers for a batch, as a cache has them."""
     import tensorflow as tf
 
-    from std_keras.training.cached_predictions import label_format
+    from std_keras.training.cached_predictions import prediction_format
 
     logits = tf.random.stateless_normal(
         (config.optimization.batch_size, count, data.num_classes), (0, 0)
     )
-    return label_format(config, data).encode(logits)
+    return prediction_format(config.distillation, data).encode(logits)
 
 
 def _read(flag_file: Path) -> TrainConfig:

@@ -8,7 +8,7 @@ objective and step. The optimizer alone is another: plain gradient descent, whic
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +21,9 @@ from std_keras.data import DataSet
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.teachers import Teacher
 from std_keras.training import build, start, stream
+from std_keras.training.cached_predictions import prediction_format
 from std_keras.training.mine_epoch import create_epoch_step
-from std_keras.training.objectives import create_objective
+from std_keras.training.objectives import create_task
 from std_keras.training.state import TrainState
 from std_keras.training.step import StepOptions, Trainer
 from std_keras.training.strategy import own_shard
@@ -188,9 +189,9 @@ def take_steps(
         )
         gradients: dict[str, np.ndarray] = {}
         if config.mine.schedule == "epoch":
-            _epoch_step(config, state, strategy)(next(batches))
+            create_epoch_step(state, strategy=strategy, options=config.mine)(next(batches))
         else:
-            trainer = _trainer(case, config, state, strategy)
+            trainer = _trainer(case, config, dataset, state, strategy)
             trainer.call(batches, first_step=0, steps=1)
             gradients = _values(_gradients(state))
             trainer.call(batches, first_step=1, steps=steps - 1)
@@ -199,34 +200,28 @@ def take_steps(
 
 
 def _trainer(
-    case: Case, config: TrainConfig, state: TrainState, strategy: tf.distribute.Strategy
+    case: Case,
+    config: TrainConfig,
+    dataset: DataSet,
+    state: TrainState,
+    strategy: tf.distribute.Strategy,
 ) -> Trainer:
     return Trainer(
         state=state,
-        objective=create_objective(config, state.model),
-        teachers=[_teacher(index) for index in range(len(config.distillation.teachers))],
+        task=create_task(
+            config.distillation,
+            config.mine,
+            state,
+            prediction_format=prediction_format(config.distillation, dataset),
+            teachers=[_teacher(index) for index in range(len(config.distillation.teachers))],
+        ),
         strategy=strategy,
         options=StepOptions(
             batch_size=config.optimization.batch_size,
             accumulation_steps=config.optimization.accumulation_steps,
             clip_norm=case.clip_norm,
             l2=config.optimization.weight_decay,
-            mine_weight=config.mine.weight,
         ),
-    )
-
-
-def _epoch_step(
-    config: TrainConfig, state: TrainState, strategy: tf.distribute.Strategy
-) -> Callable[[Any], Any]:
-    return create_epoch_step(
-        state,
-        strategy=strategy,
-        samples=config.optimization.batch_size,
-        weight=config.mine.weight,
-        critic_learning_rate=CRITIC_LEARNING_RATE,
-        student_learning_rate=LEARNING_RATE,
-        bias_correction=True,
     )
 
 

@@ -104,7 +104,9 @@ class Study:
             batch_size=size,
             num_classes=self.dataset.num_classes,
             data_seed=config.data.data_seed,
-            augmentation=create_augmentation(config, self.dataset),
+            augmentation=create_augmentation(
+                config.augmentation, self.dataset, batch_size=config.optimization.batch_size
+            ),
         ).take(steps)
         for batch in progress.track(batches, total=steps, what="augmented images"):
             labels = np.argmax(batch["targets"], axis=1)

@@ -41,7 +41,7 @@ def self_undermining(
         ValueError: the shapes differ.
     """
     if not temperature > 0:
-        raise InputError(f"nasty_temperature={temperature}: it must be above 0, such as 4")
+        raise InputError(f"temperature={temperature} must be above 0, such as 4")
     adversary = tf.stop_gradient(tf.cast(adversary_logits, tf.float32))
     return temperature**2 * _divergence(tf.cast(logits, tf.float32), adversary, temperature)
 

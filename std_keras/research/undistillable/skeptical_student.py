@@ -13,6 +13,7 @@ from typing import Any
 
 import keras
 
+from std_keras.config.distillation import DistillationOptions
 from std_keras.errors import InputError
 from std_keras.layers import FusedBatchNorm, TrainAlong
 from std_keras.models import registry
@@ -71,6 +72,11 @@ def create_skeptical(
     ]
     logits = TrainAlong(name="train_along")([backbone.output, *auxiliaries])
     return keras.Model(backbone.input, logits, name=backbone.name)
+
+
+def create_as_named(name: str, *, options: DistillationOptions, **common: Any) -> keras.Model:
+    """`create_skeptical` with the stage that the options of a run name."""
+    return create_skeptical(name, stage=options.skeptical_stage, **common)
 
 
 def _ends_of_stages(backbone: keras.Model) -> list[Any]:

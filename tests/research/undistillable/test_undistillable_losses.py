@@ -135,7 +135,7 @@ def test_the_hybrid_loss_is_that_of_the_published_code(logits):
 
 
 def test_bad_arguments(logits):
-    with pytest.raises(InputError, match="nasty_temperature=0"):
+    with pytest.raises(InputError, match="temperature=0"):
         undistillable.self_undermining(logits[0], logits[1], temperature=0)
     with pytest.raises(ValueError, match="shapes must be equal"):
         undistillable.self_undermining(logits[0], logits[1][:, :1], temperature=1)

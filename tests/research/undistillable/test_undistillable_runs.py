@@ -13,12 +13,13 @@ from std_keras import losses, models
 from std_keras.config import TrainConfig
 from std_keras.errors import InputError
 from std_keras.research.undistillable import losses as undistillable
-from std_keras.research.undistillable.objectives import NastyObjective, SkepticalObjective
+from std_keras.research.undistillable.tasks import NastyTask, SkepticalTask
 from std_keras.runs.trained import load_trained
-from std_keras.teachers.predictions import LabelFormat, teachers_first
+from std_keras.teachers.predictions import PredictionFormat, TeacherPredictions
 from std_keras.training import build, train
-from std_keras.training.objective import Objective
-from std_keras.training.objectives import create_objective
+from std_keras.training.objectives import create_task
+from std_keras.training.state import TrainState
+from std_keras.training.task import DistillationTask
 from tests.training.tiny import config
 
 # TensorFlow warns that data pipelines stay graphs, which is fine.
@@ -28,41 +29,42 @@ RESNET = {"model": "cifar_resnet20", "depth": 8, "patch_size": None, "width": No
 
 @pytest.fixture
 def batch():
-    """Logits of four classifiers and labels of one teacher, 6 images and 5 classes."""
+    """Logits of four classifiers and predictions of one teacher, 6 images and 5 classes."""
     rng = np.random.default_rng(2)
     names = ("classification", "auxiliary_0", "auxiliary_1")
     outputs = {n: tf.constant(rng.normal(size=(6, 5)), tf.float32) for n in names}
     teacher = tf.constant(rng.normal(0.0, 2.0, (6, 1, 5)), tf.float32)
-    labels = teachers_first(LabelFormat(num_classes=5, soft=True).encode(teacher))
-    return outputs, tf.one_hot([0, 1, 2, 3, 4, 0], 5), labels
+    predictions = TeacherPredictions.of(PredictionFormat(num_classes=5, soft=True).encode(teacher))
+    return outputs, tf.one_hot([0, 1, 2, 3, 4, 0], 5), predictions
 
 
-def computed(objective, batch):
-    outputs, targets, labels = batch
-    loss, figures = objective.compute(
-        outputs, targets, teachers=labels, weights=objective.teacher_weights(labels)
+def computed(task, batch):
+    outputs, targets, predictions = batch
+    count = predictions.classes.shape[1]
+    loss, metrics = task.example_losses(
+        outputs, targets, predictions=predictions, teacher_weights=tf.fill((6, count), 1.0 / count)
     )
-    assert tuple(figures) == objective.metric_names()
-    np.testing.assert_array_equal(loss, figures["loss/total"])
-    return figures
+    assert tuple(metrics) == task.metric_names()
+    np.testing.assert_array_equal(loss, metrics["loss/total"])
+    return metrics
 
 
 def test_nasty(batch):
-    outputs, targets, labels = batch
-    figures = computed(NastyObjective(weight=0.1, temperature=3.0), batch)
+    outputs, targets, predictions = batch
+    metrics = computed(NastyTask(weight=0.1, temperature=3.0), batch)
     away = undistillable.self_undermining(
-        outputs["classification"], labels.logits[0], temperature=3.0
+        outputs["classification"], predictions.logits[:, 0], temperature=3.0
     )
     class_loss = losses.cross_entropy(outputs["classification"], targets)
-    np.testing.assert_allclose(figures["divergence/adversary"], away)
-    np.testing.assert_allclose(figures["loss/total"], class_loss - 0.1 * away, rtol=1e-5)
-    assert figures["loss/classification"].numpy().min() > 0
+    np.testing.assert_allclose(metrics["divergence/adversary"], away)
+    np.testing.assert_allclose(metrics["loss/total"], class_loss - 0.1 * away, rtol=1e-5)
+    assert metrics["loss/classification"].numpy().min() > 0
 
 
 @pytest.mark.parametrize("taught", ["auxiliary_0", "auxiliary_1"])
 def test_skeptical(batch, taught):
-    outputs, targets, labels = batch
-    objective = SkepticalObjective(
+    outputs, targets, predictions = batch
+    task = SkepticalTask(
         teacher_heads=((taught,),),
         kind="soft",
         alpha=0.9,
@@ -70,8 +72,8 @@ def test_skeptical(batch, taught):
         taught=taught,
         deepest="auxiliary_1",
     )
-    figures = computed(objective, batch)
-    teaching = losses.soft_distillation(outputs[taught], labels.logits[0], temperature=4.0)
+    metrics = computed(task, batch)
+    teaching = losses.soft_distillation(outputs[taught], predictions.logits[:, 0], temperature=4.0)
     expected, imitation = undistillable.skeptical(
         final=outputs["classification"],
         deepest=outputs["auxiliary_1"],
@@ -81,28 +83,36 @@ def test_skeptical(batch, taught):
         alpha=0.9,
         temperature=4.0,
     )
-    np.testing.assert_allclose(figures["loss/total"], expected)
-    np.testing.assert_allclose(figures["loss/self_distillation"], imitation)
-    np.testing.assert_allclose(figures["loss/distillation"], teaching, rtol=1e-6)
+    np.testing.assert_allclose(metrics["loss/total"], expected)
+    np.testing.assert_allclose(metrics["loss/self_distillation"], imitation)
+    np.testing.assert_allclose(metrics["loss/distillation"], teaching, rtol=1e-6)
 
 
 def test_the_class_head_of_hinton(batch):
     """(1 - alpha) CE + alpha tau^2 KL on the same logits, with two equal teachers as with one."""
-    outputs, targets, labels = batch
+    outputs, targets, predictions = batch
     options = {"kind": "soft", "alpha": 0.7, "temperature": 2.0}
-    figures = computed(Objective(teacher_heads=(("classification",),), **options), batch)
+    metrics = computed(DistillationTask(teacher_heads=(("classification",),), **options), batch)
     z = outputs["classification"]
     expected = 0.3 * losses.cross_entropy(z, targets) + 0.7 * losses.soft_distillation(
-        z, labels.logits[0], temperature=2.0
+        z, predictions.logits[:, 0], temperature=2.0
     )
-    np.testing.assert_allclose(figures["loss/total"], expected, rtol=1e-5)
-    twice = teachers_first(
-        LabelFormat(num_classes=5, soft=True).encode(tf.repeat(labels.logits[0][:, None], 2, 1))
+    np.testing.assert_allclose(metrics["loss/total"], expected, rtol=1e-5)
+    twice = TeacherPredictions.of(
+        PredictionFormat(num_classes=5, soft=True).encode(tf.repeat(predictions.logits, 2, 1))
     )
-    both = Objective(teacher_heads=(("classification",),) * 2, **options)
+    both = DistillationTask(teacher_heads=(("classification",),) * 2, **options)
     again = computed(both, (outputs, targets, twice))
     np.testing.assert_allclose(again["loss/total"], expected, rtol=1e-5)
     assert {"agreement/classification_0", "agreement/classification_1"} <= set(again)
+
+
+def task_of(config, model):
+    state = TrainState(model, models.training_model(model), keras.optimizers.SGD())
+    form = PredictionFormat(num_classes=10, soft=config.distillation.needs_teacher_logits)
+    task = create_task(config.distillation, config.mine, state, prediction_format=form)
+    assert task.prediction_format is form
+    return task
 
 
 def test_the_objective_of_a_configuration():
@@ -110,17 +120,18 @@ def test_the_objective_of_a_configuration():
     model = models.create_skeptical(
         "cifar_resnet20", input_shape=(8, 8, 1), num_classes=10, depth=8, stage=1
     )
-    found = create_objective(TrainConfig(objective="skeptical", **base), model)
-    assert isinstance(found, SkepticalObjective)
+    found = task_of(TrainConfig(objective="skeptical", **base), model)
+    assert isinstance(found, SkepticalTask)
     assert (found.taught, found.deepest, found.alpha) == ("auxiliary_0", "auxiliary_1", 0.9)
     nasty = TrainConfig(objective="nasty", teacher=("x",), nasty_weight=0.3, nasty_temperature=7)
-    found = create_objective(nasty, model)
-    assert isinstance(found, NastyObjective)
+    found = task_of(nasty, model)
+    assert isinstance(found, NastyTask)
     assert (found.weight, found.temperature, found.kind) == (0.3, 7, "soft")
-    found = create_objective(TrainConfig(objective="class_head", **base), model)
-    assert type(found) is Objective
+    found = task_of(TrainConfig(objective="class_head", **base), model)
+    assert type(found) is DistillationTask
     assert found.teacher_heads == (("classification",),)
-    assert create_objective(TrainConfig(teacher=("x",)), model) == Objective()
+    found = task_of(TrainConfig(teacher=("x",)), model)
+    assert (type(found), found.teacher_heads) == (DistillationTask, ())
 
 
 def test_sites_do_not_apply():

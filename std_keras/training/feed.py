@@ -1,0 +1,71 @@
+"""The batches of a run on its devices: images, and the teachers' predictions that a cache has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow as tf
+
+from std_keras.config import TrainConfig
+from std_keras.data import DataSet, Shard
+from std_keras.training import stream
+from std_keras.training.cached_predictions import CachedPredictions, Segment
+
+_MINE_SEED = 1_000_003  # Keeps the samples of MINE's epoch schedule apart from the batches.
+
+
+def segment_batches(
+    config: TrainConfig,
+    dataset: DataSet,
+    *,
+    strategy: tf.distribute.Strategy,
+    shard: Shard,
+    cache: CachedPredictions | None,
+    step: int,
+    total_steps: int,
+) -> tuple[Segment, Iterator[Any]]:
+    """The steps that come after `step`, and their batches: with predictions if the cache has
+    those of all of them."""
+    segment = Segment(cached=False, end=total_steps)
+    if cache is not None:
+        segment = cache.segment(step)
+
+    def batches(_: Any) -> tf.data.Dataset:
+        images = stream.training_stream(config, dataset, start_step=step, shard=shard)
+        if cache is None or not segment.cached:
+            return images
+        both = tf.data.Dataset.zip(images, cache.predictions(step, segment))
+        merged = both.map(lambda batch, predictions: {**batch, **predictions})
+        return merged.prefetch(2)
+
+    return segment, iter(strategy.distribute_datasets_from_function(batches))
+
+
+def mine_batches(
+    config: TrainConfig,
+    dataset: DataSet,
+    *,
+    strategy: tf.distribute.Strategy,
+    shard: Shard,
+    epoch: int,
+) -> Iterator[Any]:
+    """The samples of MINE's epoch schedule from an epoch on: one batch an epoch, for which no
+    teacher predicts; it never repeats."""
+    batches = strategy.distribute_datasets_from_function(
+        lambda _: stream.batches(
+            config,
+            dataset,
+            start_step=epoch,
+            shard=shard,
+            batch_size=config.mine.samples,
+            data_seed=config.data.data_seed + _MINE_SEED,
+        )
+    )
+    return iter(batches)
+
+
+def one_batch(config: TrainConfig, dataset: DataSet, *, step: int) -> dict[str, tf.Tensor]:
+    """The global batch of the step that comes after `step` steps, on this process."""
+    batches = stream.training_stream(config, dataset, start_step=step, shard=Shard())
+    return next(iter(batches))

@@ -1,0 +1,113 @@
+"""One run: from a configuration to a finished run directory, or the rest of an interrupted one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from std_keras import progress
+from std_keras.config import TrainConfig, resolve
+from std_keras.errors import MachineError
+from std_keras.runs.run_directory import RunDirectory
+from std_keras.training import build
+from std_keras.training.assembly import assemble
+from std_keras.training.checks import check_devices, check_same_run, slow_choice
+from std_keras.training.loop import Loop
+from std_keras.training.strategy import (
+    create_strategy,
+    in_cluster,
+    is_chief,
+    own_signal_handlers,
+    reason,
+)
+
+# What the collective operations of the others raise when a worker has gone.
+_LOST_WORKER = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+)
+
+
+def train(
+    config: TrainConfig, *, model_dir: str | Path, stop: Callable[[], bool] = lambda: False
+) -> dict[str, Any]:
+    """Trains a model, or continues an interrupted run, and writes its run directory.
+
+    Args:
+        config: what to do.
+        model_dir: the run directory.
+        stop: called between the calls of the step; once true, a checkpoint is saved and the run
+            ends.
+
+    Returns:
+        What `result.json` holds.
+
+    Raises:
+        InputError: if something asked for cannot be done.
+        Interrupted: after a checkpoint was saved because `stop()` was true.
+        NonFiniteError: if a loss is NaN or infinite.
+        MachineError: if a checkpoint could not be written, or a worker of the cluster was lost.
+    """
+    strategy = create_strategy(
+        config.performance.strategy, logical_cpus=config.performance.logical_cpus
+    )
+    chief = is_chief(strategy)
+    run = RunDirectory(model_dir)
+    if chief:
+        run.prepare()
+    try:
+        return _train(config, run=run, strategy=strategy, chief=chief, stop=stop)
+    except _LOST_WORKER as error:
+        if not in_cluster(strategy):
+            raise
+        raise MachineError(
+            f"a worker of the cluster was lost or cannot be reached ({reason(error)})"
+            "; start all workers again with the same command to continue from the last checkpoint"
+        ) from error
+    finally:
+        run.release()
+
+
+def _train(
+    config: TrainConfig,
+    *,
+    run: RunDirectory,
+    strategy: tf.distribute.Strategy,
+    chief: bool,
+    stop: Callable[[], bool],
+) -> dict[str, Any]:
+    dataset = build.load_data(config, progress=progress.track)
+    for name in dataset.skipped:
+        progress.warn(f"{name} cannot be read as an image and is left out")
+    config = resolve(
+        config, image_size=dataset.image_shape[0], horizontal_flip=dataset.horizontal_flip
+    )
+    check_devices(config, strategy)
+    if run.exists():
+        check_same_run(run, config, dataset)
+        if run.result_file.is_file() and run.model_file.is_file():
+            progress.say(f"{run.path} is a finished run; nothing to do")
+            return run.read_result()
+    slow = slow_choice(config, strategy)
+    if slow:
+        progress.warn(slow)
+    with strategy.scope():
+        with own_signal_handlers():
+            training = assemble(config, dataset, run, strategy=strategy, chief=chief)
+        if chief and not run.exists():
+            run.write_start(
+                config,
+                label_names=dataset.label_names,
+                architecture=training.state.model.to_json(),
+                examples=dataset.sizes,
+            )
+        try:
+            return Loop(training).run(stop)
+        finally:
+            training.writer.close()
