@@ -66,5 +66,6 @@ def _save_batch(training: Training, step: int) -> str:
     except OSError as error:
         return f"its batch could not be saved ({error})"
     return (
-        f"its batch is in {file}; std-keras replay --model_dir={training.run.path} shows what broke"
+        f"its batch is in {file}; `std-keras replay --model_dir={training.run.path}` shows what "
+        "broke"
     )

@@ -140,7 +140,7 @@ def test_without_a_data_set_one_must_be_given(convert, capsys):
 
 def test_training_does_not_go_on_in_it(digits_run):
     config = RunDirectory(digits_run).read_config()
-    with pytest.raises(InputError, match="other flags"):
+    with pytest.raises(InputError, match="other options"):
         training.train(config.replace(epochs=1), model_dir=digits_run)
 
 

@@ -65,7 +65,7 @@ def test_statistics_of_batch_norm_are_copied_and_seeds_are_not():
     ("changes", "words"),
     [
         ({"width": 8}, r"initialize_from=x has stem/kernel with shape \(4, 4, 3, 6\)"),
-        ({"input_shape": (16, 16, 3)}, r"token_mlp/hidden/kernel .* see tools/resize_weights"),
+        ({"input_shape": (16, 16, 3)}, r"token_mlp/hidden/kernel .* see std-keras resize-weights"),
         ({"depth": 3}, "has no block_2/token_norm/gamma"),
         ({"depth": 1}, "has block_1/token_norm/gamma, for which the new model has no place"),
     ],
