@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import keras
 import tensorflow as tf
+
+from std_keras.training.muon import Muon
 
 
 def learning_rate_schedule(
@@ -41,19 +45,23 @@ def create_optimizer(
     weight_decay: float,
     momentum: float,
     variables: list[keras.Variable],
+    matrices: Sequence[keras.Variable] = (),
+    matrix_rate: float = 1.0,
 ) -> keras.optimizers.Optimizer:
     """Makes and builds the optimizer.
 
-    Weight decay of `adamw` is decoupled: variable -= learning_rate * weight_decay * variable
-    (Loshchilov & Hutter 2019), as in PyTorch's AdamW. Weight decay of `sgd` is the L2 gradient
-    term that PyTorch's SGD adds; see `add_l2`.
+    Weight decay of `adamw` and `muon` is decoupled: variable -= learning_rate * weight_decay *
+    variable (Loshchilov & Hutter 2019), as in PyTorch's AdamW. Weight decay of `sgd` is the L2
+    gradient term that PyTorch's SGD adds; see `add_l2`.
 
     Args:
-        name: adamw or sgd.
+        name: adamw, muon or sgd.
         learning_rate: the schedule.
-        weight_decay: of adamw; sgd ignores it here.
+        weight_decay: of adamw and muon; sgd ignores it here.
         momentum: Nesterov momentum of sgd.
         variables: what will be trained.
+        matrices: those of the variables that muon gives its own update; AdamW has the others.
+        matrix_rate: their learning rate as a multiple of `learning_rate`.
     """
     optimizer: keras.optimizers.Optimizer
     if name == "adamw":
@@ -61,10 +69,19 @@ def create_optimizer(
             learning_rate, weight_decay=weight_decay, beta_1=0.9, beta_2=0.999, epsilon=1e-8
         )
         optimizer.exclude_from_weight_decay(var_list=[v for v in variables if not decays(v)])
+    elif name == "muon":
+        optimizer = Muon(
+            learning_rate,
+            matrices=matrices,
+            matrix_rate=matrix_rate,
+            weight_decay=weight_decay,
+            epsilon=1e-8,
+        )
+        optimizer.exclude_from_weight_decay(var_list=[v for v in variables if not decays(v)])
     elif name == "sgd":
         optimizer = keras.optimizers.SGD(learning_rate, momentum=momentum, nesterov=momentum > 0)
     else:
-        raise ValueError(f"there is no optimizer {name!r}; use adamw or sgd")
+        raise ValueError(f"there is no optimizer {name!r}; use adamw, muon or sgd")
     optimizer.build(variables)
     return optimizer
 

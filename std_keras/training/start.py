@@ -16,6 +16,7 @@ from std_keras.runs.run_directory import RunDirectory
 from std_keras.training import build, optimizers
 from std_keras.training.checkpoints import newest_checkpoint
 from std_keras.training.ema import WeightAverage
+from std_keras.training.matrices import hidden_matrices
 from std_keras.training.rematerialize import rematerialized
 from std_keras.training.state import TrainState
 from std_keras.weights.initialize import copy_weights, input_normalization, load_start
@@ -81,6 +82,8 @@ def create_state(
             weight_decay=config.optimization.weight_decay,
             momentum=config.optimization.momentum,
             variables=model.trainable_variables,
+            matrices=hidden_matrices(model),
+            matrix_rate=config.optimization.muon_learning_rate_ratio,
         ),
     )
     if config.mine.weight:
