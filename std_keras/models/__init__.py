@@ -4,6 +4,7 @@ from __future__ import annotations
 
 # Importing a family registers its names.
 from std_keras.models import (  # noqa: F401
+    airbench,
     cifar_resnet,
     cyclemlp,
     deit,
@@ -12,6 +13,7 @@ from std_keras.models import (  # noqa: F401
     regnety,
     resmlp,
     swin,
+    wide_resnet,
 )
 from std_keras.models.macs import multiply_accumulates
 from std_keras.models.outputs import (
