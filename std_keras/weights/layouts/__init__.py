@@ -8,6 +8,7 @@ from typing import Any
 from std_keras.errors import InputError
 from std_keras.weights.layout import Layout
 from std_keras.weights.layouts import (
+    airbench,
     cifar_resnet,
     cyclemlp,
     deit,
@@ -17,6 +18,7 @@ from std_keras.weights.layouts import (
     resmlp,
     std_pytorch,
     swin,
+    wide_resnet,
 )
 
 # In the order in which they are tried.
@@ -27,6 +29,9 @@ LAYOUTS: tuple[Layout, ...] = (
     std_pytorch.BACKBONE,
     cifar_resnet.CHENYAOFO,
     cifar_resnet.AKAMASTER,
+    cifar_resnet.REPDISTILLER,
+    wide_resnet.REPDISTILLER,
+    airbench.AIRBENCH,
     resmlp.TIMM,
     resmlp.FACEBOOK,
     gmlp.TIMM,
