@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from std_keras.runs.evaluate import evaluate
     from std_keras.runs.packing.pack import pack
     from std_keras.runs.run import Run
-    from std_keras.runs.train import train
     from std_keras.training.precompute import precompute
     from std_keras.training.replay import replay
+    from std_keras.training.train import train
     from std_keras.weights.convert import convert
     from std_keras.weights.resize import resize_weights
 
@@ -70,7 +70,7 @@ _NAMES = {
     "resize_images": "data.smaller_copy",
     "resize_weights": "weights.resize",
     "sweep": "research.sweeps.sweep",
-    "train": "runs.train",
+    "train": "training.train",
 }
 
 __all__ = [

@@ -26,7 +26,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     from std_keras import quiet
 
     quiet.load_tensorflow()
-    from std_keras.runs.train import train
+    from std_keras.training import train
 
     train(config, model_dir=model_dir, stop=lambda: bool(stop))
 
