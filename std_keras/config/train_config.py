@@ -56,7 +56,7 @@ class TrainConfig:
     and read by group, `config.optimization.epochs`.
 
     Args:
-        options: the options that differ from their defaults; `std-keras train --help` lists all.
+        options: options that differ from their defaults; `std-keras train --help` lists all.
 
     Raises:
         InputError: for an option that does not exist, a value outside its limits, or options that
