@@ -67,7 +67,7 @@ def convert(
     if input_type not in INPUT_TYPES:
         raise ValueError(f"input_type={input_type!r} is not one of {', '.join(INPUT_TYPES)}")
     if (quantization == "int8") != (representative_images is not None):
-        raise ValueError("representative_images go with quantization='int8' and no other")
+        raise ValueError("representative_images apply to quantization='int8' only")
 
     content = float32_content or _converted(model, "float32", input_type, None)
     if quantization == "float32":

@@ -96,8 +96,8 @@ def derangement(size: int) -> np.ndarray:
     size = operator.index(size)
     if size < 2:
         raise InputError(
-            "`batch_size`: the mutual information term pairs each example with another one, but a "
-            f"replica has {size} at a time; give each replica and micro-batch at least 2, or use "
+            "`batch_size`: the mutual information term pairs each example with another, but a "
+            f"replica has only {size} at a time; use at least 2 per replica and micro-batch, or "
             "mine_weight=0"
         )
     indices = np.arange(size, dtype=np.int32)

@@ -45,7 +45,7 @@ def multiply_accumulates(model: keras.Model) -> int:
 def _one_example(value: Any) -> tf.TensorSpec:
     shape = tuple(value.shape)
     if None in shape[1:]:
-        raise ValueError(f"input {value.name} of shape {shape} must be fixed but for the batch")
+        raise ValueError(f"input {value.name} of shape {shape} must be fixed except the batch")
     return tf.TensorSpec((1, *shape[1:]), value.dtype)
 
 
@@ -58,7 +58,7 @@ def _count(graph: Any) -> int:
         # What Keras compiles by itself, such as a grouped convolution, is a function in the graph.
         inner = sum(_count(function) for function in _functions(operation))
         if operation.type in _CONTROL_FLOW and inner:
-            raise ValueError(f"{operation.name} has products in a loop or a branch")
+            raise ValueError(f"{operation.name} multiplies inside a loop or a branch")
         total += inner
     return total
 

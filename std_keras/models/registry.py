@@ -41,7 +41,7 @@ def register(name: str, options: Any, build: Builder) -> None:
       ValueError: the name is taken, or the options are not a dataclass instance.
     """
     if name in _ENTRIES:
-        raise ValueError(f"a model called {name!r} is registered already")
+        raise ValueError(f"a model named {name!r} is already registered")
     if not dataclasses.is_dataclass(options) or isinstance(options, type):
         raise ValueError(f"options={options!r} must be an instance of a dataclass")
     _ENTRIES[name] = _Entry(options, build)

@@ -53,11 +53,11 @@ def create_student(
     plan = StudentPlan(tuple(teacher_sites), tokens, token_mlps, propagate_tokens)
     resolved = registry.resolve(name, **options)
     if getattr(resolved, "distillation_token", False):
-        raise InputError("`distillation_token`: students get it with tokens=deit")
+        raise InputError("`distillation_token`: use tokens=deit instead for students")
     if tokens == "deit":
         if not hasattr(resolved, "distillation_token"):
             raise InputError(
-                f"tokens=deit does not apply to {name}: its blocks take no extra token"
+                f"tokens=deit does not apply to {name}: its blocks cannot take an extra token"
             )
         options["distillation_token"] = True
     elif getattr(resolved, "distillation_head", False):
@@ -211,8 +211,8 @@ def _site_features(
     shapes = {site: tuple(feature.shape[1:]) for site, feature in features.items()}
     if plan.propagate_tokens and len(set(shapes.values())) > 1:
         raise InputError(
-            f"`propagate_tokens`: the features of the sites differ in shape, {shapes}, so tokens "
-            "cannot go from one to the other"
+            f"`propagate_tokens`: the sites have features of different shapes, {shapes}, so tokens "
+            "of one do not fit the other"
         )
     return features
 

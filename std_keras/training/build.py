@@ -65,8 +65,8 @@ def data_of_run(
     config = run.read_config()
     if not (dataset or config.data.dataset):
         raise InputError(
-            f"`dataset` is missing: {run.path} was made from weights from elsewhere and has no "
-            "data set of its own"
+            f"`dataset` is missing: {run.path} was converted from other weights and has no data "
+            "set of its own"
         )
     changes: dict[str, Any] = {"image_size": int(model.input_shape[1])}
     if dataset is not None and dataset != config.data.dataset:
@@ -171,7 +171,7 @@ def _refuse_sites(options: DistillationOptions) -> None:
         if site != "last":
             raise InputError(
                 f"teacher={description}: objective={options.objective} has no "
-                f"token sets to place, so site={site} does not apply; leave it out"
+                f"token sets, so site={site} does not apply; leave it out"
             )
 
 

@@ -90,7 +90,7 @@ def _train(
 ) -> None:
     dataset = build.load_data(config, progress=progress.track)
     for name in dataset.skipped:
-        progress.warn(f"{name} cannot be read as an image and is left out")
+        progress.warn(f"{name} cannot be read as an image and is skipped")
     config = resolve(
         config, image_size=dataset.image_shape[0], horizontal_flip=dataset.horizontal_flip
     )

@@ -90,6 +90,6 @@ def read_label_names(path: str | Path | None, *, num_classes: int) -> tuple[str,
     if len(names) != num_classes:
         raise InputError(
             f"labels={file} has {len(names)} lines, the model has {num_classes} classes; write "
-            "one name a line, in the order of the logits"
+            "one name per line, in the order of the logits"
         )
     return names

@@ -109,7 +109,7 @@ def load(
         FormatError: if it is damaged or names anything else.
     """
     if len(content) > MAX_PICKLE_BYTES:
-        raise FormatError(f"describes its tensors in {len(content):,} bytes, which is too much")
+        raise FormatError(f"describes its tensors in {len(content):,} bytes, which is too many")
     _check_operations(content)
     unpickler = _Unpickler(content, names, persistent_load)
     try:
@@ -175,13 +175,14 @@ class _Unpickler(pickle.Unpickler):
         if key in _INERT_NAMES:
             return Inert
         raise FormatError(
-            f"names {_shown(module)}.{_shown(name)}, which is no tensor and is not run; save the "
-            "state dict alone, torch.save(model.state_dict(), FILE), where you trust the file"
+            f"names {_shown(module)}.{_shown(name)}, which is not a tensor and is not executed; "
+            "where you trust the file, save its state dict alone with "
+            "torch.save(model.state_dict(), FILE)"
         )
 
     def persistent_load(self, reference: Any) -> Any:
         if self._load_reference is None:
-            raise FormatError("is damaged: it refers to data where none can be")
+            raise FormatError("is damaged: it refers to missing data")
         return self._load_reference(reference)
 
 

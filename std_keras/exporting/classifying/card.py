@@ -108,5 +108,5 @@ class ModelCard:
 
 def _whole(value: Any, *, most: int) -> int:
     if not isinstance(value, int) or not 1 <= value <= most:
-        raise ValueError(f"{value!r} is not a whole number from 1 to {most}")
+        raise ValueError(f"{value!r} is not an integer from 1 to {most}")
     return value

@@ -66,8 +66,8 @@ def open_picture(path: str | Path, *, channels: int = 3) -> Image.Image:
         raise
     except Image.DecompressionBombError as error:
         raise InputError(
-            f"{path} is larger than {MOST_PIXELS // 10**6} million pixels, which may be an attack "
-            "on the memory; make it smaller first"
+            f"{path} has more than {MOST_PIXELS // 10**6} million pixels, which may be a "
+            "decompression bomb; make it smaller first"
         ) from error
     except Image.UnidentifiedImageError as error:
         raise InputError(f"{path} is not an image that can be read") from error

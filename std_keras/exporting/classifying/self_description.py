@@ -76,14 +76,14 @@ def read_description(content: bytes, *, name: str) -> ModelCard:
             labels, card = (_read(archive, file) for file in (LABELS_FILE, CARD_FILE))
     except (zipfile.BadZipFile, KeyError) as error:
         raise InputError(
-            f"{name} has no labels inside; export it again with std-keras export"
+            f"{name} contains no labels; export it again with std-keras export"
         ) from error
     except (ValueError, OSError, RuntimeError, NotImplementedError, EOFError) as error:
-        raise InputError(f"{name} has a damaged description inside: {error}") from error
+        raise InputError(f"{name} contains damaged metadata: {error}") from error
     try:
         return ModelCard.from_json(card, labels=tuple(labels.removesuffix("\n").split("\n")))
     except ValueError as error:
-        raise InputError(f"{name} has a description inside that cannot be used: {error}") from error
+        raise InputError(f"{name} contains metadata that cannot be used: {error}") from error
 
 
 def is_tflite(content: bytes) -> bool:

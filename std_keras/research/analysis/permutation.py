@@ -71,8 +71,8 @@ def mixer_patch_size(model: keras.Model) -> int:
     blocks = [layer for layer in model.layers if layer.name.startswith("block_")]
     if not blocks or not all(isinstance(block, MixerBlock) for block in blocks):
         raise InputError(
-            f"`model_dir`: the model {model.name} is no MLP-Mixer; the permutation of its weights "
-            "is known for Mixers and their students only"
+            f"`model_dir`: the model {model.name} is not an MLP-Mixer; weights can be permuted for "
+            "Mixers and their students only"
         )
     return int(model.get_layer("stem").kernel.shape[0])
 

@@ -78,7 +78,7 @@ def _predict(
         if not isinstance(source, IndexedSource):
             raise InputError(
                 f"--examples={parsed['examples']}: {dataset.name} is too large for memory and is "
-                "read in one pass, from which none can be picked; use --examples=0"
+                "read in one pass, without random access; use --examples=0"
             )
         source = limited_source(source, parsed["examples"], flag="examples")
     size = min(parsed["batch_size"], source.size)

@@ -78,7 +78,7 @@ class Study:
         if not isinstance(source, IndexedSource):
             raise InputError(
                 f"--{flag}={examples}: {self.dataset.name} is too large for memory and is "
-                f"read in one pass, from which none can be picked; use --{flag}=0"
+                f"read in one pass, without random access; use --{flag}=0"
             )
         return limited_source(source, examples, flag=flag)
 
@@ -141,7 +141,7 @@ def open_study(parsed: Mapping[str, Any], *, against: str, stop: Callable[[], bo
             texts = config.distillation.teachers
         if not texts and against == "needed":
             raise InputError(
-                f"--against is missing: {run.path} was trained without a teacher; name what to "
+                f"--against is missing: {run.path} was trained without a teacher; name a model to "
                 "compare with, such as the run directory of a teacher"
             )
     names = predictions.short_names([str(run.path), *texts])

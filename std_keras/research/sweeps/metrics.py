@@ -54,7 +54,7 @@ def _validation(path: Path, *, weights: str) -> dict[str, dict[str, float]]:
                 _, head, figure = name.split("/")
                 figures.setdefault(head, {})[figure] = line[name]
             return figures
-    raise InputError(f"{path} holds no evaluation on the held-out part")
+    raise InputError(f"{path} has no evaluation on the validation split")
 
 
 def _lines_backwards(path: Path) -> Iterator[dict[str, Any]]:

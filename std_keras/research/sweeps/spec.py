@@ -138,7 +138,9 @@ def read(path: Path) -> Spec:
 def _check(values: Mapping[str, Any], path: Path) -> None:
     for key, value in values.items():
         if key not in _KEYS:
-            raise InputError(f"{path}: a sweep has no {key!r}; it has {', '.join(_KEYS)}")
+            raise InputError(
+                f"{path}: {key!r} is not a key of a sweep; the keys are {', '.join(_KEYS)}"
+            )
         kind, wanted = _KEYS[key]
         if not isinstance(value, kind):
             raise InputError(f"{path}: {key} = {value!r} must be {wanted}")
@@ -146,13 +148,13 @@ def _check(values: Mapping[str, Any], path: Path) -> None:
             for name, text in value.items():
                 if not re.fullmatch(r"[A-Za-z0-9][\w-]*", name):
                     raise InputError(
-                        f"{path}: {name!r} in [{key}] names files too; use letters, digits, _ or -"
+                        f"{path}: {name!r} in [{key}] becomes a file name; use letters, digits, _ or -"
                     )
                 if not isinstance(text, str):
-                    raise InputError(f"{path}: {key}.{name} = {text!r} must be flags in one text")
+                    raise InputError(f"{path}: {key}.{name} = {text!r} must be a string of flags")
     seeds = values.get("seeds")
     if not seeds or any(type(s) is not int or s < 0 for s in seeds) or len({*seeds}) < len(seeds):
-        raise InputError(f"{path}: seeds = {seeds} must be different whole numbers, such as [0, 1]")
+        raise InputError(f"{path}: seeds = {seeds} must be distinct integers, such as [0, 1]")
     if not values.get("arms"):
         raise InputError(f'{path} has no [arms]; write one line NAME = "--flag=value" for each')
 

@@ -148,8 +148,8 @@ def _refuse_failures(failed: Sequence[tuple[plan.Run, runner.Outcome]], total: i
     names = ", ".join(run.name for run, _ in failed)
     run, outcome = failed[0]
     raise SweepError(
-        f"{len(failed)} of {total} runs failed ({names}): {outcome.error}; see {run.log}; the same "
-        "command tries them again",
+        f"{len(failed)} of {total} runs failed ({names}): {outcome.error}; see {run.log}; run the "
+        "same command to retry",
         # A signal that was not ours, such as that of the kernel when memory runs out.
         exit_code=outcome.exit_code if outcome.exit_code > 0 else 5,
     )
@@ -217,8 +217,8 @@ def _make(
         status.close()
     if waiting or interrupted:
         raise Interrupted(
-            f"stopped with {len(waiting) + interrupted} of {len(runs)} runs left; what was done is "
-            "saved, run the same command to continue"
+            f"stopped with {len(waiting) + interrupted} of {len(runs)} runs left; run the same "
+            "command to continue"
         )
     return failed
 

@@ -44,8 +44,8 @@ class Tables:
             differing = record.flags_that_differ(run) if run.is_teacher else ()
             if differing:
                 progress.warn(
-                    f"{run.name}: {run.model_dir} was made with other flags "
-                    f"({'; '.join(differing)}), which its row will show; remove it to train anew"
+                    f"{run.name}: {run.model_dir} was trained with other flags "
+                    f"({'; '.join(differing)}), which its row will show; remove it to train again"
                 )
             return True
         row = self._old.get((run.arm, str(run.seed)))

@@ -57,8 +57,8 @@ def create_skeptical(
     """
     if not isinstance(registry.resolve(name, **options), CifarResNetOptions):
         raise InputError(
-            f"objective=skeptical is written for the CIFAR ResNets; model={name} is none, use "
-            "one such as cifar_resnet20"
+            f"objective=skeptical needs a CIFAR ResNet, not model={name}; use one such as "
+            "cifar_resnet20"
         )
     if stage not in (1, 2):
         raise InputError(f"skeptical_stage={stage} must be 1 or 2, the stages before the last")
