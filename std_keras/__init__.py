@@ -1,6 +1,6 @@
-"""Vision MLP students made accurate by Spatial-channel Token Distillation, in Keras 3.
+"""Spatial-channel Token Distillation of vision MLPs, in Keras 3.
 
-The steps of the work are functions here, one for each command:
+Each command is a function here:
 
     teacher = std_keras.train(std_keras.TrainConfig(...), model_dir="runs/teacher")
     student = std_keras.train(std_keras.TrainConfig(teacher=(f"{teacher}",), ...), model_dir=...)
@@ -54,7 +54,7 @@ _ROOMS = (
 )
 # Parts that are known by a shorter name than their place.
 _PARTS = {name: f"std_keras.{name}" for name in _ROOMS} | {"mine": "std_keras.losses.mine"}
-# What stands at the top, and the file that defines it.
+# Names of the package, and the module that defines each.
 _NAMES = {
     "Run": "runs.run",
     "TrainConfig": "config",

@@ -111,7 +111,7 @@ def checked_quantizations(
         argument: what errors call them.
 
     Raises:
-        InputError: if one is not known, or there is none.
+        InputError: if one is unknown, or none is given.
     """
     given = [names] if isinstance(names, str) else list(names)
     if not given:

@@ -133,7 +133,7 @@ def _convert_silently(converter: tf.lite.TFLiteConverter, *, model_name: str) ->
         warnings.filterwarnings("ignore", message=r"\s*Warning: tf.lite.Interpreter is deprecated")
         try:
             return bytes(converter.convert())
-        except Exception as error:  # Looked at outside, where its noise stays muted.
+        except Exception as error:  # Handled outside, where its noise stays muted.
             failure = error
     names = sorted(set(_UNTRANSLATED.findall(str(failure))))
     if names:

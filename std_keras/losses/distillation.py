@@ -159,8 +159,8 @@ def weights_of_confidences(
     Args:
         negative_entropies: (M, B), or (B, M) with `teacher_axis` 1.
         confidence: see `confidence_weights`.
-        scope: likewise.
-        batch_reduce: likewise.
+        scope: see `confidence_weights`.
+        batch_reduce: see `confidence_weights`.
         teacher_axis: where the teachers are in `negative_entropies` and in the result.
 
     Returns:

@@ -20,7 +20,7 @@ def multiply_accumulates(model: keras.Model) -> int:
     Traces the model for a batch of one and adds up its products: matrix products, those of
     attention included, and convolutions, each with all taps of its kernel, those that read padding
     included. What costs additions or a few operations per element (biases, norms, activations,
-    pooling, residuals, the input's normalisation) does not count, as in the figures of the ResMLP,
+    pooling, residuals, the input's normalisation) does not count, as in the numbers of the ResMLP,
     Swin and RegNet papers. Tools that count norms too, such as fvcore, with which timm's tables
     are made, give models with LayerNorm up to 1 % more.
 
@@ -29,7 +29,7 @@ def multiply_accumulates(model: keras.Model) -> int:
     CycleFC costs what its dense layer costs.
 
     Args:
-      model: any Keras model whose input shapes are fixed but for the batch. Its weights are not
+      model: any Keras model whose input shapes are fixed except the batch. Its weights are not
         read, so a model made in `keras.StatelessScope(initialize_variables=False)` can be counted
         in that scope.
 

@@ -88,7 +88,7 @@ def create(
       input_shape: (height, width, channels) of the images, whose values are 0..255.
       num_classes: size of the class head.
       mean: of pixels scaled to 0..1; one number, or one per channel; 0.5 by default.
-      std: likewise.
+      std: standard deviation, in the same form.
       **options: override the options that the name stands for; None means not given.
 
     Returns:
@@ -108,5 +108,5 @@ def _entry(name: str) -> _Entry:
     if name not in _ENTRIES:
         close = difflib.get_close_matches(name, _ENTRIES, n=3)
         hint = f"did you mean {' or '.join(close)}" if close else f"known: {', '.join(_ENTRIES)}"
-        raise InputError(f"model={name}: there is no such model; {hint}")
+        raise InputError(f"model={name}: no such model; {hint}")
     return _ENTRIES[name]

@@ -1,4 +1,4 @@
-"""Students: a backbone, and beside it what learns from the teachers (Li et al. 2022)."""
+"""Students: a backbone with distillation tokens and heads (Li et al. 2022)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def create_student(
       token_mlps: LayerNorm + MLP pairs stacked in a token set.
       propagate_tokens: see `attach_tokens`.
       mean: of pixels scaled to 0..1; one number, or one per channel; 0.5 by default.
-      std: likewise.
+      std: standard deviation, in the same form.
       **options: of the backbone, as in `create`. Token sets take over its `gelu` and
         `layer_norm_epsilon`.
 
@@ -230,7 +230,7 @@ def _patch_features(backbone: keras.Model, layer: str, site: str) -> Any:
     if len(shape) == 4:
         patches = shape[1] * shape[2]
         features = keras.layers.Reshape((patches, shape[3]), name=f"features_{site}")(features)
-    # Rows that a transformer put before the patches are no patches.
+    # Rows that a transformer put before the patches are not patches.
     tokens = sum(isinstance(layer, PrependToken) for layer in backbone.layers)
     if tokens:
         features = keras.layers.Cropping1D((tokens, 0), name=f"features_{site}")(features)

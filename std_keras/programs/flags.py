@@ -17,7 +17,7 @@ _LARGEST = 2**31  # TensorFlow counts shapes, steps and seeds with 32 bits in pl
 
 
 class HelpRequested(Exception):
-    """`--help` was among the flags; the message is the text to show."""
+    """`--help` was given; the message is the help to print."""
 
 
 def parse(

@@ -33,7 +33,7 @@ def load(
         label_names: the data set's class names.
 
     Raises:
-        InputError: if it is not there, cannot be loaded, or knows other classes.
+        InputError: if it does not exist, cannot be loaded, or has other classes.
     """
     path, kind = Path(spec.source).expanduser(), find(spec)
     if kind == "applications":

@@ -103,7 +103,7 @@ def build_model(
     With distillation it is a student with a token set per teacher and site; without, it is the
     named model alone, whatever teachers are listed. Objectives other than the standard one have
     no token sets; that of skeptical students has auxiliary classifiers instead. Its precision is
-    that of Keras' global dtype policy (float32 unless a Python caller chose float64), but for
+    that of Keras' global dtype policy (float32 unless a Python caller chose float64), except for
     `config.performance.mixed_precision`.
 
     Args:

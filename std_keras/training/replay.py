@@ -116,7 +116,7 @@ def first_broken(model: keras.Model, images: tf.Tensor, targets: tf.Tensor) -> d
     Args:
         model: with the weights from before the step.
         images: (B, H, W, C).
-        targets: (B, K), of the cross-entropy whose gradients are looked at.
+        targets: (B, K), of the cross-entropy whose gradients are checked.
 
     Returns:
         `weights`: variables that are not finite before the step; `layer`: the first layer whose

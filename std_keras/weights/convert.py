@@ -108,7 +108,7 @@ def convert(
     allow_partial: bool = False,
     **model_options: Any,
 ) -> Conversion:
-    """Makes a run directory of weights from elsewhere; nothing in the file is executed.
+    """Converts weights of another code base to a run directory; no code in the file is executed.
 
     What was loaded, and what was not, is logged. Weights that the file does not have are drawn
     anew, from one seed.
@@ -175,7 +175,7 @@ def convert(
 def convert_weights(
     source: str | Path, *, output: str | Path, options: ConvertOptions
 ) -> Conversion:
-    """Reads weights from elsewhere and writes a run directory with the model they belong to.
+    """Reads weights of another code base and writes a run directory with their model.
 
     Args:
         source: a PyTorch or .npz file.
@@ -304,7 +304,7 @@ def _config(
     known = config_options()
     values: dict[str, Any] = {k: v for k, v in model_options.items() if k in known}
     if facts.student:
-        # No file knows where its teacher was.
+        # No file records the teacher's path.
         values["distillation"] = "hard"
         values["teacher"] = tuple(f"unknown,site={s}" for s in facts.student["teacher_sites"])
         values["propagate_tokens"] = facts.student["propagate_tokens"]

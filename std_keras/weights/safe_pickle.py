@@ -127,7 +127,7 @@ def end_of_pickle(stream: BinaryIO) -> int:
     """Skips one pickle in a stream, executing nothing, and returns the position behind it.
 
     Raises:
-        FormatError: if there is no whole pickle of a sensible size.
+        FormatError: if there is no complete pickle of a sensible size.
     """
     start = stream.tell()
     try:
@@ -142,7 +142,7 @@ def end_of_pickle(stream: BinaryIO) -> int:
 
 
 def _check_operations(content: bytes) -> None:
-    """Refuses what would make the unpickler reserve memory without end."""
+    """Rejects what would make the unpickler allocate unbounded memory."""
     stored = 0
     try:
         for operation, argument, _ in pickletools.genops(content):

@@ -41,7 +41,7 @@ class Classifier:
         threads: of the interpreter.
 
     Raises:
-        InputError: the file cannot be read, is no TFLite file, says nothing about itself, or does
+        InputError: the file cannot be read, is not a TFLite file, has no metadata, or does
             not take what it says.
     """
 

@@ -33,7 +33,7 @@ def describe(content: bytes, card: ModelCard) -> bytes:
     It computes the same; the weights move to multiples of 16 bytes.
 
     Raises:
-        ValueError: `content` is no TFLite file.
+        ValueError: `content` is not a TFLite file.
     """
     if not is_tflite(content):
         raise ValueError("content is not a TFLite file")
@@ -67,7 +67,7 @@ def read_description(content: bytes, *, name: str) -> ModelCard:
         name: what errors call it.
 
     Raises:
-        InputError: it is no TFLite file, or has no card inside, or a damaged one.
+        InputError: it is not a TFLite file, or its card is missing or damaged.
     """
     if not is_tflite(content):
         raise InputError(f"{name} is not a TFLite file")

@@ -17,8 +17,8 @@ class Tables:
     Args:
         sweep: what is made.
         output: the table of runs, a CSV file.
-        summary_file: the table of means and spreads; None for one beside `output`.
-        page: None for one beside `output`.
+        summary_file: the table of means and standard deviations; None for one next to `output`.
+        page: None for one next to `output`.
         command: that makes the sweep, for the files to name.
     """
 

@@ -44,7 +44,7 @@ def create_skeptical(
       num_classes: size of all classifiers.
       stage: 1 or 2, counted from 1.
       mean: of pixels scaled to 0..1; one number, or one per channel; 0.5 by default.
-      std: likewise.
+      std: standard deviation, in the same form.
       **options: of the backbone, as in `create`.
 
     Returns:
