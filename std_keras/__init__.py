@@ -1,6 +1,6 @@
-"""Vision MLP students made accurate by Spatial-channel Token Distillation, in Keras 3.
+"""Spatial-channel Token Distillation of vision MLPs, in Keras 3.
 
-The steps of the work are functions here, one for each command:
+Each command is a function here:
 
     teacher = std_keras.train(std_keras.TrainConfig(...), model_dir="runs/teacher")
     student = std_keras.train(std_keras.TrainConfig(teacher=(f"{teacher}",), ...), model_dir=...)
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from std_keras.runs.evaluate import evaluate
     from std_keras.runs.packing.pack import pack
     from std_keras.runs.run import Run
-    from std_keras.runs.train import train
     from std_keras.training.precompute import precompute
     from std_keras.training.replay import replay
+    from std_keras.training.train import train
     from std_keras.weights.convert import convert
     from std_keras.weights.resize import resize_weights
 
@@ -54,7 +54,7 @@ _ROOMS = (
 )
 # Parts that are known by a shorter name than their place.
 _PARTS = {name: f"std_keras.{name}" for name in _ROOMS} | {"mine": "std_keras.losses.mine"}
-# What stands at the top, and the file that defines it.
+# Names of the package, and the module that defines each.
 _NAMES = {
     "Run": "runs.run",
     "TrainConfig": "config",
@@ -70,7 +70,7 @@ _NAMES = {
     "resize_images": "data.smaller_copy",
     "resize_weights": "weights.resize",
     "sweep": "research.sweeps.sweep",
-    "train": "runs.train",
+    "train": "training.train",
 }
 
 __all__ = [

@@ -19,9 +19,9 @@ class StdKerasError(Exception):
 
 
 class InputError(StdKerasError, ValueError):
-    """Bad input: an argument, a file or a directory that cannot be used as it is (exit code 2).
+    """Bad input: an argument, a file or a directory that cannot be used (exit code 2).
 
-    The message is one sentence that names the argument or file, its value, and what would be right.
+    The message is one sentence: the argument or file, its value, and what would be valid.
     """
 
     exit_code = 2
@@ -34,13 +34,13 @@ class NonFiniteError(StdKerasError, ArithmeticError):
 
 
 class LimitError(StdKerasError):
-    """A result was refused by a limit that the user set (exit code 4)."""
+    """A result exceeds a limit that the user set (exit code 4)."""
 
     exit_code = 4
 
 
 class MachineError(StdKerasError, RuntimeError):
-    """The machine failed us: disk full, out of memory, a lost worker (exit code 5)."""
+    """The machine failed: disk full, out of memory, a lost worker (exit code 5)."""
 
     exit_code = 5
 

@@ -1,4 +1,4 @@
-"""The one place where the programs talk to a person while they work.
+"""Progress bars and log lines of the programs.
 
 On a terminal: a bar with rate and time left. Elsewhere (a file, a pipe, CI): plain log lines.
 Everything goes to standard error; standard output is left to results.
@@ -22,8 +22,8 @@ def configure(*, verbose: bool = True, rewrite: Callable[[str], str] = lambda li
     """Sends the package's log lines to standard error; a program calls this once.
 
     Args:
-        verbose: False for warnings alone.
-        rewrite: what is done to each line before it is shown.
+        verbose: False for warnings only.
+        rewrite: applied to each line before it is shown.
     """
     handler = _BarSafeHandler(rewrite)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))

@@ -40,7 +40,7 @@ def muted_stderr() -> Iterator[None]:
 
 
 def ensure_tensorflow() -> None:
-    """`load_tensorflow` for functions that anybody calls: what is loaded keeps its settings."""
+    """`load_tensorflow`, unless TensorFlow is loaded already; its settings are then kept."""
     if "tensorflow" not in sys.modules:
         load_tensorflow()
 

@@ -17,7 +17,7 @@ export function readDescription(file) {
   const files = storedFiles(file, view);
   if (!files.has("labels.txt") || !files.has("std_keras.json")) {
     throw new Error(
-      "This file has no labels inside; export it again with python -m std_keras.export.",
+      "This file contains no labels; export it again with std-keras export.",
     );
   }
   const labels = files.get("labels.txt").replace(/\n$/, "").split("\n");

@@ -1,4 +1,4 @@
-"""Options that contradict each other."""
+"""Checks that options agree with each other."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def check_agreement(
     mine: MineOptions,
     optimization: OptimizationOptions,
 ) -> None:
-    """Raises an InputError that names the options which cannot be meant together."""
+    """Raises an InputError that names the conflicting options."""
     _check_optimization(optimization)
     if distillation.kind != "none" and not distillation.teachers:
         raise InputError(
@@ -31,7 +31,7 @@ def check_agreement(
     top_k = distillation.teacher_cache_top_k
     if top_k and (distillation.teacher_cache is None or distillation.kind == "hard"):
         raise InputError(
-            f"teacher_cache_top_k={top_k} is for distillation=soft with a `teacher_cache`; leave "
+            f"teacher_cache_top_k={top_k} needs distillation=soft and a `teacher_cache`; leave "
             "it out"
         )
 
@@ -40,12 +40,11 @@ def _check_optimization(options: OptimizationOptions) -> None:
     if options.minimum_learning_rate > options.learning_rate:
         raise InputError(
             f"minimum_learning_rate={options.minimum_learning_rate} is above "
-            f"learning_rate={options.learning_rate}; the cosine must go down"
+            f"learning_rate={options.learning_rate}; the cosine schedule must decrease"
         )
     if options.warmup_epochs and options.warmup_epochs >= options.epochs:
         raise InputError(
-            f"warmup_epochs={options.warmup_epochs} leaves nothing of epochs={options.epochs}; "
-            "give fewer, or 0"
+            f"warmup_epochs={options.warmup_epochs} must be less than epochs={options.epochs}"
         )
     if options.batch_size % options.accumulation_steps:
         raise InputError(
@@ -76,23 +75,24 @@ def _check_objective(options: DistillationOptions) -> None:
         return
     if options.objective == "nasty" and options.kind != "none":
         raise InputError(
-            f"objective=nasty moves away from its teacher and does not follow it, so "
+            f"objective=nasty moves away from its teacher instead of following it, so "
             f"distillation={options.kind} does not apply; use distillation=none"
         )
     if options.objective == "nasty" and len(options.teachers) != 1:
         raise InputError(
-            f"objective=nasty needs one trained model to move away from, and "
-            f"{len(options.teachers)} are named; name it with teacher=RUN"
+            f"objective=nasty needs exactly one teacher to move away from, got "
+            f"{len(options.teachers)}; name it with teacher=RUN"
         )
     if options.objective in ("class_head", "skeptical") and options.kind == "none":
         raise InputError(
-            f"objective={options.objective} is about a teacher that is followed, which "
-            "distillation=none is not; use distillation=soft or hard"
+            f"objective={options.objective} needs a teacher to follow, but distillation=none "
+            "uses none; use distillation=soft or hard"
         )
     default = {field.name: field.default for field in dataclasses.fields(options)}
     for name in _OF_TOKEN_SETS:
         value = getattr(options, name)
         if value != default[name]:
             raise InputError(
-                f"{name}={value}: objective={options.objective} has no token sets; leave it out"
+                f"{name}={value} does not apply: objective={options.objective} has no token sets; "
+                "leave it out"
             )

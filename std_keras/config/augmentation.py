@@ -27,48 +27,47 @@ class AugmentationOptions(OptionGroup):
     preset: str = option_field(
         "crop_flip",
         str,
-        "Recipe: what the flags below take if they are not given. crop_flip is a padded random "
-        "crop and a flip; deit adds RandAugment, erasing, mixup and CutMix; mixer_cifar has "
-        "AutoAugment and CutMix.",
+        "Preset: the defaults of the flags below. crop_flip is a padded random crop and a flip; "
+        "deit adds RandAugment, random erasing, mixup and CutMix; mixer_cifar has AutoAugment and "
+        "CutMix.",
         choices=presets.NAMES,
         flag="augmentation",
     )
     crop: str | None = option_field(
         None,
         str,
-        "Random crop: after padding, or of a random part that is scaled to the image size.",
+        "Random crop: padded crops the zero-padded image; resized crops a random area and "
+        "resizes it to the image size.",
         choices=("none", "padded", "resized"),
     )
     crop_padding: int | None = option_field(
         None,
         int,
-        "Pixels of zero padding round the image before the random crop; an eighth of the image "
-        "size if not given.",
+        "Pixels of zero padding on each side before the random crop; an eighth of the image size "
+        "if not given.",
         **NATURAL,
     )
-    crop_twice: bool | None = option_field(
-        None, bool, "Do the padded crop two times, one after the other."
-    )
+    crop_twice: bool | None = option_field(None, bool, "Apply the padded crop twice in a row.")
     crop_scale: float | None = option_field(
         None,
         float,
-        "Least part of the picture's area in a resized crop; the greatest is all of it.",
+        "Smallest area of a resized crop, as a fraction of the image's; the largest is all of it.",
         check=lambda v: 0 < v <= 1,
         wanted="above 0 and at most 1",
     )
     crop_ratio: float | None = option_field(
         None,
         float,
-        "Greatest ratio of width to height of a resized crop; the least is its inverse.",
+        "Largest aspect ratio (width / height) of a resized crop; the smallest is its inverse.",
         check=lambda v: v >= 1,
         wanted="at least 1",
     )
     horizontal_flip: str = option_field(
         "auto",
         str,
-        "Whether to mirror images at random; auto does what the recipe says, but leaves it out for "
-        "digits and house numbers; alternate mirrors each image in every other epoch, a random "
-        "half of them in the first.",
+        "Flip images horizontally: yes at random, alternate each image in every other epoch (a "
+        "random half of them in the first); auto follows the preset, except for digits and house "
+        "numbers, which are not flipped.",
         choices=("auto", "yes", "no", "alternate"),
     )
     auto_augment: str | None = option_field(
@@ -78,7 +77,7 @@ class AugmentationOptions(OptionGroup):
         choices=("none", "rand", "cifar10"),
     )
     rand_augment_layers: int | None = option_field(
-        None, int, "RandAugment: operations drawn for each image.", **COUNT
+        None, int, "RandAugment: operations per image.", **COUNT
     )
     rand_augment_magnitude: float | None = option_field(
         None,
@@ -94,58 +93,62 @@ class AugmentationOptions(OptionGroup):
         **NATURAL,
     )
     rand_augment_probability: float | None = option_field(
-        None, float, "RandAugment: part of the drawn operations applied.", **PART
+        None, float, "RandAugment: probability that a drawn operation is applied.", **PART
     )
     rand_augment_increasing: bool | None = option_field(
         None,
         bool,
-        "RandAugment: all operations change the image more at a larger magnitude.",
+        "RandAugment: make every operation stronger with increasing magnitude.",
     )
     color_jitter: float | None = option_field(
         None,
         float,
-        "Strength of random brightness, contrast and colour; beside --auto_augment only if given.",
+        "Strength of random brightness, contrast and colour; with --auto_augment it is used only "
+        "if given.",
         **NATURAL,
     )
     random_erasing: float | None = option_field(
-        None, float, "Part of the images that get a box of noise.", **PART
+        None, float, "Probability that boxes of an image are replaced by noise.", **PART
     )
     random_erasing_count: int | None = option_field(
-        None, int, "Greatest number of boxes in an image.", **COUNT
+        None, int, "Largest number of erased boxes per image.", **COUNT
     )
     mixup_alpha: float | None = option_field(
         None,
         float,
-        "mixup: its weight is drawn from Beta(alpha, alpha); 0 for no mixup.",
+        "mixup: the mixing weight is drawn from Beta(alpha, alpha); 0 turns mixup off.",
         **NATURAL,
     )
     cutmix_alpha: float | None = option_field(
-        None, float, "CutMix: likewise; 0 for no CutMix.", **NATURAL
+        None,
+        float,
+        "CutMix: the mixing weight is drawn from Beta(alpha, alpha); 0 turns CutMix off.",
+        **NATURAL,
     )
     mix_probability: float | None = option_field(
-        None, float, "Part of the batches with mixup or CutMix.", **PART
+        None, float, "Probability that a batch is mixed by mixup or CutMix.", **PART
     )
     mix_switch_probability: float | None = option_field(
         None,
         float,
-        "Part of these batches with CutMix, if there are both.",
+        "Probability that a mixed batch uses CutMix instead of mixup, if both are on.",
         **PART,
     )
     label_smoothing: float | None = option_field(
-        None, float, "Label mass spread over all classes.", **FRACTION
+        None, float, "Label smoothing: probability spread evenly over all classes.", **FRACTION
     )
     repeated_augmentation: int | None = option_field(
         None,
         int,
-        "How often an image comes in an epoch, each time augmented anew; an epoch keeps its length "
-        "and has fewer images.",
+        "Times that each image appears in an epoch, each time with a new augmentation; an epoch "
+        "keeps its length and covers fewer images.",
         **COUNT,
     )
     eval_crop_ratio: float | None = option_field(
         None,
         float,
-        "Part of the short side that the square of an evaluated picture has; for pictures that "
-        "--image_size scales.",
+        "Evaluation: side of the central square crop, as a fraction of the shorter side; for "
+        "images that --image_size resizes.",
         check=lambda v: 0 < v <= 1,
         wanted="above 0 and at most 1",
     )

@@ -1,4 +1,4 @@
-"""Where images come from, and how they are held."""
+"""Where images come from, and how they are stored."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from std_keras.config.option import (
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions(OptionGroup):
-    """Where images come from, and how they are held; `--help` explains each field."""
+    """Where images come from, and how they are stored; `--help` explains each field."""
 
     topic: ClassVar[str] = DATA
 
@@ -28,7 +28,7 @@ class DataOptions(OptionGroup):
         "one folder per class under train/ and val/.",
     )
     data_dir: str | None = option_field(
-        None, str, "Where TFDS keeps its prepared data sets.", shapes_result=False
+        None, str, "Directory of the prepared TFDS data sets.", shapes_result=False
     )
     image_size: int | None = option_field(
         None, int, "Height and width in pixels; the data set's own if not given.", **COUNT
@@ -36,34 +36,33 @@ class DataOptions(OptionGroup):
     validation_fraction: float = option_field(
         0.0,
         float,
-        "Part of the train split that is held out, watched, and used to choose a best model.",
+        "Fraction of the train split to hold out for validation and for choosing the best model.",
         **FRACTION,
     )
     corrupt_images: str = option_field(
         "refuse",
         str,
-        "What to do about unreadable images of folder: data.",
+        "What to do with unreadable images of a folder: data set.",
         choices=("refuse", "skip"),
     )
     max_train_examples: int = option_field(
-        0, int, "Train on this many examples only; 0 for all. For dry runs.", **NATURAL
+        0, int, "Train on at most this many examples, for dry runs; 0 for all.", **NATURAL
     )
     max_test_examples: int = option_field(
-        0, int, "Test on this many examples only; 0 for all. For dry runs.", **NATURAL
+        0, int, "Test on at most this many examples, for dry runs; 0 for all.", **NATURAL
     )
     cache_gb: float = option_field(
         4.0,
         float,
-        "Data sets up to this size (decoded, in GiB) are held in memory; larger ones are streamed.",
+        "Data sets up to this size (decoded, in GiB) are cached in memory; larger ones are "
+        "streamed.",
         **NATURAL,
     )
-    data_seed: int = option_field(
-        0, int, "Seed of the order of the data and of the augmentation.", **NATURAL
-    )
+    data_seed: int = option_field(0, int, "Seed of the shuffling and the augmentation.", **NATURAL)
     augmentation_views: int = option_field(
         0,
         int,
-        "Augment the data of this many epochs anew and repeat them from then on, so that their "
-        "teacher labels (--teacher_cache) serve any number of epochs; 0 to augment all anew.",
+        "Number of epochs with new augmentations, which are then repeated, so that cached teacher "
+        "predictions (--teacher_cache) serve any number of epochs; 0 augments every epoch anew.",
         **NATURAL,
     )

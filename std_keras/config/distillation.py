@@ -24,7 +24,8 @@ class DistillationOptions(OptionGroup):
     kind: str = option_field(
         "none",
         str,
-        "Whether teachers are followed, by their class (hard) or their probabilities (soft).",
+        "Distillation target: the teachers' predicted classes (hard), their probabilities (soft), "
+        "or none.",
         choices=("none", "soft", "hard"),
         flag="distillation",
     )
@@ -32,113 +33,116 @@ class DistillationOptions(OptionGroup):
         (),
         str,
         "SOURCE[,site=last|intermediate|both][,input=byte|unit|signed|imagenet]"
-        "[,output=logits|probabilities][,size=N]; repeatable. SOURCE is a run directory, a .keras "
-        "file, a SavedModel, keras:NAME or std_keras:NAME (packed weights).",
+        "[,output=logits|probabilities][,size=N]; may be repeated. SOURCE is a run directory, a "
+        ".keras file, a SavedModel, keras:NAME or std_keras:NAME (packed weights).",
         repeated=True,
         flag="teacher",
     )
     objective: str = option_field(
         "standard",
         str,
-        "standard: labels, and teachers by heads of their own. class_head: the class head itself "
-        "follows the teachers (Hinton et al. 2015). skeptical: teachers reach an auxiliary "
-        "classifier of a CIFAR ResNet, which is not kept (Kundu et al. 2021). nasty: a teacher "
-        "that stays accurate and moves away from --teacher, so that it is hard to imitate (Ma et "
-        "al. 2021).",
+        "standard: the class head learns the labels, and each teacher has a head of its own. "
+        "class_head: the class head follows the teachers too (Hinton et al. 2015). skeptical: the "
+        "teachers train an auxiliary classifier of a CIFAR ResNet, which is dropped after training "
+        "(Kundu et al. 2021). nasty: trains an accurate teacher that moves away from --teacher, so "
+        "that it is hard to distil (Ma et al. 2021).",
         choices=("standard", "class_head", "skeptical", "nasty"),
     )
     nasty_weight: float = option_field(
         0.04,
         float,
-        "--objective=nasty: weight of the divergence from --teacher; published are 0.04 for "
+        "--objective=nasty: weight of the divergence from --teacher; the paper uses 0.04 for "
         "CIFAR-10 and 0.005 for CIFAR-100.",
         **POSITIVE,
     )
     nasty_temperature: float = option_field(
         4.0,
         float,
-        "--objective=nasty: softening of both sides; published are 4 for CIFAR-10 and 20 for "
-        "CIFAR-100.",
+        "--objective=nasty: softmax temperature of both models; the paper uses 4 for CIFAR-10 and "
+        "20 for CIFAR-100.",
         **POSITIVE,
     )
     skeptical_stage: int = option_field(
         1,
         int,
         "--objective=skeptical: the stage, counted from 1, after which the auxiliary classifier "
-        "sits that the teachers reach.",
+        "is attached.",
         check=lambda v: v in (1, 2),
         wanted="1 or 2, the stages before the last",
     )
     tokens: str = option_field(
         "both",
         str,
-        "Which tokens a teacher gets: both, one of them, none (a second head on the pooled "
-        "features), or deit (one token beside the patches through all blocks).",
+        "Distillation tokens of each teacher: both, one of them, none (a second head on the "
+        "pooled features), or deit (one token beside the patches through all blocks).",
         choices=("both", "spatial", "channel", "none", "deit"),
     )
     token_mlps: int = option_field(
         1,
         int,
-        "MLP pairs stacked in a token set (the paper's figure draws 2).",
+        "MLP pairs stacked in a token set (2 in the paper's figure).",
         check=lambda v: v in (1, 2),
         wanted="1 or 2",
     )
     propagate_tokens: bool = option_field(
         False,
         bool,
-        "With site=both: the tokens that leave the intermediate set enter the last one.",
+        "With site=both: feed the output tokens of the intermediate set into the last one.",
     )
     alpha: float = option_field(
         0.5,
         float,
-        "Weight of the teachers; the labels get 1 - alpha.",
+        "Weight of the distillation loss; the loss of the labels gets 1 - alpha.",
         **PART,
     )
     temperature: float = option_field(
-        1.0, float, "Softening of both sides in soft distillation.", **POSITIVE
+        1.0,
+        float,
+        "Softmax temperature of both sides in soft distillation.",
+        **POSITIVE,
     )
     confidence: str = option_field(
         "negative_entropy",
         str,
-        "What weighs the teachers against each other.",
+        "How several teachers are weighted: by the confidence of their predictions, or equally.",
         choices=("negative_entropy", "entropy", "uniform"),
     )
     confidence_scope: str = option_field(
         "example",
         str,
-        "Weights per example, or one weight per batch.",
+        "Whether a teacher is weighted per example or per batch.",
         choices=("example", "batch"),
     )
     teacher_cache: str | None = option_field(
         None,
         str,
-        "Folder where what the teachers say about every augmented image is stored and read again, "
-        "by all runs with the same data, augmentation, --data_seed, --batch_size and teachers.",
+        "Folder that stores the teacher predictions of every augmented image, for all runs with "
+        "the same data, augmentation, --data_seed, --batch_size and teachers.",
         shapes_result=False,
     )
     teacher_cache_mode: str = option_field(
         "fill",
         str,
-        "fill computes and stores what is missing; read refuses to begin unless all is there.",
+        "fill computes and stores missing predictions; read requires a complete cache.",
         choices=("fill", "read"),
         shapes_result=False,
     )
     teacher_cache_top_k: int = option_field(
         0,
         int,
-        "Soft distillation: keep this many of the largest logits; the remaining probability is "
-        "shared out evenly over the other classes. 0 for all logits.",
+        "Soft distillation: store only this many of the largest logits and spread the remaining "
+        "probability evenly over the other classes; 0 for all logits.",
         **NATURAL,
     )
 
     @property
     def uses_teachers(self) -> bool:
-        """Whether the teachers named are loaded and predict."""
+        """Whether the named teachers are loaded and run."""
         return self.kind != "none" or self.objective == "nasty"
 
     @property
     def has_student_heads(self) -> bool:
-        """Whether the model is a student that has a head for every teacher."""
+        """Whether the model is a student with a head for every teacher."""
         return self.kind != "none" and self.objective == "standard"
 
     @property

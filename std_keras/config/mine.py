@@ -23,37 +23,42 @@ class MineOptions(OptionGroup):
     weight: float = option_field(
         0.0,
         float,
-        "Weight of the mutual information between spatial and channel tokens; 0 turns it off.",
+        "Weight of the mutual information between spatial and channel tokens; 0 turns MINE off.",
         **NATURAL,
         flag="mine_weight",
     )
     schedule: str = option_field(
         "step",
         str,
-        "Inside every training step, or once after each epoch.",
+        "Minimize the mutual information inside every training step, or once after each epoch.",
         choices=("step", "epoch"),
         flag="mine_schedule",
     )
     samples: int = option_field(
-        0, int, "Examples of the epoch schedule; 0 for one batch.", **NATURAL, flag="mine_samples"
+        0,
+        int,
+        "Examples used by the epoch schedule; 0 for one batch.",
+        **NATURAL,
+        flag="mine_samples",
     )
     learning_rate: float | None = option_field(
         None,
         float,
-        "Learning rate of the critic: Adam 1e-4 per step, or SGD 0.01 per epoch, if not given.",
+        "Learning rate of the critic; if not given, 1e-4 (Adam) for the step schedule and 0.01 "
+        "(SGD) for the epoch schedule.",
         **POSITIVE,
         flag="mine_learning_rate",
     )
     student_learning_rate: float = option_field(
         0.01,
         float,
-        "The student's SGD learning rate in the epoch schedule.",
+        "SGD learning rate of the student in the epoch schedule.",
         **POSITIVE,
         flag="mine_student_learning_rate",
     )
     bias_correction: bool = option_field(
         True,
         bool,
-        "Correct the gradient of the bound by a moving average.",
+        "Correct the bias of the bound's gradient with a moving average.",
         flag="mine_bias_correction",
     )

@@ -1,4 +1,4 @@
-"""Which network, and what of it differs from the published one."""
+"""Which network, and how it differs from the published one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from std_keras.config.option import (
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions(OptionGroup):
-    """Which network, and what differs from the published one; `--help` explains each field."""
+    """Which network, and how it differs from the published one; `--help` explains each field."""
 
     topic: ClassVar[str] = MODEL
 
@@ -26,10 +26,14 @@ class ModelOptions(OptionGroup):
         "mixer_s16", str, "Name of the model, for example mixer_s16.", flag="model"
     )
     patch_size: int | None = option_field(
-        None, int, "Side of a patch in pixels; the model's own if not given.", **COUNT
+        None, int, "Patch size in pixels; the model's default if not given.", **COUNT
     )
-    width: int | None = option_field(None, int, "Channels, if not the model's own.", **COUNT)
-    depth: int | None = option_field(None, int, "Blocks, if not the model's own.", **COUNT)
+    width: int | None = option_field(
+        None, int, "Number of channels; the model's default if not given.", **COUNT
+    )
+    depth: int | None = option_field(
+        None, int, "Number of blocks; the model's default if not given.", **COUNT
+    )
     token_mlp_dim: int | None = option_field(
         None, int, "Hidden width of token mixing (Mixer); width/2 if not given.", **COUNT
     )
@@ -42,29 +46,33 @@ class ModelOptions(OptionGroup):
     stochastic_depth: float = option_field(
         0.0,
         float,
-        "Drop rate of the last block; earlier blocks ramp up to it (ResMLP: of all blocks).",
+        "Drop rate of the last block, with a linear ramp over the blocks before it (ResMLP: drop "
+        "rate of all blocks).",
         **FRACTION,
     )
     gelu: str | None = option_field(
-        None, str, "Exact (erf) or tanh GELU.", choices=("exact", "tanh")
+        None,
+        str,
+        "GELU, exact (erf) or by its tanh approximation; the model's default if not given.",
+        choices=("exact", "tanh"),
     )
     layer_norm_epsilon: float | None = option_field(
         None,
         float,
-        "Epsilon of layer normalisation; the model's own if not given.",
+        "Epsilon of layer normalisation; the model's default if not given.",
         **POSITIVE,
     )
     window_size: int | None = option_field(
         None,
         int,
-        "Side of Swin's attention windows in patches; 7 if not given, which divides the maps of "
-        "224 px.",
+        "Size of Swin's attention windows in patches; 7 if not given, which divides the feature "
+        "maps of 224-pixel images.",
         **COUNT,
     )
     shortcut: str | None = option_field(
         None,
         str,
-        "Shortcut of the CIFAR ResNets where the shape changes.",
+        "Shortcut of CIFAR ResNets where the shape changes; the model's default if not given.",
         choices=("projection", "identity"),
     )
 

@@ -1,4 +1,4 @@
-"""How long training is, and how each step changes the weights."""
+"""How long to train, and how each step changes the weights."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from std_keras.config.option import (
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizationOptions(OptionGroup):
-    """How long training is, and how each step changes the weights; `--help` explains each field."""
+    """How long to train, and how each step changes the weights; `--help` explains each field."""
 
     topic: ClassVar[str] = OPTIMIZATION
 
     epochs: int = option_field(300, int, "Passes over the train split.", **COUNT)
-    batch_size: int = option_field(128, int, "Examples per step over all devices.", **COUNT)
+    batch_size: int = option_field(128, int, "Global batch size, over all devices.", **COUNT)
     optimizer: str = option_field(
         "adamw",
         str,
@@ -41,22 +41,24 @@ class OptimizationOptions(OptionGroup):
     learning_rate_batch_size: int = option_field(
         0,
         int,
-        "The batch size that --learning_rate and --minimum_learning_rate are meant for: with "
-        "another --batch_size both are multiplied by --batch_size over this (the linear scaling "
-        "rule; not the rates of MINE). 0 takes them as they are.",
+        "Reference batch size of --learning_rate and --minimum_learning_rate: both are multiplied "
+        "by --batch_size divided by this (the linear scaling rule; MINE's rates are not scaled). 0 "
+        "turns scaling off.",
         **NATURAL,
     )
-    minimum_learning_rate: float = option_field(1e-5, float, "Where the cosine ends.", **NATURAL)
+    minimum_learning_rate: float = option_field(
+        1e-5, float, "Learning rate at the end of the cosine schedule.", **NATURAL
+    )
     warmup_epochs: float | None = option_field(
         None,
         float,
-        "Linear warm-up, in epochs; 5, or a fifth of --epochs if that is less, if not given.",
+        "Epochs of linear warm-up; 5, or a fifth of --epochs if less, if not given.",
         **NATURAL,
     )
     weight_decay: float = option_field(
         0.05,
         float,
-        "Weight decay; biases, normalisations and tokens are left out.",
+        "Weight decay; not applied to biases, normalisation and tokens.",
         **NATURAL,
     )
     momentum: float = option_field(0.9, float, "Momentum of sgd.", **FRACTION)
@@ -67,24 +69,24 @@ class OptimizationOptions(OptionGroup):
         **NATURAL,
     )
     accumulation_steps: int = option_field(
-        1, int, "Parts into which a batch is cut to save memory.", **COUNT
+        1, int, "Gradient accumulation: split each batch into this many parts.", **COUNT
     )
     ema_decay: float = option_field(
         0.0,
         float,
-        "Decay of the moving average of the weights; 0 for none.",
+        "Decay of the exponential moving average of the weights; 0 for none.",
         **FRACTION,
     )
     initialize_from: str | None = option_field(
         None,
         str,
-        "Directory of a finished run whose weights training starts from (fine-tuning); its input "
-        "normalisation comes along, and heads stay new if the number of classes differs.",
+        "Fine-tune: start from the weights of this finished run. Its input normalisation is used "
+        "too; heads are new if the number of classes differs.",
     )
     seed: int = option_field(0, int, "Seed of initialisation and dropout.", **NATURAL)
 
     def applied_learning_rates(self) -> tuple[float, float]:
-        """The peak and the end of the learning rate, scaled to the batch if that is asked for.
+        """The peak and final learning rate, scaled to the batch size if that is configured.
 
         The linear scaling rule: Goyal et al. 2017, "Accurate, Large Minibatch SGD: Training
         ImageNet in 1 Hour", arXiv 1706.02677, section 2.1.

@@ -19,12 +19,12 @@ class Option:
         topic: the heading under which `--help` lists it.
         help: one sentence for `--help`.
         choices: the legal values, if they can be listed.
-        check: tells whether a value is legal, with `wanted` saying what would be.
-        wanted: what is legal, in words.
+        check: whether a value is legal; `wanted` describes the legal values.
+        wanted: the legal values, in words, after "must be".
         shapes_result: whether a continued run must have the same value.
-        repeated: whether the flag may be given several times.
+        repeated: whether the flag may be repeated.
         kind: the Python type of a value that is not None.
-        flag: its name on the command line and in `config.json`, if it is not that of its field.
+        flag: its name on the command line and in `config.json`, if not the field's name.
     """
 
     topic: str
@@ -83,7 +83,7 @@ COUNT: dict[str, Any] = {"check": lambda v: v >= 1, "wanted": "an integer of at 
 NATURAL: dict[str, Any] = {"check": lambda v: v >= 0, "wanted": "0 or more"}
 FRACTION: dict[str, Any] = {
     "check": lambda v: 0 <= v < 1,
-    "wanted": "a fraction of at least 0 and below 1",
+    "wanted": "a fraction from 0 to below 1",
 }
 PART: dict[str, Any] = {"check": lambda v: 0 <= v <= 1, "wanted": "a fraction between 0 and 1"}
 
@@ -96,9 +96,7 @@ OPTIMIZATION, RUN, PERFORMANCE = "Optimization", "Run directory and cadence", "P
 def check_value(name: str, option: Option, value: Any) -> None:
     """Raises an InputError that names the argument unless `value` is a legal one."""
     if option.repeated and not isinstance(value, tuple):
-        raise InputError(
-            f"{name}={value!r} must be a tuple of strings, one for each time it is given"
-        )
+        raise InputError(f"{name}={value!r} must be a tuple of strings")
     values = value if option.repeated else (value,)
     for item in values:
         number = option.kind is float and isinstance(item, (int, float))

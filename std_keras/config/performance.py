@@ -23,22 +23,23 @@ class PerformanceOptions(OptionGroup):
     strategy: str = option_field(
         "auto",
         str,
-        "How to spread the work over devices.",
+        "tf.distribute strategy: how to spread the work over devices.",
         choices=("auto", "one_device", "mirrored", "multi_worker", "tpu"),
         shapes_result=False,
     )
     logical_cpus: int = option_field(
         0,
         int,
-        "Split the CPU into this many logical devices, to try --strategy=mirrored without GPUs.",
+        "Split the CPU into this many logical devices, for testing --strategy=mirrored without "
+        "GPUs; 0 for no split.",
         shapes_result=False,
         **NATURAL,
     )
     mixed_precision: bool = option_field(
         False,
         bool,
-        "Compute in bfloat16, keep weights in float32; Keras teachers too. For GPUs, and for CPUs "
-        "that have units for it (AMX), there without --jit_compile.",
+        "Compute in bfloat16 and keep weights in float32, for Keras teachers too. For GPUs, and "
+        "for CPUs with AMX (there without --jit_compile).",
         shapes_result=False,
     )
     jit_compile: bool = option_field(
@@ -47,21 +48,21 @@ class PerformanceOptions(OptionGroup):
     rematerialize: bool = option_field(
         False,
         bool,
-        "Keep only what enters each block and token set, and compute what is inside again for the "
-        "gradient: less memory, about a third more arithmetic.",
+        "Gradient checkpointing: store only the inputs of blocks and token sets and recompute the "
+        "rest for the gradient. Less memory, about a third more arithmetic.",
         shapes_result=False,
     )
     steps_per_call: int = option_field(
         10,
         int,
-        "Steps per call from Python into TensorFlow.",
+        "Training steps per call of the compiled TensorFlow function.",
         shapes_result=False,
         **COUNT,
     )
     evaluation_batch_size: int | None = option_field(
         None,
         int,
-        "Batch of the evaluation; the training batch if not given.",
+        "Batch size of evaluation; --batch_size if not given.",
         shapes_result=False,
         **COUNT,
     )

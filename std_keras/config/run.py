@@ -30,29 +30,32 @@ class RunOptions(OptionGroup):
         shapes_result=False,
         **NATURAL,
     )
-    keep_checkpoints: int = option_field(2, int, "Checkpoints kept.", shapes_result=False, **COUNT)
+    keep_checkpoints: int = option_field(
+        2, int, "Number of checkpoints to keep.", shapes_result=False, **COUNT
+    )
     save_failures_allowed: int = option_field(
         0,
         int,
-        "How many checkpoints in a row may fail to be written, for example because the disk is "
-        "full, before the run stops with exit code 5.",
+        "Consecutive checkpoints that may fail to be written, for example on a full disk, before "
+        "the run stops with exit code 5.",
         shapes_result=False,
         **NATURAL,
     )
     data_stall_seconds: float = option_field(
         60.0,
         float,
-        "Seconds that a step waits for data until a warning says so; 0 for never.",
+        "Warn when a step waits longer than this many seconds for data; 0 for never.",
         shapes_result=False,
         **NATURAL,
     )
     log_every_steps: int = option_field(
-        50, int, "Steps between logged training figures.", shapes_result=False, **COUNT
+        50, int, "Steps between logged training metrics.", shapes_result=False, **COUNT
     )
     profile_steps: int = option_field(
         0,
         int,
-        "Steps to record with the TensorBoard profiler, from the 20th step of this process on.",
+        "Steps to record with the TensorBoard profiler, starting at the 20th step of this process; "
+        "0 for none.",
         shapes_result=False,
         **NATURAL,
     )

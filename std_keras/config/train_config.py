@@ -1,8 +1,8 @@
 """What one training run is: the groups of options, as one value.
 
 The flags are made from it (`std_keras/programs/flags.py`), `config.json` records it, and a
-continued run is compared with it. On the command line and in the file options are flat; here
-each stands in the group of what it is about.
+continued run is compared with it. On the command line and in the file options are flat; here they
+are grouped.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class TrainConfig:
     and read by group, `config.optimization.epochs`.
 
     Args:
-        options: the options that differ from their defaults; `std-keras train --help` lists all.
+        options: options that differ from their defaults; `std-keras train --help` lists all.
 
     Raises:
         InputError: for an option that does not exist, a value outside its limits, or options that
@@ -76,7 +76,7 @@ class TrainConfig:
         given: dict[str, dict[str, Any]] = {group: {} for group in GROUPS}
         for flag, value in options.items():
             if flag not in _PLACES:
-                raise InputError(f"there is no option {flag}")
+                raise InputError(f"unknown option {flag}")
             group, field = _PLACES[flag]
             given[group][field] = value
         for group, kind in GROUPS.items():

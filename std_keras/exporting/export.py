@@ -111,7 +111,7 @@ def checked_quantizations(
         argument: what errors call them.
 
     Raises:
-        InputError: if one is not known, or there is none.
+        InputError: if one is unknown, or none is given.
     """
     given = [names] if isinstance(names, str) else list(names)
     if not given:
@@ -128,17 +128,17 @@ def _check_options(input_type: str, verify_examples: int, max_accuracy_drop: flo
     if input_type not in INPUT_TYPES:
         raise InputError(f"input_type={input_type} must be one of {', '.join(INPUT_TYPES)}")
     if verify_examples < 0:
-        raise InputError(f"verify_examples={verify_examples} is below 0; give 0 for all")
+        raise InputError(f"verify_examples={verify_examples} must be at least 0; 0 uses all")
     if max_accuracy_drop is not None and not 0 <= max_accuracy_drop <= 1:
         raise InputError(
-            f"max_accuracy_drop={max_accuracy_drop:g} is not a fraction; it must be between 0 and 1"
+            f"max_accuracy_drop={max_accuracy_drop:g} must be a fraction between 0 and 1"
         )
 
 
 def _check_stop(stop: Callable[[], bool]) -> None:
     if stop():
         raise Interrupted(
-            "interrupted; the files that are there are whole, run the same command for the rest"
+            "interrupted; all files written are complete; run the same command again for the rest"
         )
 
 
@@ -167,7 +167,7 @@ def _load(
     reference = model.predict(images, batch_size=128, verbose=0)
     if exporting.largest_difference(reference, reference) is None:
         raise InputError(
-            f"model_dir={run.path}: the model returns values that are not finite; export another"
+            f"model_dir={run.path}: the model returns non-finite values; export another model"
         )
     card = exporting.card_of_run(
         run.directory,

@@ -80,7 +80,7 @@ class ExportReport:
             if row.refused
         ]
         if refusals:
-            raise ExportRefusedError("refused " + "; ".join(refusals), self)
+            raise ExportRefusedError("rejected " + "; ".join(refusals), self)
 
 
 class ExportRefusedError(LimitError):

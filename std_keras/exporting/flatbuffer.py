@@ -104,7 +104,7 @@ def check_builtin_ops(content: bytes, *, model_name: str) -> None:
     """Checks that any TFLite runtime can run the file.
 
     Raises:
-        InputError: an operator needs the TensorFlow runtime or code of its own.
+        InputError: an operator needs the TensorFlow runtime or custom code.
     """
     foreign = [name for name in count_ops(content) if name.startswith("CUSTOM:")]
     if foreign:

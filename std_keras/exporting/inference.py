@@ -33,7 +33,7 @@ class ServingModule(tf.Module):
         model: images (B, H, W, C) to logits (B, num_classes).
         batch_size: fixed, or None for any.
         input_type: "uint8" or "float32"; pixels 0..255 both.
-        probabilities: whether to return them beside the logits.
+        probabilities: whether to return them besides the logits.
     """
 
     def __init__(

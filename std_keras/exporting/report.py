@@ -1,4 +1,4 @@
-"""What `report.json` says, the table on the screen, and which files are refused."""
+"""The contents of `report.json`, the table on the screen, and which files are rejected."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from std_keras.exporting.verify import largest_difference, top1
 
 @dataclass(frozen=True)
 class FileReport:
-    """The figures of one exported file.
+    """The metrics of one exported file.
 
     Attributes:
         file: its name in the output directory.
@@ -54,7 +54,7 @@ class FileReport:
     layer_errors: tuple[LayerError, ...] | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The figures by name."""
+        """The metrics by name."""
         return asdict(self)
 
 
@@ -71,7 +71,7 @@ def judge(
     latency_ms_2_threads: float | None = None,
     xnnpack_partitions: int | None = None,
 ) -> FileReport:
-    """Compares what a file returned with what the Keras model returned.
+    """Compares the logits of a file with those of the Keras model.
 
     Args:
         name: the file's name, NAME.tflite; a refused one is called NAME.rejected.tflite.
@@ -90,7 +90,7 @@ def judge(
     drop = top1(reference, labels) - accuracy
     refused = None
     if difference is None:
-        refused = "it returns values that are not finite"
+        refused = "it returns non-finite values"
     # Fractions of whole examples: a difference of rounding must not refuse a file.
     elif max_accuracy_drop is not None and drop > max_accuracy_drop + 1e-9:
         refused = (
@@ -125,7 +125,7 @@ def machine() -> dict[str, Any]:
 
 
 def table(rows: Mapping[str, FileReport], *, keras_top1: float, examples: int, cpu: str) -> str:
-    """A table for a terminal, one line per quantization, and what it was measured on."""
+    """A table for a terminal: one line per quantization, and the hardware it was measured on."""
     header = ("file", "bytes", "ops", "top-1", "drop", "max logit diff.", "ms")
     lines = [("Keras model", "", "", f"{keras_top1:.4f}", "", "", "")]
     for row in rows.values():

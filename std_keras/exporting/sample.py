@@ -14,7 +14,7 @@ _BATCH = 256
 def sample(
     source: Source, count: int, *, progress: Progress = no_progress, what: str = "decoding images"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Takes `count` examples at equal distances, all if 0; so a sorted split keeps its classes.
+    """Takes `count` evenly spaced examples, all if 0; so a sorted split keeps its classes.
 
     Works for data that is streamed from disk too: only the chosen examples are decoded.
 

@@ -67,7 +67,7 @@ def convert(
     if input_type not in INPUT_TYPES:
         raise ValueError(f"input_type={input_type!r} is not one of {', '.join(INPUT_TYPES)}")
     if (quantization == "int8") != (representative_images is not None):
-        raise ValueError("representative_images go with quantization='int8' and no other")
+        raise ValueError("representative_images apply to quantization='int8' only")
 
     content = float32_content or _converted(model, "float32", input_type, None)
     if quantization == "float32":
@@ -133,7 +133,7 @@ def _convert_silently(converter: tf.lite.TFLiteConverter, *, model_name: str) ->
         warnings.filterwarnings("ignore", message=r"\s*Warning: tf.lite.Interpreter is deprecated")
         try:
             return bytes(converter.convert())
-        except Exception as error:  # Looked at outside, where its noise stays muted.
+        except Exception as error:  # Handled outside, where its noise stays muted.
             failure = error
     names = sorted(set(_UNTRANSLATED.findall(str(failure))))
     if names:

@@ -1,4 +1,4 @@
-"""The TFLite files of one export: converted, run over test images, judged, and written."""
+"""The TFLite files of one export: converted, checked on test images, and written."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class TFLiteFiles:
         self, row: FileReport, quantization: str
     ) -> tuple[layer_sensitivity.LayerError, ...]:
         assert self._float32 is not None
-        progress.say(f"{row.file}: looking for the layer to blame")
+        progress.say(f"{row.file}: measuring the sensitivity of its layers")
         return layer_sensitivity.layer_errors(
             self._float32,
             quantization=quantization,

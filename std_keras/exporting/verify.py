@@ -15,7 +15,7 @@ from std_keras.data.source import Progress, no_progress
 from std_keras.errors import InputError, Interrupted
 
 WARM_UP_RUNS = 10
-TIMED_RUNS = 50  # At least so many; with fewer images they are repeated.
+TIMED_RUNS = 50  # At least this many; with fewer images they are repeated.
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def run_file(
     seconds = np.empty(runs)
     for run in progress(range(runs), total=runs, what=f"running {name}"):
         if stop():
-            raise Interrupted(f"interrupted while {name} was being checked")
+            raise Interrupted(f"interrupted while checking {name}")
         i = run % len(images)
         interpreter.set_tensor(to, images[i : i + 1])
         start = time.perf_counter()

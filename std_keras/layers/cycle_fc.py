@@ -17,10 +17,10 @@ class CycleFC(keras.layers.Dense):
 
     Along the width: y[h, w, o] = bias[o] + sum_i kernel[i, o] x[h, w + d_i, i], where the step d_i
     runs through a cycle, 0, 1, -1, 0, 1, -1, ... for a kernel size of 3; in general
-    d_i = (i + K // 2) mod K - K // 2. Positions outside of the image are zero. Along the height
-    likewise (Chen et al. 2022, CycleMLP, arXiv 2107.10224, section 3.2; the phase of the cycle is
-    that of the authors' code, with which weights were trained). It has the weights of a dense
-    layer, and nothing else.
+    d_i = (i + K // 2) mod K - K // 2. Positions outside of the image are zero. The same applies
+    along the height (Chen et al. 2022, CycleMLP, arXiv 2107.10224, section 3.2; the phase of the
+    cycle is that of the authors' code, with which weights were trained). It has the weights of a
+    dense layer, and nothing else.
 
     The authors call a deformable convolution. Here a depthwise convolution with a fixed kernel of
     zeros and ones moves the channels, which gives the same numbers. Of the exact forms it is the

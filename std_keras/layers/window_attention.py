@@ -11,7 +11,7 @@ from keras import ops
 
 from std_keras.layers.self_attention import SelfAttention
 
-# Added to the score of two patches that are no neighbours; as in the authors' code.
+# Added to the score of two patches that are not neighbours; as in the authors' code.
 _MASKED = -100.0
 
 

@@ -159,8 +159,8 @@ def weights_of_confidences(
     Args:
         negative_entropies: (M, B), or (B, M) with `teacher_axis` 1.
         confidence: see `confidence_weights`.
-        scope: likewise.
-        batch_reduce: likewise.
+        scope: see `confidence_weights`.
+        batch_reduce: see `confidence_weights`.
         teacher_axis: where the teachers are in `negative_entropies` and in the result.
 
     Returns:
@@ -258,7 +258,7 @@ def total(class_loss: tf.Tensor, distillation_loss: tf.Tensor, *, alpha: float) 
         InputError: alpha is outside 0..1.
     """
     if not 0 <= alpha <= 1:
-        raise InputError(f"alpha={alpha} must be from 0 (labels only) to 1 (teachers only)")
+        raise InputError(f"alpha={alpha} must be between 0 (labels only) and 1 (teachers only)")
     return (1.0 - alpha) * _precise(class_loss) + alpha * _precise(distillation_loss)
 
 
@@ -302,7 +302,7 @@ def _teachers_first(values: tf.Tensor, teacher_axis: int) -> tf.Tensor:
 def _check_choice(argument: str, value: str, choices: Sequence[str]) -> None:
     if value not in choices:
         known = ", ".join(choices[:-1]) + f" or {choices[-1]}"
-        raise InputError(f"{argument}={value} is not known; use {known}")
+        raise InputError(f"{argument}={value} must be one of {known}")
 
 
 def _check_same_classes(a: tf.Tensor, b: tf.Tensor) -> None:

@@ -96,8 +96,8 @@ def derangement(size: int) -> np.ndarray:
     size = operator.index(size)
     if size < 2:
         raise InputError(
-            "`batch_size`: the mutual information term pairs each example with another one, but a "
-            f"replica has {size} at a time; give each replica and micro-batch at least 2, or use "
+            "`batch_size`: the mutual information term pairs each example with another, but a "
+            f"replica has only {size} at a time; use at least 2 per replica and micro-batch, or "
             "mine_weight=0"
         )
     indices = np.arange(size, dtype=np.int32)
@@ -155,7 +155,7 @@ def statistics(joint: tf.Tensor, marginal: tf.Tensor) -> tf.Tensor:
     """What `bound` needs of a part of a batch; the parts' statistics add up.
 
     The first number is the sum of the joint scores. The others are Σ exp(marginal) as a number
-    with a wide exponent: the part's sum stands in the bin of its own size, divided by the bin's
+    with a wide exponent: the part's sum is in the bin of its own size, divided by the bin's
     scale. A plain Σ exp would overflow above 88, and sharing a common scale first needs a maximum
     over replicas, which `tf.distribute` does not offer. Log-sums up to ±16384 nats are exact; far
     beyond, the bound is no longer finite (the training has diverged long before).

@@ -50,7 +50,7 @@ __all__ = [
 ]
 
 
-# Of side roads, imported when somebody asks for them.
+# Of research code, imported on first use.
 _ELSEWHERE = {"create_skeptical": "std_keras.research.undistillable.skeptical_student"}
 
 

@@ -107,9 +107,8 @@ def _check_image(name: str, image_size: tuple[int, int], patch_size: int, *, hal
     left = min(image_size) // patch_size
     if left < least:
         raise InputError(
-            f"patch_size={patch_size}: it leaves {left} of {min(image_size)} pixels, but {name} "
-            f"halves the resolution {halvings} more times, so use {min(image_size) // least} or "
-            "less"
+            f"patch_size={patch_size} reduces {min(image_size)} pixels to {left}, but {name} "
+            f"halves the resolution {halvings} more times; use {min(image_size) // least} or less"
         )
 
 

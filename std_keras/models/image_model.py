@@ -24,7 +24,7 @@ class ImageModelSpec:
       input_shape: (height, width, channels) of the images.
       num_classes: size of the class head.
       mean: per channel, of pixels scaled to 0..1.
-      std: likewise.
+      std: standard deviation, in the same form.
     """
 
     name: str

@@ -20,7 +20,7 @@ def multiply_accumulates(model: keras.Model) -> int:
     Traces the model for a batch of one and adds up its products: matrix products, those of
     attention included, and convolutions, each with all taps of its kernel, those that read padding
     included. What costs additions or a few operations per element (biases, norms, activations,
-    pooling, residuals, the input's normalisation) does not count, as in the figures of the ResMLP,
+    pooling, residuals, the input's normalisation) does not count, as in the numbers of the ResMLP,
     Swin and RegNet papers. Tools that count norms too, such as fvcore, with which timm's tables
     are made, give models with LayerNorm up to 1 % more.
 
@@ -29,7 +29,7 @@ def multiply_accumulates(model: keras.Model) -> int:
     CycleFC costs what its dense layer costs.
 
     Args:
-      model: any Keras model whose input shapes are fixed but for the batch. Its weights are not
+      model: any Keras model whose input shapes are fixed except the batch. Its weights are not
         read, so a model made in `keras.StatelessScope(initialize_variables=False)` can be counted
         in that scope.
 
@@ -45,7 +45,7 @@ def multiply_accumulates(model: keras.Model) -> int:
 def _one_example(value: Any) -> tf.TensorSpec:
     shape = tuple(value.shape)
     if None in shape[1:]:
-        raise ValueError(f"input {value.name} of shape {shape} must be fixed but for the batch")
+        raise ValueError(f"input {value.name} of shape {shape} must be fixed except the batch")
     return tf.TensorSpec((1, *shape[1:]), value.dtype)
 
 
@@ -58,7 +58,7 @@ def _count(graph: Any) -> int:
         # What Keras compiles by itself, such as a grouped convolution, is a function in the graph.
         inner = sum(_count(function) for function in _functions(operation))
         if operation.type in _CONTROL_FLOW and inner:
-            raise ValueError(f"{operation.name} has products in a loop or a branch")
+            raise ValueError(f"{operation.name} multiplies inside a loop or a branch")
         total += inner
     return total
 

@@ -35,7 +35,7 @@ def head_names(model: keras.Model) -> tuple[str, ...]:
 def auxiliary_names(model: keras.Model) -> tuple[str, ...]:
     """The classifiers "auxiliary_{stage}" that only training has, the shallowest first.
 
-    They are no heads: what `prediction_model` and `heads_model` return does not have them.
+    They are not heads: what `prediction_model` and `heads_model` return does not have them.
     """
     found = [match for layer in model.layers if (match := _AUXILIARY.fullmatch(layer.name))]
     return tuple(match[0] for match in sorted(found, key=lambda match: int(match[1])))

@@ -41,7 +41,7 @@ def register(name: str, options: Any, build: Builder) -> None:
       ValueError: the name is taken, or the options are not a dataclass instance.
     """
     if name in _ENTRIES:
-        raise ValueError(f"a model called {name!r} is registered already")
+        raise ValueError(f"a model named {name!r} is already registered")
     if not dataclasses.is_dataclass(options) or isinstance(options, type):
         raise ValueError(f"options={options!r} must be an instance of a dataclass")
     _ENTRIES[name] = _Entry(options, build)
@@ -88,7 +88,7 @@ def create(
       input_shape: (height, width, channels) of the images, whose values are 0..255.
       num_classes: size of the class head.
       mean: of pixels scaled to 0..1; one number, or one per channel; 0.5 by default.
-      std: likewise.
+      std: standard deviation, in the same form.
       **options: override the options that the name stands for; None means not given.
 
     Returns:
@@ -108,5 +108,5 @@ def _entry(name: str) -> _Entry:
     if name not in _ENTRIES:
         close = difflib.get_close_matches(name, _ENTRIES, n=3)
         hint = f"did you mean {' or '.join(close)}" if close else f"known: {', '.join(_ENTRIES)}"
-        raise InputError(f"model={name}: there is no such model; {hint}")
+        raise InputError(f"model={name}: no such model; {hint}")
     return _ENTRIES[name]

@@ -1,4 +1,4 @@
-"""Students: a backbone, and beside it what learns from the teachers (Li et al. 2022)."""
+"""Students: a backbone with distillation tokens and heads (Li et al. 2022)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def create_student(
       token_mlps: LayerNorm + MLP pairs stacked in a token set.
       propagate_tokens: see `attach_tokens`.
       mean: of pixels scaled to 0..1; one number, or one per channel; 0.5 by default.
-      std: likewise.
+      std: standard deviation, in the same form.
       **options: of the backbone, as in `create`. Token sets take over its `gelu` and
         `layer_norm_epsilon`.
 
@@ -53,11 +53,11 @@ def create_student(
     plan = StudentPlan(tuple(teacher_sites), tokens, token_mlps, propagate_tokens)
     resolved = registry.resolve(name, **options)
     if getattr(resolved, "distillation_token", False):
-        raise InputError("`distillation_token`: students get it with tokens=deit")
+        raise InputError("`distillation_token`: use tokens=deit instead for students")
     if tokens == "deit":
         if not hasattr(resolved, "distillation_token"):
             raise InputError(
-                f"tokens=deit does not apply to {name}: its blocks take no extra token"
+                f"tokens=deit does not apply to {name}: its blocks cannot take an extra token"
             )
         options["distillation_token"] = True
     elif getattr(resolved, "distillation_head", False):
@@ -211,8 +211,8 @@ def _site_features(
     shapes = {site: tuple(feature.shape[1:]) for site, feature in features.items()}
     if plan.propagate_tokens and len(set(shapes.values())) > 1:
         raise InputError(
-            f"`propagate_tokens`: the features of the sites differ in shape, {shapes}, so tokens "
-            "cannot go from one to the other"
+            f"`propagate_tokens`: the sites have features of different shapes, {shapes}, so tokens "
+            "of one do not fit the other"
         )
     return features
 
@@ -230,7 +230,7 @@ def _patch_features(backbone: keras.Model, layer: str, site: str) -> Any:
     if len(shape) == 4:
         patches = shape[1] * shape[2]
         features = keras.layers.Reshape((patches, shape[3]), name=f"features_{site}")(features)
-    # Rows that a transformer put before the patches are no patches.
+    # Rows that a transformer put before the patches are not patches.
     tokens = sum(isinstance(layer, PrependToken) for layer in backbone.layers)
     if tokens:
         features = keras.layers.Cropping1D((tokens, 0), name=f"features_{site}")(features)

@@ -45,16 +45,15 @@ class StudentPlan:
         elif self.propagate_tokens and set(self.teacher_sites) != {"both"}:
             other = next(site for site in self.teacher_sites if site != "both")
             raise InputError(
-                f"`propagate_tokens`: a teacher has site={other}, but tokens can go from the "
-                "intermediate to the last set only with site=both for every `teacher`"
+                f"`propagate_tokens` needs site=both for every `teacher`, but one has site={other}"
             )
 
     def _check_without_token_sets(self) -> None:
         for site in self.teacher_sites:
             if site != "last":
                 raise InputError(
-                    f"tokens={self.tokens}: there are no token sets to place, so "
-                    f"teacher=...,site={site} does not apply; use site=last"
+                    f"tokens={self.tokens} has no token sets, so teacher=...,site={site} does not "
+                    "apply; use site=last"
                 )
         if self.token_mlps != 1:
             raise InputError(

@@ -1,4 +1,4 @@
-"""Looks at what a trained student learned: figures, pictures, and one HTML page of both.
+"""Analyzes what a trained student learned: metrics, plots, and an HTML page of both.
 
 Usage: std-keras analyze NAME --model_dir=RUN --output_dir=OUT [--against=TEACHER] ...
 std-keras analyze NAME --help lists its flags.

@@ -1,4 +1,4 @@
-"""`std-keras classify`: what an exported TFLite file sees in pictures; no TensorFlow."""
+"""`std-keras classify`: classifies images with an exported TFLite file, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -12,16 +12,14 @@ from std_keras.programs.program import StopRequest
 _OPTIONS = {
     "model": Option(
         topic=MODEL,
-        help="A .tflite file that std-keras export wrote; its class names, and how it "
-        "wants its pictures, are inside.",
+        help="A .tflite file written by std-keras export; it includes its class names and "
+        "preprocessing.",
         kind=str,
     ),
-    "top_k": Option(
-        topic=DATA, help="How many classes are shown for each picture.", kind=int, **COUNT
-    ),
+    "top_k": Option(topic=DATA, help="Number of classes to show per image.", kind=int, **COUNT),
     "json": Option(
         topic=DATA,
-        help="Prints one JSON object a line: the image, and its predictions with label, index, "
+        help="Print one JSON object per line: the image, and its predictions with label, index, "
         "probability and logit.",
         kind=bool,
     ),
@@ -30,12 +28,12 @@ _OPTIONS = {
 
 
 def main(arguments: Sequence[str], stop: StopRequest) -> None:
-    """Parses the flags and prints the predictions of each picture as soon as they are there."""
+    """Parses the flags and prints the predictions of each image as soon as it is classified."""
     parsed = flags.parse(
         arguments,
         program="std-keras classify",
-        about="Classifies pictures with an exported TFLite file. IMAGE is a file that Pillow can "
-        "read, a folder (all pictures in and below it), or a pattern such as 'photos/*.jpg'.",
+        about="Classifies images with an exported TFLite file. IMAGE is a file that Pillow can "
+        "read, a folder (all images in and below it), or a pattern such as 'photos/*.jpg'.",
         options=_OPTIONS,
         defaults={"top_k": 5, "json": False, "threads": 1},
         required=("model",),
@@ -61,7 +59,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
 
 
 def _printable(text: str) -> str:
-    """Without characters that would command the terminal; a file from a stranger may have some."""
+    """Without control characters, which an untrusted file name or label may contain."""
     return "".join(
         character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
     )

@@ -14,10 +14,10 @@ class Command:
     """A command, as `std-keras --help` lists it.
 
     Attributes:
-        group: what one does with it: one of `GROUPS`.
+        group: one of `GROUPS`.
         about: what it does, in one line.
-        module: the file of `std_keras/programs/` whose `main(arguments, stop)` it is.
-        aliases: other names that it answers to.
+        module: the module in `std_keras/programs/` whose `main(arguments, stop)` runs it.
+        aliases: other names for it.
     """
 
     group: str
@@ -28,27 +28,27 @@ class Command:
 
 DATA, TRAIN, LOOK, SHIP = "data", "train", "look", "ship"
 GROUPS: Mapping[str, str] = {
-    DATA: "Data: images, weights, and what teachers say of them",
-    TRAIN: "Train: a run, several, or one again",
-    LOOK: "Look: what a run learned, and how well",
-    SHIP: "Ship: to a device, or to others",
+    DATA: "Data: images, weights and teacher predictions",
+    TRAIN: "Train: one run, many, or a failed one again",
+    LOOK: "Look: evaluate, analyze and compare runs",
+    SHIP: "Ship: to devices and to other people",
 }
-_PREVIEW = "draw what an augmentation preset makes of your photographs"
+_PREVIEW = "draw your images under each augmentation preset"
 COMMANDS: Mapping[str, Command] = {
     "resize-images": Command(DATA, "copy a folder of images at a smaller size", "resize_images"),
     "preview": Command(DATA, _PREVIEW, "preview", aliases=("contact-sheet",)),
-    "convert": Command(DATA, "make a run directory of PyTorch or Flax weights", "convert"),
+    "convert": Command(DATA, "convert PyTorch or Flax weights to a run directory", "convert"),
     "resize-weights": Command(DATA, "adapt a Mixer to another image size", "resize_weights"),
-    "precompute": Command(DATA, "store the teachers' predictions ahead", "precompute"),
+    "precompute": Command(DATA, "store teacher predictions ahead of training", "precompute"),
     "train": Command(TRAIN, "train a student, a baseline or a teacher", "train"),
-    "launch": Command(TRAIN, "train with several processes of this machine", "launch"),
-    "sweep": Command(TRAIN, "train all arms and seeds of a study, with tables", "sweep"),
-    "replay": Command(TRAIN, "find what broke in a non-finite training", "replay"),
-    "evaluate": Command(LOOK, "measure a run's accuracy, head by head", "evaluate"),
-    "analyze": Command(LOOK, "look into what a student learned, on an HTML page", "analyze"),
+    "launch": Command(TRAIN, "train with several processes on this machine", "launch"),
+    "sweep": Command(TRAIN, "run all arms and seeds of a study, with tables", "sweep"),
+    "replay": Command(TRAIN, "find the cause of a non-finite loss", "replay"),
+    "evaluate": Command(LOOK, "measure the accuracy of every head of a run", "evaluate"),
+    "analyze": Command(LOOK, "analyze what a student learned, on an HTML page", "analyze"),
     "report": Command(LOOK, "compare runs on an HTML page", "report"),
-    "export": Command(SHIP, "write SavedModel and TFLite files, checked", "export"),
-    "classify": Command(SHIP, "classify pictures with a TFLite file", "classify"),
+    "export": Command(SHIP, "write and check SavedModel and TFLite files", "export"),
+    "classify": Command(SHIP, "classify images with a TFLite file", "classify"),
     "pack": Command(SHIP, "pack a run's weights as std_keras:NAME", "pack"),
 }
 
@@ -57,7 +57,7 @@ def find(name: str) -> Command:
     """The command of a name; underscores count as dashes.
 
     Raises:
-        InputError: if there is none.
+        InputError: if there is no such command.
     """
     known = dict(COMMANDS)
     for command in COMMANDS.values():
@@ -73,7 +73,7 @@ def find(name: str) -> Command:
 def help_text() -> str:
     """The help page of `std-keras`."""
     lines = [
-        "Trains small vision MLPs with the help of teachers, and exports them for phones.",
+        "Distils vision MLPs from trained teachers, and exports them for phones.",
         "",
         "Usage: std-keras COMMAND --name=value ...",
         "std-keras COMMAND --help lists the flags of a command.",

@@ -1,7 +1,7 @@
-"""Converts weights from elsewhere (PyTorch files, Flax .npz) into a run directory.
+"""Converts PyTorch or Flax (.npz) weights into a run directory.
 
 Usage: std-keras convert --source=FILE --model=NAME --output=DIR
-`--layout` lists the code bases whose files can be read.
+`--layout` lists the supported code bases.
 """
 
 from __future__ import annotations
@@ -24,50 +24,56 @@ _OPTIONS = {
     "source": Option(topic=_FILE, help="A PyTorch file (.pth, .pt, .th) or .npz.", kind=str),
     "format": Option(
         topic=_FILE,
-        help="What kind of file it is; auto looks at its content.",
+        help="File format; auto detects it from the content.",
         kind=str,
         choices=("auto", "torch", "npz"),
     ),
     "layout": Option(
         topic=_FILE,
-        help="The code base whose names the file has; auto tells it by the names.",
+        help="Code base whose parameter names the file uses; auto detects it from the names.",
         kind=str,
         choices=("auto", *LAYOUTS),
     ),
     "place": Option(
         topic=_FILE,
         help="Keys that lead to the state dict in a PyTorch file that holds several, joined by /; "
-        "averaged weights are preferred if not given.",
+        "if not given, averaged weights are preferred.",
         kind=str,
     ),
     "allow_partial": Option(
         topic=_FILE,
-        help="Write the model although weights are missing in the file, which are then new, or "
-        "arrays in it are not used.",
+        help="Convert even if the file lacks some weights, which are then newly initialized, or "
+        "has arrays that the model does not use.",
         kind=bool,
     ),
     "output": shared_options.NEW_RUN,
     "labels": shared_options.saying(
         shared_options.LABELS,
-        "A file of class names, one a line, in the order of the logits, such as labels.txt of "
-        "another run; if not given, the classes are called 0, 1, 2, ...",
+        "A file of class names, one per line, in the order of the logits, such as labels.txt of "
+        "another run; if not given, the classes are named 0, 1, 2, ...",
     ),
     "dataset": shared_options.saying(
-        shared_options.DATASET, "The data set that evaluate and export take if none is given."
+        shared_options.DATASET, "Default data set of evaluate and export for this run."
     ),
     "num_classes": shared_options.saying(
-        shared_options.NUM_CLASSES, "Classes of the head; those of the file if not given."
+        shared_options.NUM_CLASSES, "Number of classes; that of the file if not given."
     ),
     "mean": Option(
         topic=MODEL,
-        help="What is subtracted from pixels of 0 to 1, one number or one per channel with commas "
-        "between; what the code base trains with if not given.",
+        help="Mean to subtract from pixels in [0, 1]: one number, or one per channel separated by "
+        "commas; the code base's own if not given.",
         kind=str,
     ),
-    "std": Option(topic=MODEL, help="What they are divided by; likewise.", kind=str),
+    "std": Option(
+        topic=MODEL,
+        help="Standard deviation to divide by: one number, or one per channel separated by commas; "
+        "the code base's own if not given.",
+        kind=str,
+    ),
     "site": Option(
         topic=MODEL,
-        help="Where a student of the PyTorch reproduction was distilled, if the file does not say.",
+        help="Distillation site of a student of the PyTorch reproduction, if the file does not "
+        "tell.",
         kind=str,
         choices=("last", "both"),
     ),
@@ -75,7 +81,7 @@ _OPTIONS = {
 
 
 def main(arguments: Sequence[str], stop: StopRequest) -> None:
-    """Parses the flags, converts, and says what was loaded."""
+    """Parses the flags, converts, and reports what was loaded."""
     model_flags = {
         name: option
         for name, option in options().items()
@@ -84,8 +90,8 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     parsed = flags.parse(
         arguments,
         program="std-keras convert",
-        about="Converts weights from elsewhere into a run directory, which works as a teacher, and "
-        "with evaluate and export. Nothing in the file is executed, and PyTorch is not needed.",
+        about="Converts PyTorch or Flax weights into a run directory, which works as a teacher and "
+        "with evaluate and export. No code in the file is executed, and PyTorch is not needed.",
         options={**_OPTIONS, **model_flags},
         defaults={"format": "auto", "layout": "auto", "dataset": "", "allow_partial": False},
         required=("source", "model", "output"),
@@ -109,4 +115,6 @@ def _numbers(flag: str, text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
-        raise InputError(f"--{flag}={text} is not one number, or several with commas") from error
+        raise InputError(
+            f"--{flag}={text} must be a number, or several separated by commas"
+        ) from error

@@ -1,4 +1,4 @@
-"""`std-keras evaluate`: the accuracy of a run's model, head by head."""
+"""`std-keras evaluate`: the accuracy of every head of a run's model."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _OPTIONS = {
     "data_dir": shared_options.DATA_DIR,
     "split": Option(
         topic=DATA,
-        help="Which part to evaluate.",
+        help="Split to evaluate.",
         kind=str,
         choices=("train", "validation", "test"),
     ),
     "max_examples": shared_options.saying(
         shared_options.EXAMPLES,
-        "Evaluate on this many examples only, taken at equal distances; 0 for all.",
+        "Evaluate on at most this many evenly spaced examples; 0 for all.",
     ),
     "batch_size": shared_options.BATCH_SIZE,
 }
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     parsed = flags.parse(
         arguments,
         program="std-keras evaluate",
-        about="Evaluates a run's model on a part of a data set and prints the figures as JSON.",
+        about="Evaluates a run's model on a split of a data set and prints the metrics as JSON.",
         options=_OPTIONS,
         defaults={"split": "test", "max_examples": 0, "batch_size": 128},
         required=("model_dir",),

@@ -17,16 +17,16 @@ _OPTIONS = {
     "output_dir": shared_options.OUTPUT_DIR,
     "quantization": Option(
         topic=MODEL,
-        help="One or more of float32, float16 (half the size), dynamic (weights int8, activations "
-        "quantised on the fly) and int8 (some activations by ranges measured on "
-        "200 training images), with commas between.",
+        help="One or more of float32, float16 (half the size), dynamic (int8 weights, activations "
+        "quantised at run time) and int8 (some activations quantised statically, with ranges "
+        "measured on 200 training images), separated by commas.",
         kind=str,
     ),
     "head": shared_options.HEAD,
     "weights": shared_options.WEIGHTS,
     "input_type": Option(
         topic=MODEL,
-        help="Type of the pixels, 0 to 255, that the TFLite files take.",
+        help="Type of the input pixels (0 to 255) of the TFLite files.",
         kind=str,
         choices=("uint8", "float32"),
     ),
@@ -34,11 +34,11 @@ _OPTIONS = {
     "data_dir": shared_options.DATA_DIR,
     "verify_examples": shared_options.saying(
         shared_options.EXAMPLES,
-        "How many test images each file is run over, taken at equal distances; 0 for all.",
+        "Check each file on this many evenly spaced test images; 0 for all.",
     ),
     "max_accuracy_drop": shared_options.saying(
         shared_options.MAX_ACCURACY_DROP,
-        "Refuse a file whose top-1 is more than this fraction below the Keras model's on the same "
+        "Reject a file whose top-1 is more than this fraction below the Keras model's on the same "
         "images: it is kept as student_<quantization>.rejected.tflite, and the exit code is 4. "
         "Not checked if not given.",
     ),
@@ -50,8 +50,8 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     parsed = flags.parse(
         arguments,
         program="std-keras export",
-        about="Exports a run's model as a SavedModel and as TFLite files, runs each file over test "
-        "images, and writes what it found to report.json.",
+        about="Exports a run's model as a SavedModel and as TFLite files, checks each file on test "
+        "images, and writes the results to report.json.",
         options=_OPTIONS,
         defaults={
             "quantization": "float32,float16,dynamic",

@@ -59,7 +59,7 @@ def _expand(
         name = match.group(1)
         if name is None:
             if position == len(arguments):
-                raise InputError("--flagfile is given without a file; write --flagfile=FILE")
+                raise InputError("--flagfile has no value; write --flagfile=FILE")
             name = arguments[position]
             position += 1
         path = _find(name, base)
@@ -85,8 +85,8 @@ def _find(name: str, base: Path) -> Path:
     if base == Path() and shipped.is_file():  # Where they are is the package's affair.
         return shipped
     raise InputError(
-        f"--flagfile={name}: there is no such file; looked for {path} and for a shipped one of "
-        f"that name in {shipped_directory()}"
+        f"--flagfile={name}: no such file; looked for {path} and for a shipped flag file in "
+        f"{shipped_directory()}"
     )
 
 

@@ -17,7 +17,7 @@ _LARGEST = 2**31  # TensorFlow counts shapes, steps and seeds with 32 bits in pl
 
 
 class HelpRequested(Exception):
-    """`--help` was among the flags; the message is the text to show."""
+    """`--help` was given; the message is the help to print."""
 
 
 def parse(
@@ -35,7 +35,7 @@ def parse(
 
     Args:
         arguments: without the program's name.
-        program: how the program is called, for the help text.
+        program: name of the program, for the help text.
         about: what it does, for the help text.
         options: the flags.
         defaults: the value of each flag when it is not given.
@@ -79,7 +79,7 @@ def parse(
     except absl_flags.Error as error:
         raise InputError(" ".join(str(error).split())) from error
     if rest and not words:
-        raise InputError(f"{rest[0]!r} is not a flag; every argument is written as --name=value")
+        raise InputError(f"{rest[0]!r} is not a flag; write every argument as --name=value")
     parsed = {name: values[name].value for name in options}
     for name in repeated:
         parsed[name] = tuple(parsed[name] or ())
@@ -93,13 +93,13 @@ def parse(
         if not rest:
             raise InputError(f"{words} is missing; {usage}")
         if single and len(rest) > 1:
-            raise InputError(f"{rest[1]!r} is one {words} too many; {usage}")
+            raise InputError(f"{rest[1]!r} is unexpected: only one {words} is allowed; {usage}")
         parsed[words] = tuple(rest)
     return parsed
 
 
 def _check(name: str, option: Option, value: Any) -> None:
-    """The one gate: refuses what is outside the option's limits, with the flag's name."""
+    """Checks every value against its option's limits; errors name the flag."""
     if value is None:  # Not given, and without a default.
         return
     if isinstance(value, int) and not -_LARGEST <= value < _LARGEST:

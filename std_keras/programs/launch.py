@@ -1,9 +1,9 @@
-"""Starts a cluster of worker processes on this machine, all training one model together.
+"""Starts a cluster of worker processes on this machine that train one model together.
 
 Usage: std-keras launch --workers=N FLAGS-OF-TRAINING...
-Every worker runs `std-keras train FLAGS-OF-TRAINING... --strategy=multi_worker` with a TF_CONFIG of
-its own; the machines of a real cluster do the same. The first worker's lines are shown as they are,
-the others' with their number. Ctrl-C and SIGTERM go to all.
+Every worker runs `std-keras train FLAGS-OF-TRAINING... --strategy=multi_worker` with its own
+TF_CONFIG, as the machines of a real cluster do. Lines of workers other than the first are printed
+with the worker's number. Ctrl-C and SIGTERM stop all workers.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from std_keras.programs.program import StopRequest
 # Longer than a worker takes to notice that another one has gone.
 _PATIENCE = 300.0
 _ABOUT = (
-    "Starts a cluster of worker processes on this machine, all training one model together. It "
-    "takes the flags of std-keras train beside its own. Ctrl-C and SIGTERM go to all workers."
+    "Starts a cluster of worker processes on this machine that train one model together. It also "
+    "takes the flags of std-keras train. Ctrl-C and SIGTERM stop all workers."
 )
 OPTIONS = {
     "workers": Option(
         topic=RUN,
-        help="How many processes; --batch_size must be divisible by it.",
+        help="Number of processes; must divide --batch_size.",
         kind=int,
         check=lambda v: 1 <= v <= 64,
         wanted="between 1 and 64",
@@ -44,7 +44,7 @@ OPTIONS = {
 
 
 class WorkerError(StdKerasError):
-    """A worker left with an exit code of its own; its message stands above."""
+    """A worker failed with its own exit code and message."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
         defaults=defaults(),
         required=("workers", "model_dir"),
     )
-    # Refused here, once, what every worker would refuse.
+    # Checked here, once, instead of in every worker.
     TrainConfig(**{n: v for n, v in parsed.items() if n not in ("workers", "model_dir")})
     rest = _of_training(arguments)
     count = int(parsed["workers"])
@@ -159,7 +159,7 @@ def _judge(workers: list[subprocess.Popen[str]], first: int | None) -> None:
         return
     codes = [worker.returncode for worker in workers]
     if set(codes) <= {0, 75}:
-        raise Interrupted("all workers have saved; run the same command to continue")
+        raise Interrupted("all workers saved a checkpoint; run the same command to continue")
     if codes[first] < 0:
         raise MachineError(
             f"worker {first} was killed by signal {-codes[first]}; run the same command to "

@@ -22,14 +22,14 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     """
     if not arguments:
         print(commands.help_text(), file=sys.stderr)
-        raise InputError("no command is given; write std-keras COMMAND, one of those above")
+        raise InputError("no command is given; write std-keras COMMAND, with one of those above")
     first, *rest = arguments
     if first in ("--help", "-help", "-h", "--helpfull", "help"):
         raise HelpRequested(commands.help_text())
     if first == "--version":
         raise HelpRequested(f"std_keras {__version__}")
     if first.startswith("-"):
-        raise InputError(f"{first} stands before the command; write std-keras COMMAND {first}")
+        raise InputError(f"{first} comes before the command; write std-keras COMMAND {first}")
     # A command imports what it needs: one that needs no TensorFlow loads none.
     module = importlib.import_module(f"std_keras.programs.{commands.find(first).module}")
     module.main(rest, stop)

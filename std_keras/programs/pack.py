@@ -1,4 +1,4 @@
-"""Makes `std_keras:NAME` of a finished run: weights in float16, a model card, checksums.
+"""Packs a finished run as `std_keras:NAME`: float16 weights, a model card, checksums.
 
 Usage: std-keras pack RUN --name=NAME   (--help lists the flags)
 """
@@ -12,20 +12,20 @@ from std_keras.programs import flags, shared_options
 from std_keras.programs.program import StopRequest
 
 _OPTIONS = {
-    "name": Option(topic=MODEL, help="What the weights are called: std_keras:NAME.", kind=str),
+    "name": Option(topic=MODEL, help="Name of the weights: std_keras:NAME.", kind=str),
     "output_dir": shared_options.saying(
-        shared_options.OUTPUT_DIR, "Where the folder NAME is made; inside the package if not given."
+        shared_options.OUTPUT_DIR, "Parent of the folder NAME; inside the package if not given."
     ),
     "data_dir": shared_options.DATA_DIR,
     "max_accuracy_drop": shared_options.saying(
         shared_options.MAX_ACCURACY_DROP,
-        "Refuse if top-1 on the test split changes by more than this fraction.",
+        "Fail if top-1 on the test split changes by more than this fraction.",
     ),
     "max_megabytes": Option(
-        topic=RUN, help="Refuse if the file is larger.", kind=float, **POSITIVE
+        topic=RUN, help="Fail if the file is larger than this.", kind=float, **POSITIVE
     ),
-    "notes": Option(topic=MODEL, help="A sentence on its limits, for the model card.", kind=str),
-    "overwrite": Option(topic=RUN, help="Replace a folder of that name.", kind=bool),
+    "notes": Option(topic=MODEL, help="Limitations, for the model card.", kind=str),
+    "overwrite": Option(topic=RUN, help="Replace an existing folder of that name.", kind=bool),
 }
 _DEFAULTS = {"max_accuracy_drop": 0.001, "max_megabytes": 5.0, "overwrite": False}
 
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     parsed = flags.parse(
         arguments,
         program="std-keras pack",
-        about="Makes std_keras:NAME of a finished run: float16 weights, a model card, checksums.",
+        about="Packs a finished run as std_keras:NAME: float16 weights, a model card, checksums.",
         options=_OPTIONS,
         defaults=_DEFAULTS,
         required=("name",),

@@ -1,7 +1,7 @@
-"""Computes what the teachers say about the augmented images of a training, ahead of it.
+"""Computes the teacher predictions of a training run's augmented images ahead of training.
 
 Usage: std-keras precompute --flagfile=NAME.flags --teacher_cache=DIR
-Give the flags of the training; trainings with them and --teacher_cache=DIR then load no teacher.
+Use the flags of the training run; runs with them and --teacher_cache=DIR then load no teacher.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from std_keras.programs.program import StopRequest
 
 
 def main(arguments: Sequence[str], stop: StopRequest) -> None:
-    """Parses the flags of a training and fills its teacher cache; prints JSON."""
+    """Parses the flags of a training run, fills its teacher cache, and prints JSON."""
     parsed = flags.parse(
         arguments,
         program="std-keras precompute",
-        about="Computes what the teachers say about every augmented image of a training and stores "
-        "it in --teacher_cache. It takes the flags of the training; those that concern the "
-        "student change nothing. The same command again continues an interrupted one.",
+        about="Computes the teacher predictions of every augmented image of a training run and "
+        "stores them in --teacher_cache. It takes the flags of std-keras train; those of the "
+        "student have no effect. Run the same command again to continue an interrupted one.",
         options=options(),
         defaults=defaults(),
         required=("teacher_cache", "teacher"),

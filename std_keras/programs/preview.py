@@ -1,8 +1,8 @@
-"""Draws what each augmentation preset makes of a few photographs, as one PNG.
+"""Draws a contact sheet of a few images under each augmentation preset, as one PNG.
 
 Usage: std-keras preview --images=DIR --output=FILE.png
-The first row shows the photographs, cropped as for evaluation; each following row is one step of a
-preset. The photographs are the first of each sub-folder, in turns.
+The first row shows the images, cropped as for evaluation; each following row is one step of a
+preset. Images are taken from all subfolders in turn.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from std_keras.programs import flags, shared_options
 from std_keras.programs.program import StopRequest
 
 _OPTIONS = {
-    "images": Option(topic=DATA, help="Directory with photographs, at any depth.", kind=str),
-    "output": Option(topic=RUN, help="The PNG to write.", kind=str),
+    "images": Option(topic=DATA, help="Directory with images, at any depth.", kind=str),
+    "output": Option(topic=RUN, help="The PNG file to write.", kind=str),
     "augmentation": Option(
         topic=AUGMENTATION,
         help="The preset to show.",
@@ -32,10 +32,10 @@ _OPTIONS = {
     "image_size": shared_options.saying(
         shared_options.IMAGE_SIZE, "Side of the training images in pixels."
     ),
-    "columns": Option(topic=RUN, help="Photographs.", kind=int, **COUNT),
-    "steps": Option(topic=RUN, help="Rows for each preset.", kind=int, **COUNT),
+    "columns": Option(topic=RUN, help="Number of images.", kind=int, **COUNT),
+    "steps": Option(topic=RUN, help="Rows per preset.", kind=int, **COUNT),
     "scale": Option(
-        topic=RUN, help="Every pixel is drawn as a square of this side.", kind=int, **COUNT
+        topic=RUN, help="Draw every pixel as a square of this side.", kind=int, **COUNT
     ),
     "data_seed": shared_options.saying(options()["data_seed"], "Seed of the augmentation."),
 }
@@ -56,13 +56,13 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     parsed = flags.parse(
         arguments,
         program="std-keras preview",
-        about="Draws what each augmentation preset makes of a few photographs.",
+        about="Draws a contact sheet of a few images under each augmentation preset.",
         options=_OPTIONS,
         defaults=_DEFAULTS,
         required=("images", "output"),
     )
     if Path(parsed["output"]).suffix.lower() != ".png":
-        raise InputError(f"--output={parsed['output']}: must end in .png")
+        raise InputError(f"--output={parsed['output']} must end in .png")
     paths = _choose(Path(parsed["images"]).expanduser(), parsed["columns"])
 
     from std_keras import quiet
@@ -95,8 +95,8 @@ def _choose(folder: Path, count: int) -> list[str]:
     turns = [group[i] for i in range(count) for group in groups if i < len(group)]
     if len(turns) < max(2, count):
         raise InputError(
-            f"--columns={count}: there are {len(turns)} images in --images={folder}, and at least "
-            "2 are needed, since images are mixed"
+            f"--columns={count}: there are {len(turns)} images in --images={folder}; mixup and "
+            "CutMix need at least 2"
         )
     return turns[:count]
 
@@ -152,7 +152,7 @@ def _draw(rows: list[tuple[str, Any]], *, scale: int, output: Path) -> None:
     try:
         from PIL import Image, ImageDraw
     except ImportError as error:
-        raise InputError("--output needs Pillow; run pip install pillow") from error
+        raise InputError("--output needs Pillow; install it with pip install pillow") from error
     count, side = rows[0][1].shape[:2]
     side *= scale
     width = _GAP + count * (side + _GAP)

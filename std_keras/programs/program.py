@@ -58,7 +58,7 @@ def run(main: Callable[[Sequence[str], StopRequest], None]) -> int:
     except StdKerasError as error:
         return _fail(error)
     except BrokenPipeError:
-        # Whoever read our output has gone; there is nobody to tell.
+        # The reader of our output has gone, so there is nothing to report.
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
@@ -77,7 +77,7 @@ def console(main: Callable[[Sequence[str], StopRequest], None]) -> NoReturn:
     code = run(main)
     if os.environ.get("TF_CONFIG"):
         # A process of a cluster: the orderly shutdown of TensorFlow's cluster service aborts
-        # whoever is still there after the first worker has left. All work is done and written.
+        # workers that still run after the first has left. All work is done and written.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

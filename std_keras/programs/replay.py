@@ -1,7 +1,7 @@
-"""Repeats the steps after which a training became non-finite, and says what broke first.
+"""Replays the steps that led to a non-finite loss, and finds what became non-finite first.
 
 Usage: std-keras replay --model_dir=RUN [--step=N]
-Nothing in the run directory is changed.
+The run directory is not changed.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from std_keras.programs.program import StopRequest
 
 OPTIONS = {
     "model_dir": shared_options.saying(
-        shared_options.MODEL_DIR, "The run directory of a training that became non-finite."
+        shared_options.MODEL_DIR, "The run directory of a training run that became non-finite."
     ),
     "step": Option(
         topic=RUN,
-        help="The step to stop at, counted from 1; 0 for the one whose batch the run kept.",
+        help="The step to stop at, counted from 1; 0 for the step whose batch the run saved.",
         kind=int,
         **NATURAL,
     ),
@@ -29,12 +29,12 @@ OPTIONS = {
 
 
 def main(arguments: Sequence[str], stop: StopRequest) -> None:
-    """Prints the report as JSON; exit code 3 if a number was not finite again."""
+    """Prints the report as JSON; exit code 3 if a value is non-finite again."""
     parsed = flags.parse(
         arguments,
         program="std-keras replay",
-        about="Repeats the steps from the last good checkpoint of a run to one that became "
-        "non-finite, and names the first layer, the images and the gradients that are not finite.",
+        about="Replays the steps from the last good checkpoint of a run to the one that became "
+        "non-finite, and reports the first non-finite layer, and non-finite images and gradients.",
         options=OPTIONS,
         defaults={"model_dir": None, "step": 0, "data_dir": None},
         required=("model_dir",),

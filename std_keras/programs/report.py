@@ -1,4 +1,4 @@
-"""Compares runs: results, differing flags, curves, mistakes, sample predictions, exports.
+"""Compares runs: results, differing flags, curves, errors, sample predictions, exports.
 
 Usage: std-keras report RUN [RUN ...] --output_dir=OUT [--name=value ...]
 """
@@ -16,8 +16,8 @@ OPTIONS = {
     "output_dir": shared_options.REPORT_DIR,
     "export": Option(
         topic=RUN,
-        help="A folder that std-keras export wrote; repeatable. Those inside of the run "
-        "directories are found without it.",
+        help="A folder written by std-keras export; may be repeated. Exports inside the run "
+        "directories are found automatically.",
         kind=str,
         repeated=True,
     ),
@@ -26,7 +26,7 @@ OPTIONS = {
     ),
     "data_dir": shared_options.DATA_DIR,
     "examples": shared_options.EXAMPLES,
-    "samples": Option(topic=RUN, help="How many sample predictions to show.", kind=int, **NATURAL),
+    "samples": Option(topic=RUN, help="Number of sample predictions.", kind=int, **NATURAL),
     "batch_size": shared_options.BATCH_SIZE,
 }
 DEFAULTS = {"examples": 2000, "samples": 12, "batch_size": 128}
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     parsed = flags.parse(
         arguments,
         program="std-keras report",
-        about="Compares runs, finished or not, on one HTML page.",
+        about="Compares finished and unfinished runs on one HTML page.",
         options=OPTIONS,
         defaults=DEFAULTS,
         required=("output_dir",),

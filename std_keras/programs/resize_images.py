@@ -1,4 +1,4 @@
-"""Writes a smaller copy of a folder of images, once, so that training reads it faster.
+"""Writes a smaller copy of a folder of images, so that training reads it faster.
 
 Usage: std-keras resize-images --source=DIR --output_dir=DIR --size=N [--quality=Q]
 Then: std-keras train --dataset=folder:OUTPUT_DIR ...
@@ -20,29 +20,29 @@ def _between(least: int, most: int) -> dict[str, Any]:
 
 _OPTIONS = {
     "source": Option(
-        topic=DATA, help="Directory with images at any depth, e.g. train/ and val/.", kind=str
+        topic=DATA, help="Directory with images, at any depth, e.g. train/ and val/.", kind=str
     ),
     "output_dir": Option(
         topic=DATA,
-        help="The copy: new, empty, or one that was interrupted and is to go on.",
+        help="The copy: new, empty, or an interrupted one to continue.",
         kind=str,
     ),
     "size": Option(
         topic=DATA,
-        help="Pixels of the shorter side; the other one keeps the shape. Images that are not "
-        "larger are copied as they are.",
+        help="Length of the shorter side in pixels; the aspect ratio is kept. Images that are not "
+        "larger are copied unchanged.",
         kind=int,
         **_between(1, 65535),
     ),
     "quality": Option(topic=DATA, help="JPEG quality.", kind=int, **_between(1, 100)),
     "corrupt_images": shared_options.saying(
         shared_options.CORRUPT_IMAGES,
-        "What to do about unreadable images: all others are written in any case; refuse ends with "
-        "exit code 2 then.",
+        "What to do with unreadable images. All others are written in either case; refuse then "
+        "exits with code 2.",
     ),
     "workers": Option(
         topic=PERFORMANCE,
-        help="Threads; one for each processor if 0.",
+        help="Number of threads; 0 for one per processor.",
         kind=int,
         **_between(0, 1024),
     ),
@@ -50,12 +50,12 @@ _OPTIONS = {
 
 
 def main(arguments: Sequence[str], stop: StopRequest) -> None:
-    """Parses the flags, writes what is missing, and says what could not be read."""
+    """Parses the flags, writes missing images, and reports unreadable ones."""
     parsed = flags.parse(
         arguments,
         program="std-keras resize-images",
-        about="Writes a smaller copy of a folder of images. The same command again continues an "
-        "interrupted one.",
+        about="Writes a smaller copy of a folder of images. Run the same command again to continue "
+        "an interrupted one.",
         options=_OPTIONS,
         defaults={"quality": 90, "corrupt_images": "refuse", "workers": 0},
         required=("source", "output_dir", "size"),

@@ -1,7 +1,7 @@
-"""Adapts a trained Mixer to images of another size, or to another number of classes.
+"""Adapts a trained Mixer to another image size or number of classes.
 
 Usage: std-keras resize-weights --source=DIR --image_size=N --output=DIR [--num_classes=K]
-`--token_mixing` says what is exact and what is not.
+`--token_mixing` chooses between an exact and an approximate adaptation.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ _OPTIONS = {
     ),
     "num_classes": shared_options.saying(
         shared_options.NUM_CLASSES,
-        "Classes of new heads, which are not trained; the heads are kept if not given.",
+        "Number of classes of new, untrained heads; the old heads are kept if not given.",
     ),
     "token_mixing": Option(
         topic=MODEL,
-        help="block_diagonal: exact, for whole multiples of the old size, with K x K times the "
-        "hidden width at K times the size; interpolated: an approximation for any size, with the "
-        "width that it has; auto: the first where it can be had.",
+        help="block_diagonal: exact, for integer multiples of the old size; K times the size makes "
+        "the hidden layer K x K times as wide. interpolated: approximate, for any size, at the old "
+        "width. auto: block_diagonal where possible.",
         kind=str,
         choices=("auto", "block_diagonal", "interpolated"),
     ),
     "labels": shared_options.saying(
         shared_options.LABELS,
-        "With --num_classes: a file of class names, one a line; numbers if not given.",
+        "With --num_classes: a file of class names, one per line; numbers if not given.",
     ),
 }
 
 
 def main(arguments: Sequence[str], stop: StopRequest) -> None:
-    """Parses the flags, writes the new run directory, and says how exact it is."""
+    """Parses the flags, writes the new run directory, and reports how exact it is."""
     parsed = flags.parse(
         arguments,
         program="std-keras resize-weights",
-        about="Adapts a trained Mixer to images of another size, or to other classes, and writes "
-        "the result as a run directory.",
+        about="Adapts a trained Mixer to another image size or number of classes, and writes the "
+        "result as a run directory.",
         options=_OPTIONS,
         defaults={"token_mixing": "auto"},
         required=("source", "image_size", "output"),

@@ -1,10 +1,9 @@
-"""Makes the runs of a sweep one after the other, and the tables of what came out.
+"""Runs all configurations of a sweep and tabulates the results.
 
 Usage: std-keras sweep SPEC --output=results/NAME.csv   (--help lists the flags)
 
-The same command again goes on where it stopped: what is done is skipped, an interrupted run is
-continued, a failed one is tried again. SPEC is a TOML file;
-`std_keras/research/sweeps/spec.py` shows one.
+Run the same command again to continue: finished runs are skipped, an interrupted run is continued,
+a failed one is retried. SPEC is a TOML file; `std_keras/research/sweeps/spec.py` shows one.
 """
 
 from __future__ import annotations
@@ -17,55 +16,54 @@ from std_keras.programs.program import StopRequest
 from std_keras.research.sweeps.sweep import sweep
 
 _OPTIONS = {
-    "output": Option(topic=RUN, help="The CSV file to write, one row for each run.", kind=str),
+    "output": Option(topic=RUN, help="The CSV file to write, one row per run.", kind=str),
     "summary": Option(
         topic=RUN,
-        help="The CSV file of means and spreads over seeds; beside --output if not given.",
+        help="The CSV file of means and standard deviations over seeds; next to --output if not "
+        "given.",
         kind=str,
     ),
     "markdown": Option(
-        topic=RUN, help="The page made from the rows; beside --output if not given.", kind=str
+        topic=RUN, help="The Markdown page to write; next to --output if not given.", kind=str
     ),
     "runs_dir": Option(
         topic=RUN,
-        help="Where run directories, logs and teacher labels go; runs/ and the name of --output "
-        "if not given.",
+        help="Folder of run directories, logs and teacher predictions; runs/ and the name of "
+        "--output if not given.",
         kind=str,
     ),
-    "only": Option(
-        topic=RUN, help="Arms to make, separated by commas; all if not given.", kind=str
-    ),
-    "dry_run": Option(topic=RUN, help="List the runs with their commands, and stop.", kind=bool),
+    "only": Option(topic=RUN, help="Arms to run, separated by commas; all if not given.", kind=str),
+    "dry_run": Option(topic=RUN, help="List the runs and their commands, then stop.", kind=bool),
     "budget_minutes": Option(
         topic=RUN,
-        help="Stop after so many minutes, with the running training saved; 0 for no end.",
+        help="Stop after this many minutes, with a checkpoint of the current run; 0 for no limit.",
         kind=float,
         **NATURAL,
     ),
     "parallel": Option(
         topic=RUN,
-        help="How many runs are made at once, each on its share of the processor's cores. Small "
-        "models on a CPU: more runs an hour than one after the other on all cores.",
+        help="Number of concurrent runs, each on its share of the CPU cores. For small models on "
+        "a CPU this is faster than one run at a time on all cores.",
         kind=int,
         **COUNT,
     ),
     "trial_examples": Option(
         topic=DATA,
-        help="One epoch on so many examples for every run, teachers too, to see that every command "
-        "works; 0 for the real runs.",
+        help="Trial: one epoch on this many examples for every run, teachers included, to test "
+        "all commands; 0 for the real runs.",
         kind=int,
         **NATURAL,
     ),
     "validation_fraction": Option(
         topic=DATA,
-        help="Compare the arms on this part of train, held out, instead of the test split.",
+        help="Compare arms on this held-out fraction of the train split instead of the test split.",
         kind=float,
         **FRACTION,
     ),
     "data_dir": shared_options.DATA_DIR,
     "extra_flags": Option(
         topic=OPTIMIZATION,
-        help='Flags on top of every run, the teachers\' too, such as "--jit_compile".',
+        help='Additional flags for every run, teachers included, such as "--jit_compile".',
         kind=str,
     ),
 }
@@ -79,12 +77,12 @@ _DEFAULTS = {
 
 
 def main(arguments: Sequence[str], stop: StopRequest) -> None:
-    """Parses the flags, makes the runs that are missing, and writes the tables."""
+    """Parses the flags, runs what is missing, and writes the tables."""
     parsed = flags.parse(
         arguments,
         program="std-keras sweep",
-        about="Makes the runs of a sweep one after the other, and tables of the results. The same "
-        "command again goes on where it stopped.",
+        about="Runs all configurations of a sweep and tabulates the results. Run the same command "
+        "again to continue an interrupted sweep.",
         options=_OPTIONS,
         defaults=_DEFAULTS,
         required=("output",),

@@ -14,8 +14,8 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     parsed = flags.parse(
         arguments,
         program="std-keras train",
-        about="Trains any model: a student with teachers, a baseline without, or a teacher. The "
-        "same command again continues an interrupted run.",
+        about="Trains a student with teachers, a baseline without, or a teacher. Run the same "
+        "command again to continue an interrupted run.",
         options=shared_options.training(),
         defaults=defaults(),
         required=("model_dir",),
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     from std_keras import quiet
 
     quiet.load_tensorflow()
-    from std_keras.runs.train import train
+    from std_keras.training import train
 
     train(config, model_dir=model_dir, stop=lambda: bool(stop))
 

@@ -1,5 +1,5 @@
 """Side roads: analyses of trained students, sweeps, and teachers that resist distillation.
 
-Nothing of the main road (train, evaluate, export, classify) needs what is here, but for
+Training, evaluation, export and classification do not need this package, except for
 `objective="nasty"` and `"skeptical"`.
 """

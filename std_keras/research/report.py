@@ -33,7 +33,7 @@ def report(
             found without it.
         dataset: None for the data set of the first run.
         data_dir: where TFDS keeps its prepared data sets; None for the first run's own.
-        examples: so many test images, taken at equal distances; 0 for all.
+        examples: at most this many evenly spaced test images; 0 for all.
         samples: how many sample predictions to show.
         batch_size: examples at a time.
         stop: asked between batches; once true, nothing is written.

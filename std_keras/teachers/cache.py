@@ -161,7 +161,9 @@ class PredictionCache:
         """Reads a chunk; raises InputError if a file is missing or damaged."""
         for file in self.files(chunk):
             if not file.path.is_file():
-                raise InputError(f"{file.path} is gone; run the same command again to make it anew")
+                raise InputError(
+                    f"{file.path} is missing; run the same command again to rebuild it"
+                )
             prediction_file.read(
                 file.path,
                 part=file.part,

@@ -19,7 +19,7 @@ def find(spec: TeacherSpec) -> Kind:
     """Of which kind a teacher is.
 
     Raises:
-        InputError: if there is none.
+        InputError: if the source is not a teacher.
     """
     path = Path(spec.source).expanduser()
     if spec.source.startswith("keras:"):
@@ -49,7 +49,7 @@ def identity(spec: TeacherSpec, *, bfloat16: bool = False) -> dict[str, str]:
         bfloat16: whether it is to compute in bfloat16.
 
     Raises:
-        InputError: if there is no such teacher, or its files cannot be read.
+        InputError: if the teacher does not exist, or its files cannot be read.
     """
     path, kind = Path(spec.source).expanduser(), find(spec)
     if kind == "applications":

@@ -38,7 +38,7 @@ def inference_form(model: keras.Model, *, bfloat16: bool) -> keras.Model | None:
 
 
 def _is_described(model: keras.Model) -> bool:
-    """Whether it is its layers and nothing else; a class of its own may compute something more."""
+    """Whether it is its layers and nothing else; a subclass may compute something more."""
     inputs = keras.Input((1,))
     return type(model) in (keras.Sequential, type(keras.Model(inputs, inputs)))
 

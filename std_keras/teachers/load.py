@@ -33,7 +33,7 @@ def load(
         label_names: the data set's class names.
 
     Raises:
-        InputError: if it is not there, cannot be loaded, or knows other classes.
+        InputError: if it does not exist, cannot be loaded, or has other classes.
     """
     path, kind = Path(spec.source).expanduser(), find(spec)
     if kind == "applications":
@@ -87,12 +87,12 @@ def _checked(
     )
     if spec.output == "logits" and distribution:
         raise InputError(
-            f"teacher={spec.source},output=logits returns numbers that are probabilities "
-            "(between 0 and 1, with sum 1); use output=probabilities"
+            f"teacher={spec.source},output=logits returns probabilities (between 0 and 1, with "
+            "sum 1); use output=probabilities"
         )
     if spec.output == "probabilities" and not distribution:
         raise InputError(
-            f"teacher={spec.source},output=probabilities returns numbers that are not "
+            f"teacher={spec.source},output=probabilities returns values that are not "
             "probabilities; use output=logits"
         )
     return dataclasses.replace(teacher, probabilities=distribution)
@@ -212,7 +212,7 @@ def _from_applications(spec: TeacherSpec, image_shape: tuple[int, int, int]) -> 
     except Exception as error:  # urllib raises plain Exception when a download fails.
         raise InputError(
             f"teacher={spec.source}: its ImageNet weights are neither in ~/.keras nor could they "
-            f"be downloaded ({str(error).splitlines()[0]}); run it once with a network"
+            f"be downloaded ({str(error).splitlines()[0]}); run it once with network access"
         ) from error
     return _keras_teacher(spec, model, image_shape, labels=None, scale=preprocess)
 

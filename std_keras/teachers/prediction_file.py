@@ -128,7 +128,7 @@ def parts_of(form: PredictionFormat) -> tuple[Part, ...]:
 
 
 def write(path: Path, records: Sequence[bytes]) -> None:
-    """Writes a file so that nobody ever sees a part of it, whoever else writes it too.
+    """Writes a file atomically, also if other processes write it at the same time.
 
     Raises:
         MachineError: if it cannot be written.
@@ -145,8 +145,8 @@ def write(path: Path, records: Sequence[bytes]) -> None:
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise MachineError(
-            f"the teacher predictions {path} could not be written: {reason}; what was written "
-            "before is kept"
+            f"the teacher predictions {path} could not be written: {reason}; predictions written "
+            "before are kept"
         ) from error
     finally:
         draft.unlink(missing_ok=True)
@@ -165,7 +165,7 @@ def read(path: Path, *, part: Part, key: bytes, first: int, views: int) -> list[
     size = part.record_bytes(views)
     for position, record in enumerate(records, first):
         if len(record) != size or record[:_HEADER] != key + position.to_bytes(8, "little"):
-            raise InputError(damaged(path, f"the record of step {position} is not there"))
+            raise InputError(damaged(path, f"the record of step {position} is missing"))
     return records
 
 

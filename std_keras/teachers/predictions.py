@@ -36,7 +36,7 @@ class TeacherPredictions:
 
     @classmethod
     def of(cls, batch: Mapping[str, tf.Tensor]) -> TeacherPredictions | None:
-        """The decoded predictions among the tensors of a batch; None if there are none."""
+        """The decoded predictions among the tensors of a batch; None if the batch has none."""
         if CLASS not in batch:
             return None
         return cls(batch[CLASS], batch[CONFIDENCE], batch.get(LOGITS))
@@ -48,7 +48,7 @@ class PredictionFormat:
 
     Attributes:
         num_classes: K.
-        soft: whether logits are among them, beside the top-1 class and the negative entropy.
+        soft: whether they include logits, besides the top-1 class and the negative entropy.
         half: logits in float16, as a cache keeps them: a logit that lies d below the largest one is
             kept with an error of at most d / 2048. All others are exact.
         top_k: how many of the largest logits are kept; 0 for all. The probability that remains is

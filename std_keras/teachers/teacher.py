@@ -104,8 +104,8 @@ class Teacher:
         try:
             model = inference_form(self.model, bfloat16=bfloat16)
         except Exception as error:  # A stranger's layers; the teacher works without, only slower.
-            said = str(error).splitlines()[0] if str(error) else type(error).__name__
-            progress.warn(f"teacher {self.name} runs as it was saved, not in a faster form: {said}")
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            progress.warn(f"teacher {self.name} cannot be optimized and runs as saved: {reason}")
             return self
         if model is None:
             return self
@@ -132,12 +132,12 @@ def check_labels(
     """
     if num_classes != len(wanted):
         raise InputError(
-            f"teacher={name} tells {num_classes} classes apart, the data set has {len(wanted)}; "
-            "use a teacher that was trained on the data set's classes"
+            f"teacher={name} has {num_classes} classes, the data set has {len(wanted)}; use a "
+            "teacher that was trained on the data set's classes"
         )
     for index, (own, other) in enumerate(zip(label_names or wanted, wanted, strict=False)):
         if own != other:
             raise InputError(
-                f"teacher={name} calls class {index} {own!r}, the data set calls it {other!r}; "
+                f"teacher={name} names class {index} {own!r}, the data set names it {other!r}; "
                 "use a teacher that was trained on the same classes in the same order"
             )

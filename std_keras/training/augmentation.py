@@ -67,7 +67,7 @@ def create_augmentation(
     if recipe.has_operations and channels not in (1, 3):
         name = "color_jitter" if options.auto_augment == "none" else "auto_augment"
         raise InputError(
-            f"{name}={getattr(options, name)}: works on grey and RGB images, and "
+            f"{name}={getattr(options, name)} needs grey or RGB images, but "
             f"dataset={dataset.name} has {channels} channels; "
             "use auto_augment=none and color_jitter=0"
         )

@@ -65,8 +65,8 @@ def data_of_run(
     config = run.read_config()
     if not (dataset or config.data.dataset):
         raise InputError(
-            f"`dataset` is missing: {run.path} was made from weights from elsewhere and has no "
-            "data set of its own"
+            f"`dataset` is missing: {run.path} was converted from other weights and has no data "
+            "set of its own"
         )
     changes: dict[str, Any] = {"image_size": int(model.input_shape[1])}
     if dataset is not None and dataset != config.data.dataset:
@@ -103,7 +103,7 @@ def build_model(
     With distillation it is a student with a token set per teacher and site; without, it is the
     named model alone, whatever teachers are listed. Objectives other than the standard one have
     no token sets; that of skeptical students has auxiliary classifiers instead. Its precision is
-    that of Keras' global dtype policy (float32 unless a Python caller chose float64), but for
+    that of Keras' global dtype policy (float32 unless a Python caller chose float64), except for
     `config.performance.mixed_precision`.
 
     Args:
@@ -171,7 +171,7 @@ def _refuse_sites(options: DistillationOptions) -> None:
         if site != "last":
             raise InputError(
                 f"teacher={description}: objective={options.objective} has no "
-                f"token sets to place, so site={site} does not apply; leave it out"
+                f"token sets, so site={site} does not apply; leave it out"
             )
 
 

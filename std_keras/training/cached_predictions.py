@@ -89,7 +89,7 @@ class CachedPredictions:
         return step % self._period
 
     def prepare(self, step: int, *, read_only: bool) -> bool:
-        """Makes ready for a run that continues after `step` steps, and logs what is there.
+        """Prepares for a run that continues after `step` steps, and logs what is cached.
 
         Args:
             step: steps done.
@@ -99,14 +99,14 @@ class CachedPredictions:
             Whether all predictions of the steps to come are in the cache.
 
         Raises:
-            InputError: if predictions are missing that this process cannot make.
+            InputError: if predictions are missing that this process cannot compute.
         """
         needed = self._positions(step)
         missing = sum(chunk.steps for chunk in self._chunks(needed) if self.cache.missing(chunk))
         total = sum(chunk.steps for chunk in self._chunks(needed))
         views, batch = total * self.cache.grid.batch_size, self.cache.grid.batch_size
         there = (total - missing) * batch
-        state = f"{there:,} of {views:,} views are there"
+        state = f"{there:,} of {views:,} views are cached"
         state += f" ({self.cache.bytes_per_view:.1f} bytes each)"
         if not missing:
             progress.say(f"teacher cache {self.cache.path}: {state}; no teacher is loaded")
@@ -114,11 +114,11 @@ class CachedPredictions:
             return True
         other = self.cache.differences()
         if other and not there:
-            state += f"; the folder has predictions of something else ({other})"
+            state += f"; the folder has predictions of other settings ({other})"
         if read_only or self._shard.local_replicas < self._shard.replicas:
             why = "teacher_cache_mode=read" if read_only else "a cluster"
             raise InputError(
-                f"teacher_cache={self.cache.directory}: {state}; {why} needs all of them, so run "
+                f"teacher_cache={self.cache.directory}: {state}; {why} needs all of them; run "
                 "std-keras precompute with the same flags first, in one process"
             )
         progress.say(f"teacher cache {self.cache.path}: {state}")

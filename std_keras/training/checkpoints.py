@@ -79,7 +79,7 @@ class Checkpoints:
         return newest_checkpoint(self.directory)
 
     def restore(self) -> int:
-        """Loads the newest checkpoint that is whole and returns its step; 0 if there is none.
+        """Loads the newest intact checkpoint and returns its step; 0 without checkpoints.
 
         TensorFlow keeps a checksum of every array and compares it when it reads. A checkpoint that
         fails is named in a warning, and the one before it is taken: the run repeats those steps.
@@ -104,8 +104,8 @@ class Checkpoints:
             return step
         if first_error is not None:
             raise InputError(
-                f"no checkpoint in {self.directory} can be restored ({first_error}); restore the "
-                "files from a copy, or start in a new `model_dir`"
+                f"no checkpoint in {self.directory} can be restored ({first_error}); recover the "
+                "files from a backup, or start in a new `model_dir`"
             )
         return 0
 
@@ -125,8 +125,8 @@ class Checkpoints:
             self._remove_part(step)
             raise MachineError(
                 f"the checkpoint of step {step} could not be written to {self.directory}: "
-                f"{str(error).splitlines()[0]}; the last good one is {self.latest or 'none'}; make "
-                "room and run the same command to continue"
+                f"{str(error).splitlines()[0]}; the last good one is {self.latest or 'none'}; free "
+                "disk space and run the same command to continue"
             ) from error
         self._saved = (step, self.best)
 

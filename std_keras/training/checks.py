@@ -1,4 +1,4 @@
-"""What a run refuses: devices that do not fit it, another run's directory, damaged data."""
+"""Checks before and during a run: devices, the run directory, damaged data."""
 
 from __future__ import annotations
 
@@ -78,15 +78,15 @@ def check_same_run(run: RunDirectory, config: TrainConfig, dataset: DataSet) -> 
         )
     if run.read_labels() != dataset.label_names:
         raise InputError(
-            f"dataset={dataset.name}: its classes are no longer those of {run.labels_file}, with "
-            "which the run began; restore them, or train in another `model_dir`"
+            f"dataset={dataset.name}: its classes differ from {run.labels_file}, which was written "
+            "when the run started; restore them, or train in another `model_dir`"
         )
     before, now = run.read_examples(), dataset.sizes
     for part in ("train", "validation"):  # The order of the images and the calendar go by them.
         if before is not None and before.get(part) != now[part]:
             raise InputError(
-                f"dataset={dataset.name}: its {part} part has {now[part]} examples, but had "
-                f"{before.get(part)} when {run.path} was begun; restore the data, or train in "
+                f"dataset={dataset.name}: its {part} split has {now[part]} examples, but had "
+                f"{before.get(part)} when {run.path} was started; restore the data, or train in "
                 "another `model_dir`"
             )
 
@@ -97,8 +97,8 @@ def refuse_damaged_data(dataset: DataSet, error: tf.errors.OpError) -> None:
         bad = dataset.train.find_corrupt(thorough=True)
         if bad:
             raise InputError(
-                f"dataset={dataset.name}: {len(bad)} image(s) cannot be decoded, {bad[0]} among "
-                "them; remove them, or use corrupt_images=skip with a larger `cache_gb`"
+                f"dataset={dataset.name}: {len(bad)} image(s) cannot be decoded, such as {bad[0]}; "
+                "remove them, or use corrupt_images=skip with a larger `cache_gb`"
             ) from error
     if isinstance(error, tf.errors.DataLossError):
         raise InputError(

@@ -48,14 +48,14 @@ def _broken_teachers(names: Sequence[str], options: DistillationOptions) -> str:
     for index, description in enumerate(options.teachers):
         if f"teacher_{index}/entropy" in names:
             source = teachers.parse(description).source
-            broken.append(f"teacher={source} returned numbers that are not finite")
+            broken.append(f"teacher={source} returned non-finite values")
     if not broken:
         return ""
-    return f"{' and '.join(broken)}; repair or leave out the teacher, or the images it fails on"
+    return f"{' and '.join(broken)}; fix or remove the teacher, or the images it fails on"
 
 
 def _save_batch(training: Training, step: int) -> str:
-    """Keeps the batch of the step that went wrong, and tells how it is replayed."""
+    """Saves the batch of the non-finite step, and tells how to replay it."""
     if not training.chief:
         return "the chief saved its batch"
     batch = feed.one_batch(training.config, training.dataset, step=step - 1)

@@ -55,7 +55,7 @@ def finish(training: Training, *, step: int, train_seconds: float) -> dict[str, 
             state.average.copy_to_model()
         replace_atomically(training.run.model_file, kept_model.save)
         training.run.write_result(result)
-    training.any_worker(False)  # Nobody leaves while the chief still writes.
+    training.any_worker(False)  # No worker leaves while the chief still writes.
     progress.say(
         f"finished: test top-1 {result['top1']:.4f}, top-5 {result['top5']:.4f} "
         f"({head} head, {weights} weights); {training.run.model_file}"

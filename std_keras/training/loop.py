@@ -84,7 +84,7 @@ class Loop:
         if options.profile_steps and 0 < left <= _PROFILE_AFTER:
             progress.warn(
                 f"profile_steps={options.profile_steps}: only {left} steps are left, and the first "
-                f"{_PROFILE_AFTER} of a process are not recorded"
+                f"{_PROFILE_AFTER} of a process are not profiled"
             )
         try:
             batch = feed.one_batch(training.config, training.dataset, step=self.step)
@@ -177,8 +177,8 @@ class Loop:
             if self.failed_saves > failures_allowed:
                 raise
             progress.warn(
-                f"{error} (save_failures_allowed={failures_allowed}: going on without, failure "
-                f"{self.failed_saves} in a row)"
+                f"{error} (continuing without it: save_failures_allowed={failures_allowed}, "
+                f"failure {self.failed_saves} in a row)"
             )
 
     def _interrupt(self) -> None:

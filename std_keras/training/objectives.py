@@ -1,4 +1,4 @@
-"""What the option `objective` stands for: the task that is trained, and a model that it needs.
+"""What the option `objective` selects: the task to train, and the model that it needs, if special.
 
 The tasks of side roads are found by import path, so that training does not depend on them.
 """
@@ -57,7 +57,7 @@ def create_task(
 
 def own_model(objective: str) -> Callable[..., keras.Model] | None:
     """The function that creates an objective's model, called like `models.create` with
-    `options=DistillationOptions`; None if it has no model of its own."""
+    `options=DistillationOptions`; None if it needs no special model."""
     return _imported(_MODELS[objective]) if objective in _MODELS else None
 
 

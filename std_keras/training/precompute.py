@@ -22,20 +22,20 @@ from std_keras.training.strategy import create_strategy, own_shard
 
 
 def precompute(config: TrainConfig, *, stop: Callable[[], bool] = lambda: False) -> dict[str, Any]:
-    """Computes what is missing in the cache of a configuration for all its epochs.
+    """Computes the missing teacher predictions of a configuration, for all its epochs.
 
-    With `augmentation_views` the views of so many epochs are enough. The files are those that
+    With `augmentation_views` the views of that many epochs are enough. The files are those that
     training would write, byte for byte on the same devices.
 
     Args:
-        config: of the training; what concerns the student is not used.
-        stop: called after each step; once true, the work ends. What is done is kept.
+        config: the configuration of the training run; options of the student are not used.
+        stop: called after each step; once true, the work ends. Finished steps are kept.
 
     Returns:
-        `folder`, `views` (there now), `computed` (by this call), `bytes_per_view`.
+        `folder`, `views` (cached now), `computed` (by this call), `bytes_per_view`.
 
     Raises:
-        InputError: if something asked for cannot be done.
+        InputError: if the configuration, the data or the cache cannot be used.
         Interrupted: because `stop()` was true.
         NonFiniteError: if a teacher's prediction is NaN.
         MachineError: if the cache could not be written.
@@ -43,16 +43,16 @@ def precompute(config: TrainConfig, *, stop: Callable[[], bool] = lambda: False)
     if config.distillation.teacher_cache is None:
         raise InputError("`teacher_cache` is missing; name the folder to fill")
     if not config.distillation.uses_teachers:
-        raise InputError("distillation=none follows no teacher; give hard or soft, as in training")
+        raise InputError("distillation=none uses no teacher; use hard or soft, as in training")
     strategy = create_strategy(
         config.performance.strategy, logical_cpus=config.performance.logical_cpus
     )
     shard = own_shard(strategy)
     if shard.local_replicas < shard.replicas:
-        raise InputError("a cache is filled by one process; run this without TF_CONFIG")
+        raise InputError("precompute runs in one process; run it without TF_CONFIG")
     dataset = build.load_data(config, progress=progress.track)
     for name in dataset.skipped:
-        progress.warn(f"{name} cannot be read as an image and is left out")
+        progress.warn(f"{name} cannot be read as an image and is skipped")
     config = resolve(
         config, image_size=dataset.image_shape[0], horizontal_flip=dataset.horizontal_flip
     )
@@ -86,7 +86,7 @@ def _fill(
     }
     progress.say(
         f"teacher cache {cache.path}: {(steps - left) * batch:,} of {steps * batch:,} views are "
-        f"there ({cache.bytes_per_view:.1f} bytes each)"
+        f"cached ({cache.bytes_per_view:.1f} bytes each)"
     )
     if not todo:
         return result
@@ -160,6 +160,6 @@ def _check_finite(
     for teacher, finite in zip(teachers, good, strict=True):
         if not finite:
             raise NonFiniteError(
-                f"the teacher {teacher.name} returned a number that is not finite at step {step} "
-                "of the stream; use another teacher"
+                f"the teacher {teacher.name} returned a non-finite value at step {step} of the "
+                "stream; use another teacher"
             )

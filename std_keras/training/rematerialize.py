@@ -33,8 +33,8 @@ def rematerialized(model: keras.Model) -> keras.Model:
     """
     if not any(is_block(layer) for layer in model.layers):
         raise InputError(
-            f"rematerialize=True: {model.name.removesuffix('_training')} has no blocks that can be "
-            "computed again one by one; leave it out, or use `accumulation_steps` to save memory"
+            f"rematerialize=True: {model.name.removesuffix('_training')} has no blocks to "
+            "recompute; leave it out, or use `accumulation_steps` to save memory"
         )
     clone = keras.models.clone_model(
         model,

@@ -1,4 +1,4 @@
-"""Repeats the steps that led to a number that is not finite, and finds where it first appeared."""
+"""Replays the steps that led to a non-finite value, and finds where it first appeared."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def replay(
         first, model = training.first_step, training.state.model
         if not first < step <= training.cadence.total_steps:
             raise InputError(
-                f"step={step} must be after the last good checkpoint, which is of step {first}, "
-                f"and at most {training.cadence.total_steps}"
+                f"step={step} must be after the last good checkpoint, of step {first}, and at most "
+                f"{training.cadence.total_steps}"
             )
         batches = iter(
             strategy.distribute_datasets_from_function(
@@ -116,7 +116,7 @@ def first_broken(model: keras.Model, images: tf.Tensor, targets: tf.Tensor) -> d
     Args:
         model: with the weights from before the step.
         images: (B, H, W, C).
-        targets: (B, K), of the cross-entropy whose gradients are looked at.
+        targets: (B, K), of the cross-entropy whose gradients are checked.
 
     Returns:
         `weights`: variables that are not finite before the step; `layer`: the first layer whose
@@ -169,7 +169,7 @@ def _kept_step(run: RunDirectory) -> int:
     ]
     if not steps:
         raise InputError(
-            f"model_dir={run.path} holds no batch of a step that became non-finite; give `step`"
+            f"model_dir={run.path} has no saved batch of a non-finite step; give `step`"
         )
     return max(steps)
 
@@ -183,4 +183,4 @@ def _same(file: Path, batch: Mapping[str, tf.Tensor]) -> bool | None:
         with np.load(file, allow_pickle=False) as kept:
             return all(np.array_equal(kept[name], batch[name].numpy()) for name in batch)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{file} is not a batch that a run kept: {error}") from error
+        raise InputError(f"{file} is not a saved batch: {error}") from error

@@ -77,7 +77,7 @@ class StallWarning:
             waited = time.monotonic() - since
             if waited >= limit:
                 progress.warn(
-                    f"step {step} has waited {waited:.0f} s for data; the disk, the network or a "
-                    "worker that prepares the images may have stalled"
+                    f"step {step} has waited {waited:.0f} s for data; the disk, the network or the "
+                    "input pipeline may have stalled"
                 )
                 limit *= 2

@@ -1,4 +1,4 @@
-"""Weights from elsewhere, other resolutions, and starts from a finished run."""
+"""Weights of other code bases, other resolutions, and fine-tuning from a finished run."""
 
 from __future__ import annotations
 

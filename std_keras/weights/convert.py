@@ -37,7 +37,7 @@ class ConvertOptions:
         options: of the model, as `std_keras.models.create` takes them; they override what the
             layout needs for equal outputs.
         mean: per channel, of pixels in 0..1; None for what the weights were trained with.
-        std: likewise.
+        std: standard deviation, in the same form.
         site: of a student's teacher, "last" or "both"; None for what the file says.
         labels: file of class names; None for numbers.
         dataset: the data set that evaluate takes by default; "" for none.
@@ -108,7 +108,7 @@ def convert(
     allow_partial: bool = False,
     **model_options: Any,
 ) -> Conversion:
-    """Makes a run directory of weights from elsewhere; nothing in the file is executed.
+    """Converts weights of another code base to a run directory; no code in the file is executed.
 
     What was loaded, and what was not, is logged. Weights that the file does not have are drawn
     anew, from one seed.
@@ -124,7 +124,7 @@ def convert(
         num_classes: of the class head; None for the file's.
         mean: what is subtracted from pixels of 0..1, one number or one per channel; None for what
             the code base trains with.
-        std: what they are divided by; likewise.
+        std: standard deviation to divide by, in the same form.
         site: where a student of the PyTorch reproduction was distilled, "last" or "both"; None for
             what the file says.
         labels: file of class names, one a line; None for numbers.
@@ -162,12 +162,12 @@ def convert(
     within = f" under {found.place!r}" if found.place else ""
     progress.say(f"{found.path}: {found.file_format}{within}, {done.layout.source}")
     for other in found.others:
-        progress.say(f"it has other weights under {other!r}; place={other} takes those")
+        progress.say(f"the file has other weights under {other!r}; use them with place={other}")
     for note in done.notes:
         progress.say(note)
     log_report(done.report)
     if labels is None:
-        progress.say("without `labels` the classes are called by their numbers in labels.txt")
+        progress.say("without `labels` the classes in labels.txt are named by their numbers")
     progress.say(f"{len(done.report.loaded)} weights loaded; {done.run.path}")
     return done
 
@@ -175,7 +175,7 @@ def convert(
 def convert_weights(
     source: str | Path, *, output: str | Path, options: ConvertOptions
 ) -> Conversion:
-    """Reads weights from elsewhere and writes a run directory with the model they belong to.
+    """Reads weights of another code base and writes a run directory with their model.
 
     Args:
         source: a PyTorch or .npz file.
@@ -201,7 +201,7 @@ def convert_weights(
     image_size = options.image_size or facts.image_size
     if num_classes is None:
         raise InputError(
-            f"`num_classes` is missing: {read.path} has no class head that would tell it"
+            f"`num_classes` is missing: {read.path} has no class head to infer it from"
         )
     if image_size is None:
         raise InputError(f"`image_size` is missing: {read.path} is not of square images")
@@ -245,7 +245,7 @@ def _student(facts: Facts, options: ConvertOptions) -> Mapping[str, Any]:
     if options.site is None:
         return facts.student
     if not facts.student:
-        raise InputError(f"site={options.site}: the file is not one of a student with tokens")
+        raise InputError(f"site={options.site}: the file has no student with tokens")
     return {"teacher_sites": [options.site], "propagate_tokens": options.site == "both"}
 
 
@@ -257,13 +257,13 @@ def _statistics(
     for name, values in (("mean", mean), ("std", std)):
         if not values:
             raise InputError(
-                f"`{name}` is missing: what {layout.source} normalised images of {num_classes} "
-                "classes with is not known; give `mean` and `std`, for pixels between 0 and 1"
+                f"`{name}` is missing: the normalisation of {layout.source} for {num_classes} "
+                "classes is not known; give `mean` and `std`, for pixels between 0 and 1"
             )
         if len(values) not in (1, channels):
             raise InputError(
                 f"{name}={','.join(map(str, values))}: the model takes images of {channels} "
-                "channel(s); give one number, or one for each"
+                "channel(s); give one number, or one per channel"
             )
     assert mean
     assert std
@@ -279,9 +279,7 @@ def _check(
 ) -> None:
     for weight in model.weights:
         if not np.all(np.isfinite(weight.numpy())):
-            raise InputError(
-                f"source={read.path} holds values for {weight.path} that are not finite"
-            )
+            raise InputError(f"source={read.path} has non-finite values for {weight.path}")
     if not report.loaded:
         raise PartialLoadError(f"source={read.path} has nothing for {model.name}", report)
     if report.complete or options.allow_partial:
@@ -294,7 +292,7 @@ def _check(
         parts.append(f"{len(report.unused)} array(s) unused, such as {report.unused[0]}")
     raise PartialLoadError(
         f"source={read.path} does not fit {options.model}: {' and '.join(parts)}; correct the "
-        "model's options, or use `allow_partial` to leave what is missing new",
+        "model's options, or use `allow_partial` to initialize missing weights",
         report,
     )
 
@@ -306,7 +304,7 @@ def _config(
     known = config_options()
     values: dict[str, Any] = {k: v for k, v in model_options.items() if k in known}
     if facts.student:
-        # No file knows where its teacher was.
+        # No file records the teacher's path.
         values["distillation"] = "hard"
         values["teacher"] = tuple(f"unknown,site={s}" for s in facts.student["teacher_sites"])
         values["propagate_tokens"] = facts.student["propagate_tokens"]

@@ -54,13 +54,13 @@ def load_start(path: str, *, flag: str = "initialize_from") -> keras.Model:
     run = RunDirectory(path)
     if not run.exists():
         raise InputError(
-            f"{flag}={path} is not a run directory (it has no config.json); weights from "
-            "elsewhere become one with std-keras convert"
+            f"{flag}={path} is not a run directory (it has no config.json); convert other weights "
+            "with std-keras convert"
         )
     if not run.model_file.is_file():
         raise InputError(
-            f"{flag}={path} has no model.keras: that run is not finished, run its command again "
-            "to continue"
+            f"{flag}={path} has no model.keras: the run is not finished; run its command again to "
+            "continue"
         )
     return load_keras_file(run.model_file)
 
@@ -96,15 +96,15 @@ def copy_weights(model: keras.Model, source: keras.Model, *, path: str) -> Copie
         elif tuple(theirs[name].shape) != tuple(weight.shape):
             raise InputError(
                 f"initialize_from={path} has {name} with shape {tuple(theirs[name].shape)}, the "
-                f"new model with {tuple(weight.shape)}; give the model's flags as they were there "
-                "(for another resolution of a Mixer, see std-keras resize-weights)"
+                f"new model with {tuple(weight.shape)}; use the model flags of that run (for "
+                "another resolution of a Mixer, see std-keras resize-weights)"
             )
     left_out = [name for name in theirs if name not in ours]
     foreign = [name for name in left_out if not _STUDENT_PART.match(name)]
     if foreign:
         raise InputError(
-            f"initialize_from={path} has {foreign[0]}, for which the new model has no place; "
-            "give the model's flags as they were there"
+            f"initialize_from={path} has {foreign[0]}, which the new model lacks; use the model "
+            "flags of that run"
         )
     copied = [name for name in ours if name not in set(new)]
     for name in copied:

@@ -66,7 +66,7 @@ class Layout:
         families: beginnings of the model names that it applies to.
         signature: names that files of this layout hold, and others of the family do not.
         statistics: mean and standard deviation (of pixels in 0..1) that the weights were trained
-            with, from the number of classes; None if it cannot be told.
+            with, from the number of classes; None if unknown.
         facts: what the shapes tell; gets the arrays and the training script's arguments.
         entries: every weight of a model built from the facts.
         options: of the model, for equal outputs.
@@ -178,6 +178,6 @@ def head_classes(tensors: Mapping[str, np.ndarray], name: str) -> int | None:
 
 
 def square_image(patches: int, patch_size: int) -> int | None:
-    """Side of a square image of so many patches; None if it was not square."""
+    """Side of a square image of this many patches; None if it was not square."""
     side = round(patches**0.5)
     return side * patch_size if side * side == patches else None

@@ -47,7 +47,7 @@ class Resized:
 
     Attributes:
         run: the new run directory.
-        exact: whether the old model's outputs follow exactly, as this module's text says.
+        exact: whether the old model's outputs follow exactly, see the module's docstring.
         notes: sentences that the user should read.
     """
 
@@ -84,7 +84,7 @@ def resize_weights(
         if value is not None and value < 1:
             raise InputError(f"{name}={value} must be at least 1")
     if labels is not None and num_classes is None:
-        raise InputError("`labels` names the classes of new heads; give `num_classes` with it")
+        raise InputError("`labels` names the classes of new heads and needs `num_classes`")
     keras.utils.set_random_seed(0)  # For new heads.
     done = resize_run(
         source,
@@ -173,8 +173,8 @@ def _check_model(model: keras.Model, config: TrainConfig, source: str | Path) ->
         )
     if any(layer.name == "distillation_token" for layer in model.layers):
         raise InputError(
-            f"source={source} has tokens=deit, one token that is mixed with all patches; it "
-            "cannot be cut into tiles"
+            f"source={source} has tokens=deit, a token that is mixed with all patches; it cannot "
+            "be resized"
         )
 
 
@@ -187,7 +187,7 @@ def _grid(
     if token_mixing == "block_diagonal" and not whole:
         raise InputError(
             f"token_mixing=block_diagonal: {image_size} pixels are {after[0]}x{after[1]} "
-            f"patches, no whole multiple of {before[0]}x{before[1]}; use interpolated"
+            f"patches, not an integer multiple of {before[0]}x{before[1]}; use interpolated"
         )
     if whole and token_mixing != "interpolated":
         return TiledGrid(before, (after[0] // before[0], after[1] // before[1]))

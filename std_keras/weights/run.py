@@ -15,7 +15,7 @@ from std_keras.runs.run_directory import RunDirectory, replace_atomically
 
 
 def check_output(path: str | Path) -> RunDirectory:
-    """Refuses a folder that holds something, before the slow part.
+    """Rejects a folder that is not empty, before the slow part.
 
     Raises:
         InputError: if it cannot be used.
@@ -46,7 +46,7 @@ def write_run(
         config: what describes the model and, if known, its data set; `dataset` is "" if not.
         label_names: class names in the order of the logits.
         origin: where the weights are from; `result.json` gets it under "origin", instead of the
-            figures that training would have measured.
+            metrics that training would have measured.
 
     Raises:
         InputError: if the folder cannot be written.
@@ -90,6 +90,6 @@ def read_label_names(path: str | Path | None, *, num_classes: int) -> tuple[str,
     if len(names) != num_classes:
         raise InputError(
             f"labels={file} has {len(names)} lines, the model has {num_classes} classes; write "
-            "one name a line, in the order of the logits"
+            "one name per line, in the order of the logits"
         )
     return names

@@ -109,7 +109,7 @@ def load(
         FormatError: if it is damaged or names anything else.
     """
     if len(content) > MAX_PICKLE_BYTES:
-        raise FormatError(f"describes its tensors in {len(content):,} bytes, which is too much")
+        raise FormatError(f"describes its tensors in {len(content):,} bytes, which is too many")
     _check_operations(content)
     unpickler = _Unpickler(content, names, persistent_load)
     try:
@@ -127,7 +127,7 @@ def end_of_pickle(stream: BinaryIO) -> int:
     """Skips one pickle in a stream, executing nothing, and returns the position behind it.
 
     Raises:
-        FormatError: if there is no whole pickle of a sensible size.
+        FormatError: if there is no complete pickle of a sensible size.
     """
     start = stream.tell()
     try:
@@ -142,7 +142,7 @@ def end_of_pickle(stream: BinaryIO) -> int:
 
 
 def _check_operations(content: bytes) -> None:
-    """Refuses what would make the unpickler reserve memory without end."""
+    """Rejects what would make the unpickler allocate unbounded memory."""
     stored = 0
     try:
         for operation, argument, _ in pickletools.genops(content):
@@ -175,13 +175,14 @@ class _Unpickler(pickle.Unpickler):
         if key in _INERT_NAMES:
             return Inert
         raise FormatError(
-            f"names {_shown(module)}.{_shown(name)}, which is no tensor and is not run; save the "
-            "state dict alone, torch.save(model.state_dict(), FILE), where you trust the file"
+            f"names {_shown(module)}.{_shown(name)}, which is not a tensor and is not executed; "
+            "where you trust the file, save its state dict alone with "
+            "torch.save(model.state_dict(), FILE)"
         )
 
     def persistent_load(self, reference: Any) -> Any:
         if self._load_reference is None:
-            raise FormatError("is damaged: it refers to data where none can be")
+            raise FormatError("is damaged: it refers to missing data")
         return self._load_reference(reference)
 
 

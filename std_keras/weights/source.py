@@ -1,4 +1,4 @@
-"""A file of weights from elsewhere: named arrays, whatever the format."""
+"""A weight file of another code base: named arrays, whatever the format."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def find_state_dict(content: Any, *, place: str | None = None) -> StateDict:
             the order of `WRAPPERS`.
 
     Raises:
-        FormatError: if there is none.
+        FormatError: if the file has no state dict, or none at `place`.
     """
     found: dict[str, Mapping[Any, Any]] = {}
     _collect(content, "", found, depth=3)

@@ -187,5 +187,5 @@ def _rebuild_parameter(data: Any, *unused: Any) -> Any:
 
 def _count(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**62:
-        raise FormatError("is damaged: a size in it is not a whole number of at least 0")
+        raise FormatError("is damaged: a size in it is not an integer of at least 0")
     return value

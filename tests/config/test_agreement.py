@@ -26,8 +26,8 @@ from std_keras.errors import InputError
             {"objective": "nasty", "teacher": ("x",), "distillation": "soft"},
             ["objective=nasty", "distillation=soft", "use distillation=none"],
         ),
-        ({"objective": "nasty"}, ["objective=nasty", "0 are named", "teacher=RUN"]),
-        ({"objective": "nasty", "teacher": ("x", "y")}, ["objective=nasty", "2 are named"]),
+        ({"objective": "nasty"}, ["objective=nasty", "got 0", "teacher=RUN"]),
+        ({"objective": "nasty", "teacher": ("x", "y")}, ["objective=nasty", "got 2"]),
         ({"objective": "skeptical"}, ["objective=skeptical", "distillation=none"]),
         ({"objective": "class_head", "teacher": ("x",)}, ["objective=class_head"]),
         (

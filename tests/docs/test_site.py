@@ -68,7 +68,7 @@ def test_links_inside_the_site_lead_to_files(site):
 @pytest.mark.parametrize(
     "name",
     [
-        "std_keras.runs.train.train",
+        "std_keras.training.train.train",
         "std_keras.models.create_student",
         "std_keras.losses.distillation.soft_distillation",
         "std_keras.losses.mine.Critic",

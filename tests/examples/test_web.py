@@ -178,7 +178,7 @@ def test_what_the_page_refuses(web, convert, pictures, serve, tmp_path):
     bare.write_bytes(content[: content.index(b"PK\x03\x04")])
     shown = look(web, serve(bare))
     assert shown["status"] == "There is no model yet."
-    assert "no labels inside; export it again" in shown["error"]
+    assert "no labels; export it again" in shown["error"]
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ def test_a_better_file_passes_a_limit_of_zero(content):
 
 def test_what_is_not_finite_is_refused_without_a_limit(content):
     row = judge(content, np.full_like(FILE, np.inf))
-    assert row.refused == "it returns values that are not finite"
+    assert row.refused == "it returns non-finite values"
     assert row.max_logit_difference is None
     assert row.top1 == 0.0
 

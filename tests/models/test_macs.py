@@ -171,7 +171,7 @@ def test_a_kernel_of_zeros_and_ones_that_adds_is_counted():
     [
         (layers.Dense(2), (None, 3), r"of shape \(None, None, 3\) must be fixed"),
         (layers.Conv2DTranspose(2, 3), (8, 8, 3), "is a Conv2DBackpropInput"),
-        (layers.LSTM(2), (5, 3), "products in a loop"),
+        (layers.LSTM(2), (5, 3), "multiplies inside a loop"),
     ],
 )
 def test_what_cannot_be_counted_is_refused(call, shape, message):

@@ -358,7 +358,7 @@ def test_backbones_that_cannot_be_used(backbone, options, message):
 
 
 def test_tokens_cannot_go_between_features_of_different_shapes():
-    with pytest.raises(InputError, match=r"`propagate_tokens`: .*differ in shape"):
+    with pytest.raises(InputError, match=r"`propagate_tokens`: .*of different shapes"):
         models.attach_tokens(own_backbone(), teacher_sites=["both"], propagate_tokens=True, **OWN)
 
 

@@ -333,7 +333,7 @@ def test_the_budget_ends_all_runs_that_are_made_at_once(sweep, spec, tmp_path, c
         pytest.skip("one core")
     change(spec, '"--distillation=none"', '"--distillation=none --width=99"')
     assert sweep("--parallel=2", "--budget_minutes=0.1") == 75
-    assert "runs left; what was done is saved" in capsys.readouterr().err
+    assert "runs left; run the same command to continue" in capsys.readouterr().err
     states = {f.stem: json.loads(f.read_text())["state"] for f in tmp_path.glob("runs/*.json")}
     assert states["baseline-seed0"] == "started"
     assert states["teacher-small"] == "done"

@@ -346,7 +346,7 @@ def test_no_network_and_no_weights(fake_application):
     fake_application(constructor)
     message = refused("keras:MobileNetV2")
     assert "ImageNet weights" in message and "URL fetch failure" in message
-    assert "run it once with a network" in message
+    assert "run it once with network access" in message
 
 
 def test_a_size_that_the_network_refuses(fake_application):

@@ -53,7 +53,7 @@ def test_clocks_that_jump_at_every_look(eagerly, tmp_path, monkeypatch, jump):
     monkeypatch.setattr(tf, "timestamp", stamp)
     monkeypatch.setattr(time, "time", lambda: real() + now[0])
     options = config(epochs=2, log_every_steps=1, checkpoint_every_steps=2, keep_checkpoints=9)
-    result = train(options, model_dir=tmp_path)
+    result = train(options, model_dir=tmp_path).result
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     logged = [line for line in lines if "loss/total" in line]
     assert [line["step"] for line in logged] == [1, 2, 3, 4, 5, 6]

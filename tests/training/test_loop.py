@@ -159,7 +159,7 @@ def test_tensorboard_shows_images_config_and_tokens(student_run):
 def test_a_finished_run_is_left_as_it_is(student_run, student_config, monkeypatch):
     before = {p: p.stat().st_mtime_ns for p in student_run.rglob("*") if p.name != ".lock"}
     monkeypatch.setattr(Trainer, "call", lambda *a, **k: pytest.fail("it trained"))
-    result = train(student_config, model_dir=student_run)
+    result = train(student_config, model_dir=student_run).result
     assert result == json.loads((student_run / "result.json").read_text())
     assert {p: p.stat().st_mtime_ns for p in student_run.rglob("*") if p.name != ".lock"} == before
 
@@ -336,7 +336,7 @@ def test_a_best_model_is_chosen_on_the_held_out_part_alone(eagerly, tmp_path, mo
 
     monkeypatch.setattr(Evaluators, "run", spy)
     options = {"validation_fraction": 0.1, "ema_decay": 0.5, "max_train_examples": 64}
-    result = train(config(**options, learning_rate=0.01), model_dir=tmp_path)
+    result = train(config(**options, learning_rate=0.01), model_dir=tmp_path).result
     assert evaluated == [("validation", 2), ("validation", 4), ("test", 4)]
     seen = [line for line in metrics(tmp_path, "eval") if "ema/classification/top1" in line]
     scores = [line["ema/classification/top1"] for line in seen]
@@ -358,7 +358,7 @@ def test_without_distillation_teachers_are_ignored_and_the_log_says_so(eagerly, 
     model_dir = tmp_path / "run"
     plain = config(epochs=1, teacher=("runs/nowhere", "keras:Nothing"))
     with caplog.at_level(logging.INFO, logger="std_keras"):
-        result = train(plain, model_dir=model_dir)
+        result = train(plain, model_dir=model_dir).result
     assert "distillation=none: the 2 teacher(s) named are ignored" in caplog.text
     assert list(result["heads"]) == ["classification"]
     assert result["top1"] == result["heads"]["classification"]["top1"]
@@ -383,7 +383,7 @@ def test_a_resnet_learns_with_sgd(tmp_path):
             profile_steps=2,
         ),
         model_dir=tmp_path,
-    )
+    ).result
     lines = metrics(tmp_path, "train")
     assert lines[-1]["loss/total"] < 0.8 * lines[0]["loss/total"]
     assert result["top1"] > 0.15

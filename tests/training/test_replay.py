@@ -59,7 +59,7 @@ def test_another_batch_is_not_taken_for_the_same(diverged, tmp_path):
         np.savez(file, images=images, targets=targets)
         assert replay(folder)["same_batch"] is False
         file.write_bytes(b"no arrays")
-        with pytest.raises(InputError, match="is not a batch that a run kept"):
+        with pytest.raises(InputError, match="is not a saved batch"):
             replay(folder)
     finally:
         file.write_bytes(original)
@@ -73,7 +73,7 @@ def test_a_step_that_cannot_be_replayed_is_named(diverged):
     sound.prepare()
     sound.write_start(config(), label_names=("a",), architecture="{}")
     sound.release()
-    with pytest.raises(InputError, match="holds no batch"):
+    with pytest.raises(InputError, match="has no saved batch"):
         replay(sound.path)
 
 

@@ -148,7 +148,7 @@ def test_a_full_cache_gives_the_same_weights_without_any_teacher(
         train(filled(cached_config, cache_dir, teacher_cache_mode="read"), model_dir=tmp_path)
     assert_same_training(tmp_path, plain_run)
     assert tree(cache_dir) == before
-    assert "192 of 192 views are there (14.0 bytes each); no teacher is loaded" in caplog.text
+    assert "192 of 192 views are cached (14.0 bytes each); no teacher is loaded" in caplog.text
 
 
 def test_precomputed_files_are_those_of_training(cached_config, cache_dir, tmp_path):

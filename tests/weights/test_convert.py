@@ -117,7 +117,7 @@ def test_it_teaches(digits_run, tmp_path):
         distillation="hard",
         teacher=(str(digits_run),),
     )
-    result = training.train(config, model_dir=tmp_path / "student")
+    result = training.train(config, model_dir=tmp_path / "student").result
     assert set(result["heads"]) >= {"classification", "distillation_0_last", "average"}
 
 

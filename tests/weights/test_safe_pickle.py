@@ -85,7 +85,7 @@ def marker(tmp_path):
 @pytest.mark.parametrize("disguise", DISGUISES)
 def test_a_hostile_pickle_is_refused_and_does_nothing(marker, disguise):
     content = hostile(f"touch {marker}")[disguise]
-    with pytest.raises(FormatError, match="is not run"):
+    with pytest.raises(FormatError, match="is not executed"):
         load(content)
     assert not marker.exists()
 

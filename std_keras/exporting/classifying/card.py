@@ -45,7 +45,7 @@ class ModelCard:
         return int(self.image_size / self.crop_ratio)
 
     def to_json(self) -> str:
-        """The card as the text of `std_keras.json`; the labels are in a file of their own."""
+        """The card as the content of `std_keras.json`; the labels are in a separate file."""
         accuracy = None
         if self.top1 is not None:
             accuracy = {"top1": self.top1, "examples": self.examples, "of": "the Keras model"}
@@ -77,7 +77,7 @@ class ModelCard:
         """The inverse of `to_json`.
 
         Raises:
-            ValueError: the text is no such card, or one of a newer format; says in what.
+            ValueError: the text is not a card, or a card of a newer format; names the field.
         """
         content = json.loads(text)
         try:
@@ -108,5 +108,5 @@ class ModelCard:
 
 def _whole(value: Any, *, most: int) -> int:
     if not isinstance(value, int) or not 1 <= value <= most:
-        raise ValueError(f"{value!r} is not a whole number from 1 to {most}")
+        raise ValueError(f"{value!r} is not an integer from 1 to {most}")
     return value

@@ -41,7 +41,7 @@ class Classifier:
         threads: of the interpreter.
 
     Raises:
-        InputError: the file cannot be read, is no TFLite file, says nothing about itself, or does
+        InputError: the file cannot be read, is not a TFLite file, has no metadata, or does
             not take what it says.
     """
 
@@ -61,8 +61,8 @@ class Classifier:
         types = (inputs[0]["dtype"], outputs[0]["dtype"]) if shapes == wanted else ()
         if not types or types[0] not in (np.uint8, np.float32) or types[1] != np.float32:
             raise InputError(
-                f"{name} takes {shapes[0]} and returns {shapes[1]}, which is not what its "
-                f"description says: uint8 or float32 {wanted[0]} and float32 {wanted[1]}"
+                f"{name} takes {shapes[0]} and returns {shapes[1]}, but its metadata declares "
+                f"uint8 or float32 {wanted[0]} and float32 {wanted[1]}"
             )
         self._input, self._output = inputs[0], outputs[0]
 
@@ -78,10 +78,10 @@ class Classifier:
             self._interpreter.invoke()
         except RuntimeError as error:
             first = str(error).splitlines()[0]
-            raise InputError(f"{self._name} fails while it runs: {first}") from error
+            raise InputError(f"{self._name} fails during inference: {first}") from error
         logits = np.array(self._interpreter.get_tensor(self._output["index"])[0])
         if not np.isfinite(logits).all():
-            raise InputError(f"{self._name} returned values that are not finite; export it again")
+            raise InputError(f"{self._name} returned non-finite values; export it again")
         return logits
 
     def classify(self, image: Image.Image, *, top_k: int = 5) -> list[Prediction]:

@@ -15,7 +15,7 @@ from PIL import Image
 from std_keras.errors import InputError
 
 MOST_PIXELS = 178_956_970
-"""Larger pictures are refused by their header, before memory is taken for them; Pillow's limit."""
+"""Larger images are rejected by their header, before memory is allocated; Pillow's limit."""
 
 # Pillow hands these to Ghostscript or to Windows, which interpret programs.
 _REFUSED_FORMATS = frozenset({"EPS", "WMF"})
@@ -44,15 +44,15 @@ def extensions() -> frozenset[str]:
 
 
 def open_picture(path: str | Path, *, channels: int = 3) -> Image.Image:
-    """Reads any image that Pillow knows, upright, as RGB (3 channels) or grey (1).
+    """Reads any image that Pillow supports, upright, as RGB (3 channels) or grey (1).
 
     Turned as its EXIF orientation says; of an animation the first frame; 16-bit channels keep their
     upper 8 bits; palettes, CMYK and other colour spaces are converted; transparency is dropped, as
     in training.
 
     Raises:
-        InputError: the file cannot be read, is no image, is cut off, has more than `MOST_PIXELS`
-            pixels, or has values whose range nobody knows.
+        InputError: the file cannot be read, is not an image, is truncated, has more than
+            `MOST_PIXELS` pixels, or has values of unknown range.
     """
     try:
         with warnings.catch_warnings():
@@ -66,8 +66,8 @@ def open_picture(path: str | Path, *, channels: int = 3) -> Image.Image:
         raise
     except Image.DecompressionBombError as error:
         raise InputError(
-            f"{path} is larger than {MOST_PIXELS // 10**6} million pixels, which may be an attack "
-            "on the memory; make it smaller first"
+            f"{path} has more than {MOST_PIXELS // 10**6} million pixels, which may be a "
+            "decompression bomb; make it smaller first"
         ) from error
     except Image.UnidentifiedImageError as error:
         raise InputError(f"{path} is not an image that can be read") from error
@@ -81,12 +81,12 @@ def upright(image: Image.Image, *, channels: int = 3, name: str = "the picture")
     """An image as RGB (3 channels) or grey (1), turned as its EXIF orientation says.
 
     Args:
-        image: any that Pillow knows.
+        image: any that Pillow supports.
         channels: 3 or 1.
         name: what errors call it.
 
     Raises:
-        InputError: for values whose range nobody knows.
+        InputError: for values of unknown range.
     """
     turn = _TRANSPOSED.get(_orientation(image))
     converted = _to_8_bits(image, name).convert("RGB" if channels == 3 else "L")

@@ -60,7 +60,7 @@ def classify(
     """
     for name, value in (("top_k", top_k), ("threads", threads)):
         if value < 1:
-            raise InputError(f"{name}={value} is below 1")
+            raise InputError(f"{name}={value} must be at least 1")
     if not isinstance(model, Classifier):
         model = Classifier(os.fspath(model), threads=threads)
     if isinstance(pictures, (str, os.PathLike, Image.Image)):

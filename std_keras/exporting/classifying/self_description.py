@@ -33,7 +33,7 @@ def describe(content: bytes, card: ModelCard) -> bytes:
     It computes the same; the weights move to multiples of 16 bytes.
 
     Raises:
-        ValueError: `content` is no TFLite file.
+        ValueError: `content` is not a TFLite file.
     """
     if not is_tflite(content):
         raise ValueError("content is not a TFLite file")
@@ -67,7 +67,7 @@ def read_description(content: bytes, *, name: str) -> ModelCard:
         name: what errors call it.
 
     Raises:
-        InputError: it is no TFLite file, or has no card inside, or a damaged one.
+        InputError: it is not a TFLite file, or its card is missing or damaged.
     """
     if not is_tflite(content):
         raise InputError(f"{name} is not a TFLite file")
@@ -76,14 +76,14 @@ def read_description(content: bytes, *, name: str) -> ModelCard:
             labels, card = (_read(archive, file) for file in (LABELS_FILE, CARD_FILE))
     except (zipfile.BadZipFile, KeyError) as error:
         raise InputError(
-            f"{name} has no labels inside; export it again with std-keras export"
+            f"{name} contains no labels; export it again with std-keras export"
         ) from error
     except (ValueError, OSError, RuntimeError, NotImplementedError, EOFError) as error:
-        raise InputError(f"{name} has a damaged description inside: {error}") from error
+        raise InputError(f"{name} contains damaged metadata: {error}") from error
     try:
         return ModelCard.from_json(card, labels=tuple(labels.removesuffix("\n").split("\n")))
     except ValueError as error:
-        raise InputError(f"{name} has a description inside that cannot be used: {error}") from error
+        raise InputError(f"{name} contains metadata that cannot be used: {error}") from error
 
 
 def is_tflite(content: bytes) -> bool:

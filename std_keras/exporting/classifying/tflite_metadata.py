@@ -95,9 +95,9 @@ def metadata_flatbuffer(card: ModelCard, *, labels_file: str, card_file: str) ->
 
 
 def _description(card: ModelCard) -> str:
-    text = f"Tells {len(card.labels)} classes of {card.dataset or 'images'} apart."
+    text = f"Classifies {card.dataset or 'images'} into {len(card.labels)} classes."
     if card.top1 is not None:
-        text += f" Right on {card.top1:.2%} of {card.examples} test images before conversion."
+        text += f" Top-1 {card.top1:.2%} on {card.examples} test images before conversion."
     return text
 
 

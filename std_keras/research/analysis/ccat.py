@@ -65,7 +65,7 @@ def acceptance_threshold(
     right = np.sort(np.asarray(confidences)[np.asarray(correct, bool)])
     if not len(right):
         return 0.0
-    # The smallest count of rejections is rounded down, but for the rounding of 0.99 itself.
+    # The smallest count of rejections is rounded down, except for the rounding of 0.99 itself.
     return float(right[int((1.0 - accepted) * len(right) + 1e-9)])
 
 
@@ -85,8 +85,8 @@ def thresholded_error(
     Args:
         clean_wrong: (n,) decisions that are wrong.
         clean_confidence: (n,) largest probabilities.
-        adversarial_wrong: likewise for the adversarial image of each example.
-        adversarial_confidence: likewise.
+        adversarial_wrong: the same for the adversarial image of each example.
+        adversarial_confidence: the same for the adversarial image of each example.
         threshold: confidences from here on are accepted.
 
     Returns:

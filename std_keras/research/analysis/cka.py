@@ -66,7 +66,7 @@ class MinibatchCKA:
 
         Args:
             first: per layer of the first model (n, ...) features, n ≥ 4.
-            second: likewise of the same n examples.
+            second: the other model's, of the same n examples.
 
         Raises:
             ValueError: other numbers of layers or examples.

@@ -51,5 +51,5 @@ def layer_outputs(model: keras.Model, *, which: str = "blocks") -> keras.Model:
         names = sorted(getattr(layer, "token_names", ())) or range(len(tensors))
         outputs |= {f"{layer.name}/{n}": t for n, t in zip(names, tensors, strict=True)}
     if not outputs:
-        raise InputError(f"the model {model.name} has no layers whose outputs could be compared")
+        raise InputError(f"the model {model.name} has no layers to compare")
     return keras.Model(model.input, outputs, name=f"{model.name}_layers")

@@ -28,7 +28,7 @@ class PatchShuffle:
     Attributes:
         patch_size: side of a patch in pixels.
         patches: (P,) place i gets the patch that was at `patches[i]`, places row by row.
-        pixels: (patch_size²,) likewise inside of every patch.
+        pixels: (patch_size²,) the same for the pixels inside every patch.
     """
 
     patch_size: int
@@ -66,13 +66,13 @@ def mixer_patch_size(model: keras.Model) -> int:
     """Side of the patches of a Mixer or a student around one.
 
     Raises:
-        InputError: the model is no Mixer.
+        InputError: the model is not a Mixer.
     """
     blocks = [layer for layer in model.layers if layer.name.startswith("block_")]
     if not blocks or not all(isinstance(block, MixerBlock) for block in blocks):
         raise InputError(
-            f"`model_dir`: the model {model.name} is no MLP-Mixer; the permutation of its weights "
-            "is known for Mixers and their students only"
+            f"`model_dir`: the model {model.name} is not an MLP-Mixer; weights can be permuted for "
+            "Mixers and their students only"
         )
     return int(model.get_layer("stem").kernel.shape[0])
 
@@ -85,7 +85,7 @@ def permuted_weights(model: keras.Model, shuffle: PatchShuffle) -> keras.Model:
         shuffle: of the images.
 
     Raises:
-        InputError: the model is no Mixer.
+        InputError: the model is not a Mixer.
     """
     mixer_patch_size(model)
     copy = keras.models.clone_model(model)

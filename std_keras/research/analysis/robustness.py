@@ -106,7 +106,7 @@ class Robustness:
         top1: right on clean images.
         agreement: decides as the oracle does on clean images.
         top1_linf: right on data adversarial images in the L∞ ball.
-        top1_l2: likewise in the L2 ball.
+        top1_l2: top-1 under attack in the L2 ball.
         judged_linf: of the data adversarial images in the L∞ ball, those that the judge still
             gives the label: what remains recognisable to another network.
         agreement_oracle: decides as the oracle does at the same oracle adversarial image.
@@ -177,7 +177,7 @@ class Judgement:
 
 
 def summarize(logits: dict[str, np.ndarray], labels: np.ndarray) -> Robustness:
-    """The figures of n images from their logits, as `Judgement.logits` names them."""
+    """The metrics of n images from their logits, as `Judgement.logits` names them."""
     decided = {name: values.argmax(axis=1) for name, values in logits.items()}
     sure = {name: _confidence(logits[name]) for name in ("clean", "confidence")}
     wrong = {name: decided[name] != labels for name in ("clean", "confidence")}

@@ -1,4 +1,4 @@
-"""Several runs side by side: what they were told, how they went, and what came out."""
+"""Several runs side by side: their options, curves and results."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Record:
     result: dict[str, Any] | None
     lines: tuple[dict[str, Any], ...]
 
-    def curve(self, split: str, figure: str) -> tuple[list[float], list[float]]:
-        """Epochs and values of one figure of "train" or "eval"; empty if it was not logged."""
-        points = [(x["epoch"], x[figure]) for x in self.lines if _has(x, split, figure)]
+    def curve(self, split: str, metric: str) -> tuple[list[float], list[float]]:
+        """Epochs and values of one metric of "train" or "eval"; empty if it was not logged."""
+        points = [(x["epoch"], x[metric]) for x in self.lines if _has(x, split, metric)]
         return [p[0] for p in points], [p[1] for p in points]
 
     @property
@@ -116,8 +116,8 @@ def _lines(file: Path) -> tuple[dict[str, Any], ...]:
     return tuple(lines)
 
 
-def _has(line: Mapping[str, Any], split: str, figure: str) -> bool:
-    return line.get("split") == split and isinstance(line.get(figure), (int, float))
+def _has(line: Mapping[str, Any], split: str, metric: str) -> bool:
+    return line.get("split") == split and isinstance(line.get(metric), (int, float))
 
 
 def as_dict(record: Record) -> dict[str, Any]:

@@ -83,7 +83,7 @@ class SyntheticRun:
     """How the student aligned.
 
     Attributes:
-        steps: at which it was looked at.
+        steps: at which it was measured.
         best: (steps, T) best ρ of every teacher node, strongest node first.
         outgoing: (S,) norm of the outgoing weights of every student node at the end.
         matched: (S,) best ρ of every student node at the end.
@@ -110,7 +110,7 @@ def synthetic_two_layer(options: SyntheticOptions, *, looks: int = 40) -> Synthe
 
     Args:
         options: sizes and training.
-        looks: how often ρ is measured, on 2,000 inputs of its own.
+        looks: how often ρ is measured, on 2,000 separate inputs.
     """
     o = options
     rng = np.random.default_rng(o.seed)

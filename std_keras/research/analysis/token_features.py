@@ -13,7 +13,7 @@ from std_keras.layers import TokenSet
 
 @dataclass(frozen=True)
 class TokenData:
-    """What one token set saw and said for n images.
+    """Inputs and outputs of one token set for n images.
 
     Attributes:
         features: (n, P, N) that it read.
@@ -28,7 +28,7 @@ def token_sets(model: keras.Model) -> list[TokenSet]:
     """The token sets of a student.
 
     Raises:
-        InputError: there are none.
+        InputError: the model has no token sets.
     """
     found = [layer for layer in model.layers if isinstance(layer, TokenSet)]
     if not found:

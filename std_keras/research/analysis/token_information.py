@@ -3,7 +3,7 @@
 The estimate that training logs comes from the batches the critic learns on, and from a critic
 that follows moving tokens. Here a new critic learns on one part of the images, a second part
 chooses when to stop, and the Donsker–Varadhan bound is read on a third: what the critic learned by
-heart does not count. The bound's expectation is then at most the mutual information (but for the
+heart does not count. The bound's expectation is then at most the mutual information (up to the
 logarithm of a mean over finitely many pairs).
 
 Source: Belghazi et al. 2018, "MINE", arXiv 1801.04062, Eq. 5 (the bound).

@@ -20,14 +20,14 @@ from std_keras.programs import shared_options
 
 COMMON = {
     "model_dir": shared_options.saying(
-        shared_options.MODEL_DIR, "The run directory to look into, or std_keras:NAME."
+        shared_options.MODEL_DIR, "The run directory to analyze, or std_keras:NAME."
     ),
     "weights": shared_options.WEIGHTS,
     "output_dir": shared_options.REPORT_DIR,
     "dataset": shared_options.DATASET,
     "data_dir": shared_options.DATA_DIR,
     "examples": shared_options.saying(
-        shared_options.EXAMPLES, "So many images of a part, taken at equal distances; 0 for all."
+        shared_options.EXAMPLES, "Use at most this many evenly spaced images of a split; 0 for all."
     ),
     "batch_size": dataclasses.replace(
         shared_options.BATCH_SIZE, check=lambda v: v >= 4, wanted="4 or more"
@@ -38,19 +38,19 @@ COMMON_DEFAULTS: dict[str, Any] = {"examples": 2000, "batch_size": 128}
 _TRAINING = {
     "train_examples": Option(
         topic=OPTIMIZATION,
-        help="Images to train on; 0 for all, and as many as --examples if not given.",
+        help="Images to train on; 0 for all; as many as --examples if not given.",
         kind=int,
         **NATURAL,
     ),
     "train_epochs": Option(
         topic=OPTIMIZATION,
-        help="Epochs of each training; 0 leaves the trainings out.",
+        help="Epochs of each training run; 0 skips them.",
         kind=int,
         **NATURAL,
     ),
     "train_learning_rate": Option(
         topic=OPTIMIZATION,
-        help="Of Adam, at the start of each training.",
+        help="Initial learning rate of Adam.",
         kind=float,
         **POSITIVE,
     ),
@@ -59,8 +59,8 @@ _TRAINING_DEFAULTS = {"train_epochs": 10, "train_learning_rate": 1e-3}
 _AGAINST = {
     "against": Option(
         topic=MODEL,
-        help="What to compare with: a run directory, a .keras file, a SavedModel or keras:NAME, "
-        "written as --teacher is; repeatable. The run's own teachers if not given.",
+        help="Models to compare with: a run directory, a .keras file, a SavedModel or keras:NAME, "
+        "in the syntax of --teacher; may be repeated. The run's own teachers if not given.",
         kind=str,
         repeated=True,
     ),
@@ -86,7 +86,7 @@ class Analysis:
 
 ANALYSES = {
     "agreement": Analysis(
-        about="Does the student decide as its teacher does, and is it as often right as sure?",
+        about="Does the student agree with its teacher, and is it well calibrated?",
         options={
             **_AGAINST,
             "bins": Option(
@@ -100,12 +100,12 @@ ANALYSES = {
         against="needed",
     ),
     "disagreement": Analysis(
-        about="Who decides like whom, on which classes, and on which images do heads differ?",
+        about="Which heads agree, and on which classes and images do they differ?",
         options={
             **_AGAINST,
             "images": Option(
                 topic=RUN,
-                help="How many contested images to show.",
+                help="Number of images with disagreement to show.",
                 kind=int,
                 **NATURAL,
             ),
@@ -114,17 +114,17 @@ ANALYSES = {
         against="optional",
     ),
     "tokens": Analysis(
-        about="Do tokens copy what they read, or each other, and what is lost without them?",
+        about="Do tokens copy their inputs or each other, and what is lost without them?",
         options={
             "critic_steps": Option(
                 topic=RUN,
-                help="Steps of the new critic that estimates I(T_S; T_C); 0 leaves it out.",
+                help="Training steps of a new critic that estimates I(T_S; T_C); 0 skips it.",
                 kind=int,
                 **NATURAL,
             ),
             "history_examples": Option(
                 topic=RUN,
-                help="Images for the similarities over training; 0 leaves them out.",
+                help="Images for the similarities over training; 0 skips them.",
                 kind=int,
                 **NATURAL,
             ),
@@ -133,13 +133,13 @@ ANALYSES = {
         against="unused",
     ),
     "cka": Analysis(
-        about="How alike are the layers of two models (linear CKA)?",
+        about="How similar are the layers of two models (linear CKA)?",
         options={
             **_AGAINST,
             "layers": Option(
                 topic=MODEL,
                 help="blocks: stem, blocks, norms, tokens and heads; all: also the layers inside "
-                "of blocks that are made of several.",
+                "blocks.",
                 kind=str,
                 choices=("blocks", "all"),
             ),
@@ -148,11 +148,11 @@ ANALYSES = {
         against="optional",
     ),
     "weights": Analysis(
-        about="What do the token mixing and the stem look for, and how large are the weights?",
+        about="What do the filters of token mixing and stem look like, and how large are weights?",
         options={
             "filters": Option(
                 topic=RUN,
-                help="How many filters of a layer to show, those of the largest norm.",
+                help="Number of filters to show per layer, those of the largest norm.",
                 kind=int,
                 **COUNT,
             ),
@@ -165,18 +165,18 @@ ANALYSES = {
         options={
             **_AGAINST,
             **_TRAINING,
-            "shuffle_seed": Option(topic=OPTIMIZATION, help="Of the permutations.", kind=int),
+            "shuffle_seed": Option(topic=OPTIMIZATION, help="Seed of the permutations.", kind=int),
         },
         defaults={**_TRAINING_DEFAULTS, "shuffle_seed": 0},
         against="optional",
     ),
     "specialization": Analysis(
-        about="Which channels of the student are channels of the teacher?",
+        about="Which channels of the student match channels of the teacher?",
         options={
             **_AGAINST,
             "synthetic_steps": Option(
                 topic=OPTIMIZATION,
-                help="Steps of the two-layer experiment; 0 leaves it out.",
+                help="Steps of the two-layer experiment; 0 skips it.",
                 kind=int,
                 **NATURAL,
             ),
@@ -190,27 +190,27 @@ ANALYSES = {
             **_AGAINST,
             "epsilon": Option(
                 topic=RUN,
-                help="Radius of the attacks in L-infinity, in pixel values of 0..255.",
+                help="L-infinity radius of the attacks, in pixel values of 0 to 255.",
                 kind=float,
                 **POSITIVE,
             ),
             "epsilon_l2": Option(
                 topic=RUN,
-                help="Radius of the attack in L2, of the whole image, in the same values.",
+                help="L2 radius of the attack over the whole image, in pixel values of 0 to 255.",
                 kind=float,
                 **POSITIVE,
             ),
             "attack_steps": Option(topic=RUN, help="Steps of each attack.", kind=int, **COUNT),
             "images": Option(
-                topic=RUN, help="How many attacked images to show.", kind=int, **NATURAL
+                topic=RUN, help="Number of attacked images to show.", kind=int, **NATURAL
             ),
             **_TRAINING,
             "train_attack_steps": Option(
-                topic=OPTIMIZATION, help="Steps of each attack while training.", kind=int, **COUNT
+                topic=OPTIMIZATION, help="Attack steps during training.", kind=int, **COUNT
             ),
             "rho": Option(
                 topic=OPTIMIZATION,
-                help="CCAT: how soon an adversarial image gives up its label.",
+                help="CCAT: how fast the target of an adversarial image becomes uniform.",
                 kind=float,
                 **POSITIVE,
             ),

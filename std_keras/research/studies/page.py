@@ -151,7 +151,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Card:
-    """One image of the data set and what is said about it.
+    """One image of the data set and its captions.
 
     Attributes:
         png: the image.

@@ -110,7 +110,7 @@ def _network(classifier: predictions.Classifier, example: np.ndarray) -> Network
         if np.allclose(said, network(tf.constant(example)), rtol=1e-3, atol=1e-3):
             return network
     raise InputError(
-        f"--against={classifier.name} cannot be attacked: its gradient is needed, from a Keras "
+        f"--against={classifier.name} cannot be attacked: that needs the gradient of a Keras "
         "model that returns logits; name a run directory"
     )
 

@@ -61,7 +61,7 @@ def run(
 def _predict(
     finished: Sequence[Record], parsed: Mapping[str, Any], stop: Callable[[], bool]
 ) -> Sampled | None:
-    """What all heads of the finished runs say about the first one's test images."""
+    """The predictions of all heads of the finished runs for the first run's test images."""
     if not finished:
         return None
     first = finished[0]
@@ -78,7 +78,7 @@ def _predict(
         if not isinstance(source, IndexedSource):
             raise InputError(
                 f"--examples={parsed['examples']}: {dataset.name} is too large for memory and is "
-                "read in one pass, from which none can be picked; use --examples=0"
+                "read in one pass, without random access; use --examples=0"
             )
         source = limited_source(source, parsed["examples"], flag="examples")
     size = min(parsed["batch_size"], source.size)
@@ -109,7 +109,7 @@ def _predict(
 
 
 def _spread(size: int, count: int) -> np.ndarray:
-    """`count` numbers below `size` at equal distances, none twice."""
+    """`count` distinct, evenly spaced integers below `size`."""
     count = min(count, size)
     return (np.arange(count) * size + size // 2) // max(count, 1)
 
@@ -126,7 +126,7 @@ def _classifier(record: Record, dataset: DataSet) -> predictions.Classifier:
             label_names=dataset.label_names,
         )
     except InputError as error:
-        # The loader of teachers speaks of its own flag.
+        # The loader of teachers names its own flag.
         raise InputError(str(error).replace("--teacher=", "run ")) from error
     return predictions.of_teacher(teacher, name=record.name)
 

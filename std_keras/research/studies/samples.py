@@ -13,12 +13,12 @@ from std_keras.research.analysis.predictions import Predictions
 from std_keras.research.studies import figures, page
 
 _WORST = 10
-_NAMED = 24  # Up to so many classes a confusion matrix has names at its sides.
+_NAMED = 24  # A confusion matrix of at most this many classes has their names at its sides.
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """What runs say about the same test images.
+    """Predictions of several runs for the same test images.
 
     Attributes:
         said: logits of every head of every run.
@@ -128,7 +128,7 @@ def class_blocks(sampled: Sampled) -> list[page.Block]:
 
 
 def sample_blocks(sampled: Sampled) -> list[page.Block]:
-    """Cards of images at equal distances in the test part, not chosen by how they come out."""
+    """Cards of evenly spaced test images, not chosen by their predictions."""
     cards = []
     for number, image in zip(sampled.numbers, sampled.images, strict=True):
         truth = int(sampled.said.labels[number])
@@ -145,8 +145,7 @@ def sample_blocks(sampled: Sampled) -> list[page.Block]:
         return []
     return [
         page.Text(
-            "Test images at equal distances, not chosen by how they come out. Right answers are "
-            "green.",
+            "Evenly spaced test images, not chosen by their predictions. Right answers are green.",
             title="Sample predictions",
         ),
         page.Cards(cards),

@@ -35,7 +35,7 @@ class Study:
         subject: its model.
         others: what it is compared with.
         dataset: the images, in the model's size.
-        examples: at most so many of a part; 0 for all.
+        examples: at most this many of a split; 0 for all.
         batch_size: examples at a time.
         stop: asked between batches.
     """
@@ -78,7 +78,7 @@ class Study:
         if not isinstance(source, IndexedSource):
             raise InputError(
                 f"--{flag}={examples}: {self.dataset.name} is too large for memory and is "
-                f"read in one pass, from which none can be picked; use --{flag}=0"
+                f"read in one pass, without random access; use --{flag}=0"
             )
         return limited_source(source, examples, flag=flag)
 
@@ -141,7 +141,7 @@ def open_study(parsed: Mapping[str, Any], *, against: str, stop: Callable[[], bo
             texts = config.distillation.teachers
         if not texts and against == "needed":
             raise InputError(
-                f"--against is missing: {run.path} was trained without a teacher; name what to "
+                f"--against is missing: {run.path} was trained without a teacher; name a model to "
                 "compare with, such as the run directory of a teacher"
             )
     names = predictions.short_names([str(run.path), *texts])
@@ -169,7 +169,7 @@ def _load_other(text: str, *, dataset: DataSet, name: str) -> predictions.Classi
             label_names=dataset.label_names,
         )
     except InputError as error:
-        # The loader of teachers speaks of its own flag.
+        # The loader of teachers names its own flag.
         raise InputError(str(error).replace("--teacher=", "--against=")) from error
     return predictions.of_teacher(teacher, name=name)
 
@@ -178,7 +178,7 @@ def restored(chosen: Study, model: keras.Model, step: int) -> bool:
     """Gives a model the raw weights of one of the run's checkpoints.
 
     One that cannot be read (of an older version, say) is left out with a warning: what happened
-    over training is told by the others.
+    over training is shown by the others.
     """
     try:
         restore_weights(chosen.run.checkpoints, model=model, average=None, at=step)

@@ -1,4 +1,4 @@
-"""What a table of `results/` says: figures of arms by seed, and their differences."""
+"""Metrics of the arms of a sweep by seed, and their differences, from a table of `results/`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def read(path: Path) -> Table:
     """The table in a CSV file; the first comment is its command.
 
     Raises:
-        InputError: if there is no such file, or it is not text.
+        InputError: if the file does not exist or is not text.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -33,9 +33,9 @@ def read(path: Path) -> Table:
 
 
 def by_seed(table: Table, arm: str, column: str) -> dict[str, float]:
-    """A figure of an arm, by seed.
+    """A metric of an arm, by seed.
 
-    Of finished runs on the test split; figures that were made to choose with do not count.
+    Only finished runs on the test split count, not runs that were made to choose options.
     """
     return {
         row["seed"]: float(row[column])
@@ -48,9 +48,9 @@ def by_seed(table: Table, arm: str, column: str) -> dict[str, float]:
 
 
 def differences(table: Table, arms: str, columns: str) -> dict[str, float]:
-    """Differences by seed: of two arms (`ARM - ARM`), or of two figures of one (`COLUMN - COLUMN`).
+    """Differences by seed: of two arms (`ARM - ARM`), or of two metrics of one (`COLUMN - COLUMN`).
 
-    A seed that one side lacks does not count. Without a minus it is the figure itself.
+    Seeds that one side lacks are skipped. Without a minus it is the metric itself.
     """
     arm, _, other_arm = arms.partition(" - ")
     column, _, other_column = columns.partition(" - ")

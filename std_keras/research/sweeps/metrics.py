@@ -24,7 +24,7 @@ def progress_of(run: Run) -> float:
 
 
 def result_of(run: Run) -> dict[str, Any]:
-    """The final figures of a finished run.
+    """The final metrics of a finished run.
 
     With `--validation_fraction` they are those of the held-out part after the last epoch: a sweep
     that is made to choose must not see the test split.
@@ -37,28 +37,28 @@ def result_of(run: Run) -> dict[str, Any]:
     if not run.config.data.validation_fraction or run.is_teacher:
         return {**result, "split": "test"}
     try:
-        figures = _validation(directory.metrics_file, weights=result["weights"])
+        heads = _validation(directory.metrics_file, weights=result["weights"])
     except OSError as error:
         raise InputError(f"{directory.metrics_file} cannot be read: {error.strerror}") from error
-    kept = figures[result["head"]]
-    return {**result, **kept, "heads": figures, "split": "validation"}
+    kept = heads[result["head"]]
+    return {**result, **kept, "heads": heads, "split": "validation"}
 
 
 def _validation(path: Path, *, weights: str) -> dict[str, dict[str, float]]:
-    """The figures of each head by name, as evaluated last."""
+    """The metrics of each head by name, as evaluated last."""
     for line in _lines_backwards(path):
         names = [name for name in line if name.startswith(f"{weights}/")]
         if line.get("split") == "eval" and names:
-            figures: dict[str, dict[str, float]] = {}
+            heads: dict[str, dict[str, float]] = {}
             for name in names:
-                _, head, figure = name.split("/")
-                figures.setdefault(head, {})[figure] = line[name]
-            return figures
-    raise InputError(f"{path} holds no evaluation on the held-out part")
+                _, head, metric = name.split("/")
+                heads.setdefault(head, {})[metric] = line[name]
+            return heads
+    raise InputError(f"{path} has no evaluation on the validation split")
 
 
 def _lines_backwards(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of metrics.jsonl, the last one first; a line that is still written is left out."""
+    """The lines of metrics.jsonl, last one first; a line still being written is skipped."""
     with path.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(max(size - _TAIL_BYTES, 0))

@@ -24,7 +24,7 @@ class Choices:
         runs_dir: where the run directories, logs and records are put.
         only: arms to make; all if empty.
         validation_fraction: part of train on which the arms are compared; 0 for the test split.
-        trial_examples: make every run one epoch on so many examples; 0 for the real runs.
+        trial_examples: train every run for one epoch on this many examples; 0 for the real runs.
         extra_flags: on top of every run, the teachers' too.
     """
 
@@ -67,7 +67,7 @@ class Run:
 
     @property
     def flags(self) -> str:
-        """The flags that shape the result and are not at their default, as one text."""
+        """The flags that shape the result and differ from their defaults, as a string."""
         return shlex.join(arguments_of(self.config, shaping=True))
 
     @property
@@ -158,7 +158,7 @@ def _sources(config: TrainConfig) -> set[str]:
 
 
 def _source(spec: Spec, name: str, choices: Choices) -> str | Path:
-    """A trial trains teachers of its own, beside its runs."""
+    """A trial also trains its own teachers."""
     teacher = spec.teachers[name]
     if teacher.flags is not None and choices.trial_examples:
         return choices.runs_dir / (TEACHER + name)

@@ -1,4 +1,4 @@
-"""What a sweep keeps of each run, so that the next sitting knows what is done."""
+"""What a sweep records of each run, so that it can be continued."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ _LAST = ("flags", "error")
 
 
 def read(path: Path) -> list[Row]:
-    """The rows of a CSV file that a sweep wrote; none if there is no file.
+    """The rows of a CSV file that a sweep wrote; empty if the file does not exist.
 
     Raises:
         InputError: if it is something else.
@@ -72,8 +72,8 @@ def row_of(run: Run) -> Row | None:
     }
     row |= {name: str(result[name]) for name in ("parameters", "steps", "epochs")}
     row["macs"] = str(result.get("macs", ""))
-    for head, figures in result["heads"].items():
-        row[f"{head}_top1"] = f"{figures['top1']:.4f}"
+    for head, metrics in result["heads"].items():
+        row[f"{head}_top1"] = f"{metrics['top1']:.4f}"
     return row
 
 
@@ -96,7 +96,7 @@ def with_differing_options(rows: Sequence[Row]) -> list[Row]:
 
 
 def write(path: Path, rows: Sequence[Row], *, command: str) -> None:
-    """Writes the table; the command stands above it."""
+    """Writes the table, headed by the command that made it."""
     columns = _columns(rows)
     text = io.StringIO()
     text.write(f"# {command}\n")

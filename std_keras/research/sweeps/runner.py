@@ -1,4 +1,4 @@
-"""Makes one run: the training program in a process of its own."""
+"""Runs one training process of a sweep."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Training:
 
     Args:
         run: what to train.
-        machine: what is recorded beside the result.
+        machine: recorded with the result.
         cores: the processor's cores that it may use; all that this process has if empty.
     """
 
@@ -73,7 +73,7 @@ class Training:
             exit_code = 75  # It was still starting, and had nothing to save.
         seconds = time.monotonic() - self._began
         finished = record.is_finished(self.run)
-        if not exit_code and not finished:  # Somebody removed what it wrote.
+        if not exit_code and not finished:  # Its files were removed meanwhile.
             exit_code, error = MachineError.exit_code, "the training program left no result"
         else:
             error = last_line(self.run.log) if exit_code not in (0, 75) else ""
@@ -134,7 +134,7 @@ def _end_with_parent() -> None:
 
 
 def last_line(log: Path) -> str:
-    """The program's error, or the last thing that it said."""
+    """The program's error, or its last line of output."""
     lines = [
         line
         for line in log.read_text(encoding="utf-8", errors="replace").splitlines()

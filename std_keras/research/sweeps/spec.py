@@ -3,7 +3,7 @@
     title = "Does STD help a small Mixer?"
     flags = "--flagfile=../cifar100_study_mixer.flags"   # Of every arm.
     seeds = [0, 1, 2]
-    teacher_cache = true       # All arms replay what the teachers said (--teacher_cache).
+    teacher_cache = true       # All arms reuse cached teacher predictions (--teacher_cache).
 
     [teachers]                 # Trained first, where they are missing.
     small = "--flagfile=../cifar100_resnet20.flags --model_dir=runs/cifar100_resnet20"
@@ -33,13 +33,13 @@ from std_keras.errors import InputError
 from std_keras.programs import flagfiles
 
 _KEYS: dict[str, tuple[type, str]] = {
-    "title": (str, "a text"),
-    "about": (str, "a text"),
-    "flags": (str, "flags in one text"),
-    "seeds": (list, "a list of whole numbers"),
+    "title": (str, "a string"),
+    "about": (str, "a string"),
+    "flags": (str, "a string of flags"),
+    "seeds": (list, "a list of integers"),
     "teacher_cache": (bool, "true or false"),
-    "teachers": (dict, "a table of texts"),
-    "arms": (dict, "a table of texts"),
+    "teachers": (dict, "a table of strings"),
+    "arms": (dict, "a table of strings"),
 }
 _REPEATED = [name for name, option in options().items() if option.repeated]
 
@@ -97,7 +97,7 @@ class Spec:
 
 
 def find(name: str) -> Path:
-    """The file of that name; if there is none, the one that comes with the package."""
+    """The file of that name; if it does not exist, the one that comes with the package."""
     path = Path(name).expanduser()
     shipped = flagfiles.shipped_directory() / "sweeps" / path.name
     return shipped if not path.exists() and shipped.is_file() else path
@@ -138,7 +138,9 @@ def read(path: Path) -> Spec:
 def _check(values: Mapping[str, Any], path: Path) -> None:
     for key, value in values.items():
         if key not in _KEYS:
-            raise InputError(f"{path}: a sweep has no {key!r}; it has {', '.join(_KEYS)}")
+            raise InputError(
+                f"{path}: {key!r} is not a key of a sweep; the keys are {', '.join(_KEYS)}"
+            )
         kind, wanted = _KEYS[key]
         if not isinstance(value, kind):
             raise InputError(f"{path}: {key} = {value!r} must be {wanted}")
@@ -146,13 +148,13 @@ def _check(values: Mapping[str, Any], path: Path) -> None:
             for name, text in value.items():
                 if not re.fullmatch(r"[A-Za-z0-9][\w-]*", name):
                     raise InputError(
-                        f"{path}: {name!r} in [{key}] names files too; use letters, digits, _ or -"
+                        f"{path}: {name!r} in [{key}] becomes a file name; use letters, digits, _ -"
                     )
                 if not isinstance(text, str):
-                    raise InputError(f"{path}: {key}.{name} = {text!r} must be flags in one text")
+                    raise InputError(f"{path}: {key}.{name} = {text!r} must be a string of flags")
     seeds = values.get("seeds")
     if not seeds or any(type(s) is not int or s < 0 for s in seeds) or len({*seeds}) < len(seeds):
-        raise InputError(f"{path}: seeds = {seeds} must be different whole numbers, such as [0, 1]")
+        raise InputError(f"{path}: seeds = {seeds} must be distinct integers, such as [0, 1]")
     if not values.get("arms"):
         raise InputError(f'{path} has no [arms]; write one line NAME = "--flag=value" for each')
 
@@ -193,5 +195,5 @@ def _names(argument: str, flag: str) -> bool:
 
 
 def without(arguments: Sequence[str], flag: str) -> list[str]:
-    """The arguments but for one flag."""
+    """The arguments without one flag."""
     return [a for a in arguments if not _names(a, flag)]

@@ -75,7 +75,7 @@ def sweep(
     extra_flags: str = "",
     stop: Callable[[], bool] = lambda: False,
 ) -> Swept:
-    """Makes the runs of a sweep that are missing, each in a process of its own.
+    """Runs what is missing of a sweep, each training in its own process.
 
     The same call again goes on where it stopped: what is done is skipped, an interrupted run is
     continued, a failed one is tried again.
@@ -83,14 +83,14 @@ def sweep(
     Args:
         spec: a TOML file, see `std_keras.research.sweeps.spec`.
         output: the CSV file to write, one row for each run.
-        summary: the CSV file of means and spreads; None for one beside `output`.
-        markdown: the page; None for one beside `output`.
+        summary: the CSV file of means and standard deviations; None for one next to `output`.
+        markdown: the page; None for one next to `output`.
         runs_dir: where run directories and logs go; None for `runs/` and the name of `output`.
         only: arms to make; all if empty.
         dry_run: whether to train nothing and write nothing.
-        budget_minutes: stop after so many minutes, with the running training saved; 0 for no end.
+        budget_minutes: stop after this many minutes, with a checkpoint; 0 for no limit.
         parallel: how many runs are made at once, each on its share of the processor's cores.
-        trial_examples: one epoch on so many examples for every run; 0 for the real runs.
+        trial_examples: one epoch on this many examples for every run; 0 for the real runs.
         validation_fraction: compare the arms on this part of train, held out, if above 0.
         data_dir: where TFDS keeps its prepared data sets.
         extra_flags: on top of every run, as on a command line.
@@ -148,8 +148,8 @@ def _refuse_failures(failed: Sequence[tuple[plan.Run, runner.Outcome]], total: i
     names = ", ".join(run.name for run, _ in failed)
     run, outcome = failed[0]
     raise SweepError(
-        f"{len(failed)} of {total} runs failed ({names}): {outcome.error}; see {run.log}; the same "
-        "command tries them again",
+        f"{len(failed)} of {total} runs failed ({names}): {outcome.error}; see {run.log}; run the "
+        "same command to retry",
         # A signal that was not ours, such as that of the kernel when memory runs out.
         exit_code=outcome.exit_code if outcome.exit_code > 0 else 5,
     )
@@ -171,7 +171,7 @@ def _make(
 
     def ending() -> bool:
         late = minutes and time.monotonic() - began > 60 * minutes
-        # A run that was told to stop by somebody else stops all, as if we had been told.
+        # A run that another process stopped stops the sweep, as if it had been stopped itself.
         return bool(stop() or late or interrupted)
 
     waiting = [run for run in runs if run.files not in done]
@@ -189,7 +189,7 @@ def _make(
                 if run is None:
                     break
                 waiting.remove(run)
-                # Asked each time: somebody may work on the checkout while a sweep runs.
+                # Read each time: the checkout may change while a sweep runs.
                 here = machine.describe(installation.checkout())
                 running.append(runner.Training(run, machine=here, cores=free.pop(0)))
             if ending():
@@ -217,8 +217,8 @@ def _make(
         status.close()
     if waiting or interrupted:
         raise Interrupted(
-            f"stopped with {len(waiting) + interrupted} of {len(runs)} runs left; what was done is "
-            "saved, run the same command to continue"
+            f"stopped with {len(waiting) + interrupted} of {len(runs)} runs left; run the same "
+            "command to continue"
         )
     return failed
 

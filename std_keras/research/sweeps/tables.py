@@ -17,8 +17,8 @@ class Tables:
     Args:
         sweep: what is made.
         output: the table of runs, a CSV file.
-        summary_file: the table of means and spreads; None for one beside `output`.
-        page: None for one beside `output`.
+        summary_file: the table of means and standard deviations; None for one next to `output`.
+        page: None for one next to `output`.
         command: that makes the sweep, for the files to name.
     """
 
@@ -44,8 +44,8 @@ class Tables:
             differing = record.flags_that_differ(run) if run.is_teacher else ()
             if differing:
                 progress.warn(
-                    f"{run.name}: {run.model_dir} was made with other flags "
-                    f"({'; '.join(differing)}), which its row will show; remove it to train anew"
+                    f"{run.name}: {run.model_dir} was trained with other flags "
+                    f"({'; '.join(differing)}), which its row will show; remove it to train again"
                 )
             return True
         row = self._old.get((run.arm, str(run.seed)))

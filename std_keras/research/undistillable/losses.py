@@ -1,4 +1,4 @@
-"""Losses of teachers that cannot be distilled, and of students that doubt what they are told.
+"""Losses of teachers that resist distillation, and of students that learn from them anyway.
 
 A nasty teacher classifies well, but spreads the rest of its probability so that who imitates it
 learns worse. A skeptical student lets the teacher reach an auxiliary classifier in the middle of

@@ -44,7 +44,7 @@ def create_skeptical(
       num_classes: size of all classifiers.
       stage: 1 or 2, counted from 1.
       mean: of pixels scaled to 0..1; one number, or one per channel; 0.5 by default.
-      std: likewise.
+      std: standard deviation, in the same form.
       **options: of the backbone, as in `create`.
 
     Returns:
@@ -57,8 +57,8 @@ def create_skeptical(
     """
     if not isinstance(registry.resolve(name, **options), CifarResNetOptions):
         raise InputError(
-            f"objective=skeptical is written for the CIFAR ResNets; model={name} is none, use "
-            "one such as cifar_resnet20"
+            f"objective=skeptical needs a CIFAR ResNet, not model={name}; use one such as "
+            "cifar_resnet20"
         )
     if stage not in (1, 2):
         raise InputError(f"skeptical_stage={stage} must be 1 or 2, the stages before the last")

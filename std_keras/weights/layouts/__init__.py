@@ -59,14 +59,13 @@ def choose_layout(name: str, *, model: str, tensors: Mapping[str, Any], file: st
     if not known:
         families = sorted({family.rstrip("_") for layout in LAYOUTS for family in layout.families})
         raise InputError(
-            f"model={model}: no weights from elsewhere are known for it; there are for "
-            + ", ".join(families)
+            f"model={model}: no layout is known; layouts exist for " + ", ".join(families)
         )
     if name != "auto":
         named = [layout for layout in known if layout.name == name]
         if not named:
             raise InputError(
-                f"layout={name} is not one for {model}; use auto, "
+                f"layout={name} does not apply to {model}; use auto, "
                 + ", ".join(layout.name for layout in known)
             )
         missing = [key for key in named[0].signature if key not in tensors]
@@ -84,7 +83,7 @@ def choose_layout(name: str, *, model: str, tensors: Mapping[str, Any], file: st
     if others:
         hint = f"; its names are those of {others[0].source}, for model={_models(others[0])}"
     raise InputError(
-        f"source={file} holds weights of none of the layouts for {model} "
+        f"source={file} matches none of the layouts for {model} "
         f"({', '.join(layout.name for layout in known)}){hint}"
     )
 

@@ -71,7 +71,7 @@ def _check_offsets(model: keras.Model, tensors: Mapping[str, np.ndarray]) -> Non
             raise InputError(
                 f"`source`: {name} reads the channels from other positions than this project's "
                 "CycleFC (steps 0, 1, -1, 0, 1, -1, ... along one axis); such weights cannot be "
-                "taken over"
+                "converted"
             )
 
 

@@ -76,7 +76,7 @@ def test_a_card_of_another_model_is_refused(student, card, tmp_path):
         dataclasses.replace(card, channels=1),
     ):
         path.write_bytes(describe(content, other))
-        with pytest.raises(InputError, match="not what its description says"):
+        with pytest.raises(InputError, match="but its metadata declares"):
             Classifier(path)
 
 

@@ -170,9 +170,9 @@ def test_refused_files(plain, card):
     for content, said in [
         (b"", "is not a TFLite file"),
         (b"PK\x05\x06" + bytes(18), "is not a TFLite file"),
-        (plain, "has no labels inside; export it again"),
-        (archive_behind(plain, {"labels.txt": b"a\n"}), "has no labels inside"),
-        (describe(plain, card)[:-30], "has no labels inside"),
+        (plain, "contains no labels; export it again"),
+        (archive_behind(plain, {"labels.txt": b"a\n"}), "contains no labels"),
+        (describe(plain, card)[:-30], "contains no labels"),
         (archive_behind(plain, {"labels.txt": b"\xff\xfe", "std_keras.json": good}), "damaged"),
         (
             archive_behind(plain, {"labels.txt": bytes(20 << 20), "std_keras.json": good}),

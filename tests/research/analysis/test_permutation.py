@@ -84,7 +84,7 @@ def test_permuted_weights_undo_the_shuffle(images, options):
 
 def test_other_models_are_refused():
     resnet = models.create("cifar_resnet20", input_shape=(8, 8, 3), num_classes=3)
-    with pytest.raises(InputError, match="no MLP-Mixer"):
+    with pytest.raises(InputError, match="not an MLP-Mixer"):
         permutation.mixer_patch_size(resnet)
 
 

@@ -161,7 +161,7 @@ def test_a_nasty_teacher_moves_away_and_is_a_teacher(teacher_run, tmp_path):
             log_every_steps=1,
         ),
         model_dir=run,
-    )
+    ).result
     assert list(result["heads"]) == ["classification"]
     away = [line["divergence/adversary"] for line in lines(run)]
     assert away[0] == pytest.approx(0.0, abs=1e-4)
@@ -174,7 +174,7 @@ def test_a_nasty_teacher_moves_away_and_is_a_teacher(teacher_run, tmp_path):
     student = config(
         objective="class_head", distillation="soft", teacher=(str(run),), alpha=0.9, epochs=1
     )
-    taught = train(student, model_dir=tmp_path / "student")
+    taught = train(student, model_dir=tmp_path / "student").result
     assert list(taught["heads"]) == ["classification"]
     assert "agreement/classification_0" in lines(tmp_path / "student")[-1]
 
@@ -196,7 +196,7 @@ def test_a_skeptical_student_from_start_to_kept_model(teacher_run, tmp_path):
         validation_fraction=0.1,
     )
     run = tmp_path / "run"
-    result = train(given, model_dir=run)
+    result = train(given, model_dir=run).result
     plain = models.create("cifar_resnet20", input_shape=(8, 8, 1), num_classes=10, depth=8)
     assert list(result["heads"]) == ["classification"]
     assert result["parameters"] == models.trainable_parameters(plain)

@@ -1,16 +1,16 @@
-"""One run: from a configuration to a finished run directory, or the rest of an interrupted one."""
+"""`std_keras.train`: from a configuration to a finished run, or the rest of an interrupted one."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import tensorflow as tf
 
 from std_keras import progress
 from std_keras.config import TrainConfig, resolve
 from std_keras.errors import MachineError
+from std_keras.runs.run import Run
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.training import build
 from std_keras.training.assembly import assemble
@@ -35,34 +35,39 @@ _LOST_WORKER = (
 
 
 def train(
-    config: TrainConfig, *, model_dir: str | Path, stop: Callable[[], bool] = lambda: False
-) -> dict[str, Any]:
-    """Trains a model, or continues an interrupted run, and writes its run directory.
+    config: TrainConfig,
+    *,
+    model_dir: str | os.PathLike[str],
+    stop: Callable[[], bool] = lambda: False,
+) -> Run:
+    """Trains a student, a baseline or a teacher, or continues an interrupted run.
+
+    A finished run is left as it is. `std_keras.progress.configure()` shows progress.
 
     Args:
-        config: what to do.
-        model_dir: the run directory.
-        stop: called between the calls of the step; once true, a checkpoint is saved and the run
-            ends.
+        config: the configuration.
+        model_dir: the run directory: made, or continued if it exists.
+        stop: called between steps; once true, a checkpoint is saved and training ends.
 
     Returns:
-        What `result.json` holds.
+        The finished run.
 
     Raises:
-        InputError: if something asked for cannot be done.
+        InputError: if the configuration, the data or the run directory cannot be used.
         Interrupted: after a checkpoint was saved because `stop()` was true.
         NonFiniteError: if a loss is NaN or infinite.
         MachineError: if a checkpoint could not be written, or a worker of the cluster was lost.
     """
+    run = Run(model_dir)
+    directory = run.directory
     strategy = create_strategy(
         config.performance.strategy, logical_cpus=config.performance.logical_cpus
     )
     chief = is_chief(strategy)
-    run = RunDirectory(model_dir)
     if chief:
-        run.prepare()
+        directory.prepare()
     try:
-        return _train(config, run=run, strategy=strategy, chief=chief, stop=stop)
+        _train(config, run=directory, strategy=strategy, chief=chief, stop=stop)
     except _LOST_WORKER as error:
         if not in_cluster(strategy):
             raise
@@ -71,7 +76,8 @@ def train(
             "; start all workers again with the same command to continue from the last checkpoint"
         ) from error
     finally:
-        run.release()
+        directory.release()
+    return run
 
 
 def _train(
@@ -81,10 +87,10 @@ def _train(
     strategy: tf.distribute.Strategy,
     chief: bool,
     stop: Callable[[], bool],
-) -> dict[str, Any]:
+) -> None:
     dataset = build.load_data(config, progress=progress.track)
     for name in dataset.skipped:
-        progress.warn(f"{name} cannot be read as an image and is left out")
+        progress.warn(f"{name} cannot be read as an image and is skipped")
     config = resolve(
         config, image_size=dataset.image_shape[0], horizontal_flip=dataset.horizontal_flip
     )
@@ -93,7 +99,7 @@ def _train(
         check_same_run(run, config, dataset)
         if run.result_file.is_file() and run.model_file.is_file():
             progress.say(f"{run.path} is a finished run; nothing to do")
-            return run.read_result()
+            return
     slow = slow_choice(config, strategy)
     if slow:
         progress.warn(slow)
@@ -108,6 +114,6 @@ def _train(
                 examples=dataset.sizes,
             )
         try:
-            return Loop(training).run(stop)
+            Loop(training).run(stop)
         finally:
             training.writer.close()
