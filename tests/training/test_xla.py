@@ -74,11 +74,7 @@ def made(kind, variant, mine, confidence, scope):
 def check(combination):
     step = made(*combination)
     some = {name: tf.constant(value) for name, value in batch(8).items()}
-    labels = {}
-    if step.teachers:
-        logits = tf.stack([t.logits(some["images"]) for t in step.teachers], axis=1)
-        labels = step._format.encode(logits)
-    arguments = (some["images"], some["targets"], labels)
+    arguments = (some["images"], some["targets"], step.task.predictions(some))
     program = step._apply.experimental_get_compiler_ir(*arguments)(stage="hlo")
     entry = re.search(r"^ENTRY .*$", program, re.MULTILINE)
     assert entry, program[:500]
