@@ -27,8 +27,15 @@ class OptimizationOptions(OptionGroup):
     optimizer: str = option_field(
         "adamw",
         str,
-        "adamw (decoupled weight decay) or sgd (Nesterov momentum, L2 weight decay).",
-        choices=("adamw", "sgd"),
+        "adamw (decoupled weight decay), muon (orthogonal updates of hidden matrices, adamw for "
+        "all else) or sgd (Nesterov momentum, L2 weight decay).",
+        choices=("adamw", "muon", "sgd"),
+    )
+    muon_learning_rate_ratio: float = option_field(
+        1.0,
+        float,
+        "--optimizer=muon: learning rate of the hidden matrices as a multiple of --learning_rate.",
+        **POSITIVE,
     )
     learning_rate: float = option_field(1e-3, float, "Learning rate after the warm-up.", **POSITIVE)
     learning_rate_batch_size: int = option_field(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import keras
 import tensorflow as tf
 
 from std_keras.config.optimization import OptimizationOptions
+from std_keras.training.muon import Muon
 
 
 def learning_rate_schedule(
@@ -54,17 +57,20 @@ def create_optimizer(
     *,
     learning_rate: keras.optimizers.schedules.LearningRateSchedule | float,
     variables: list[keras.Variable],
+    matrices: Sequence[keras.Variable] = (),
 ) -> keras.optimizers.Optimizer:
     """Makes and builds the optimizer.
 
-    Weight decay of `adamw` is decoupled: variable -= learning_rate * weight_decay * variable
-    (Loshchilov & Hutter 2019), as in PyTorch's AdamW. Weight decay of `sgd` is the L2 gradient
-    term that PyTorch's SGD adds; see `add_l2`.
+    Weight decay of `adamw` and `muon` is decoupled: variable -= learning_rate * weight_decay *
+    variable (Loshchilov & Hutter 2019), as in PyTorch's AdamW. Weight decay of `sgd` is the L2
+    gradient term that PyTorch's SGD adds; see `add_l2`.
 
     Args:
-        options: `optimizer`, the `weight_decay` of adamw, the Nesterov `momentum` of sgd.
+        options: `optimizer`, the `weight_decay` of adamw and muon, the Nesterov `momentum` of sgd,
+            the learning-rate ratio of muon.
         learning_rate: the schedule, or a constant.
         variables: what will be trained.
+        matrices: those of the variables that muon gives its own update; AdamW has the others.
     """
     optimizer: keras.optimizers.Optimizer
     if options.optimizer == "adamw":
@@ -73,6 +79,15 @@ def create_optimizer(
             weight_decay=options.weight_decay,
             beta_1=0.9,
             beta_2=0.999,
+            epsilon=1e-8,
+        )
+        optimizer.exclude_from_weight_decay(var_list=[v for v in variables if not decays(v)])
+    elif options.optimizer == "muon":
+        optimizer = Muon(
+            learning_rate,
+            matrices=matrices,
+            matrix_rate=options.muon_learning_rate_ratio,
+            weight_decay=options.weight_decay,
             epsilon=1e-8,
         )
         optimizer.exclude_from_weight_decay(var_list=[v for v in variables if not decays(v)])

@@ -17,6 +17,7 @@ from std_keras.runs.run_directory import RunDirectory
 from std_keras.training import build, optimizers
 from std_keras.training.checkpoints import newest_checkpoint
 from std_keras.training.ema import WeightAverage
+from std_keras.training.matrices import hidden_matrices
 from std_keras.training.objectives import own_model
 from std_keras.training.rematerialize import rematerialized
 from std_keras.training.state import TrainState
@@ -79,7 +80,10 @@ def create_state(
         model=model,
         outputs=outputs,
         optimizer=optimizers.create_optimizer(
-            config.optimization, learning_rate=schedule, variables=model.trainable_variables
+            config.optimization,
+            learning_rate=schedule,
+            variables=model.trainable_variables,
+            matrices=hidden_matrices(model),
         ),
     )
     if config.mine.weight:

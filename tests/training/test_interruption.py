@@ -13,6 +13,7 @@ import tensorflow as tf
 from std_keras.errors import InputError, Interrupted, MachineError
 from std_keras.training import train
 from std_keras.training.checkpoints import Checkpoints, newest_checkpoint
+from tests.training import tiny
 from tests.training.killed import train_and_kill
 
 
@@ -85,6 +86,16 @@ def test_stopped_and_continued(student_config, student_run, tmp_path):
     train(student_config, model_dir=tmp_path)
     assert_same_end(tmp_path, student_run)
     assert steps(tmp_path) == steps(student_run)
+
+
+def test_stopped_and_continued_with_muon(tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    config = tiny.config(optimizer="muon", ema_decay=0.9)
+    train(config, model_dir=whole)
+    with pytest.raises(Interrupted, match="after step 2 of 6"):
+        train(config, model_dir=parts, stop=StopAfter(1))
+    train(config, model_dir=parts)
+    assert_same_end(parts, whole)
 
 
 def test_a_full_disk_and_continued_with_other_flags_of_place_and_cadence(

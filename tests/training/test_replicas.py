@@ -14,7 +14,8 @@ import std_keras
 
 HERE = Path(__file__).parent
 
-TOLERANCE = {"distilled": 2e-4}  # Float32 sums in another order.
+# Float32 sums in another order; Muon raises the small singular values of a gradient to one.
+TOLERANCE = {"distilled": 2e-4, "with_muon": 1e-2}
 
 
 @pytest.fixture(scope="module")
