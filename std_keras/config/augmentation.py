@@ -67,8 +67,9 @@ class AugmentationOptions(OptionGroup):
         "auto",
         str,
         "Whether to mirror images at random; auto does what the recipe says, but leaves it out for "
-        "digits and house numbers.",
-        choices=("auto", "yes", "no"),
+        "digits and house numbers; alternate mirrors each image in every other epoch, a random "
+        "half of them in the first.",
+        choices=("auto", "yes", "no", "alternate"),
     )
     auto_augment: str | None = option_field(
         None,

@@ -106,8 +106,11 @@ def training_batches(
         drawn = augmentation.draw(
             batch_size=batch_size, seed=data_seed, step=step, image_shape=source.image_shape
         )
+        raw = tf.ensure_shape(raw, (batch_size,))
+        epoch = step // (source.size // batch_size)
+        drawn |= augmentation.draw_by_image(raw, seed=data_seed, epoch=epoch)
         drawn = {name: _rows(value, rows) for name, value in drawn.items()}
-        raw = _rows(tf.ensure_shape(raw, (batch_size,)), rows)
+        raw = _rows(raw, rows)
         images, labels = augmentation.decode(source, raw, drawn)
         images = augmentation.apply(images, drawn)
         targets = smoothed_targets(labels, num_classes=num_classes, smoothing=label_smoothing)

@@ -9,6 +9,7 @@ from std_keras.layers.cycle_fc import CycleFC
 from std_keras.layers.cycle_mixing import CycleMixing
 from std_keras.layers.cyclemlp_block import CycleMLPBlock
 from std_keras.layers.fused_batch_norm import FusedBatchNorm
+from std_keras.layers.gelu_activation import GELU
 from std_keras.layers.gmlp_block import GMLPBlock
 from std_keras.layers.grouped_conv import GroupedConv2D
 from std_keras.layers.layer_norm import LayerNorm
@@ -27,10 +28,12 @@ from std_keras.layers.swin_block import SwinBlock
 from std_keras.layers.token_set import TokenSet
 from std_keras.layers.train_along import TrainAlong
 from std_keras.layers.transformer_block import TransformerBlock
+from std_keras.layers.whitened_conv import WhitenedConv2D
 from std_keras.layers.window_attention import WindowAttention
 from std_keras.layers.zero_padded_shortcut import ZeroPaddedShortcut
 
 __all__ = [
+    "GELU",
     "MLP",
     "Affine",
     "AppendToken",
@@ -56,6 +59,7 @@ __all__ = [
     "TokenSet",
     "TrainAlong",
     "TransformerBlock",
+    "WhitenedConv2D",
     "WindowAttention",
     "ZeroPaddedShortcut",
 ]

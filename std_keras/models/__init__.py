@@ -7,6 +7,7 @@ from typing import Any
 
 # Importing a family registers its names.
 from std_keras.models import (  # noqa: F401
+    airbench,
     cifar_resnet,
     cyclemlp,
     deit,
@@ -15,6 +16,7 @@ from std_keras.models import (  # noqa: F401
     regnety,
     resmlp,
     swin,
+    wide_resnet,
 )
 from std_keras.models.macs import multiply_accumulates
 from std_keras.models.outputs import (

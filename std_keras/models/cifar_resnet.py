@@ -13,8 +13,6 @@ from std_keras.models import option_checks
 from std_keras.models.image_model import ImageModelSpec, full_precision
 from std_keras.models.registry import register
 
-_WIDTHS = (16, 32, 64)
-
 
 @dataclass(frozen=True)
 class CifarResNetOptions:
@@ -25,10 +23,12 @@ class CifarResNetOptions:
       shortcut: where the shape changes, "projection" is a 1x1 convolution with BatchNorm (as in
         chenyaofo's pytorch-cifar-models), "identity" subsamples and pads with zeros (option A of
         the paper, as in akamaster's pytorch_resnet_cifar10).
+      widths: channels of the stem and of the three stages.
     """
 
     depth: int = 20
     shortcut: str = "projection"
+    widths: tuple[int, int, int, int] = (16, 16, 32, 64)
 
     def __post_init__(self) -> None:
         if self.depth < 8 or self.depth % 6 != 2:
@@ -37,7 +37,7 @@ class CifarResNetOptions:
 
 
 def build_cifar_resnet(spec: ImageModelSpec, options: CifarResNetOptions) -> keras.Model:
-    """Three stages of basic blocks, 16, 32 and 64 channels wide.
+    """Three stages of basic blocks; in the paper they are 16, 32 and 64 channels wide.
 
     Blocks are named "stage_{s}_block_{i}" after their last activation, (B, H, W, channels).
 
@@ -49,9 +49,10 @@ def build_cifar_resnet(spec: ImageModelSpec, options: CifarResNetOptions) -> ker
         raise InputError(f"image_size={min(height, width)}: {spec.name} needs at least 4 pixels")
 
     inputs, x = spec.normalized_input()
-    x = _convolution(x, _WIDTHS[0], 3, 1, "stem")
+    stem, *widths = options.widths
+    x = _convolution(x, stem, 3, 1, "stem")
     x = keras.layers.ReLU(name="stem_relu")(FusedBatchNorm(name="stem_norm")(x))
-    for stage, channels in enumerate(_WIDTHS):
+    for stage, channels in enumerate(widths):
         for block in range((options.depth - 2) // 6):
             stride = 2 if stage > 0 and block == 0 else 1
             name = f"stage_{stage}_block_{block}"
@@ -69,10 +70,11 @@ def build_cifar_resnet(spec: ImageModelSpec, options: CifarResNetOptions) -> ker
 
 def _basic_block(x: Any, channels: int, stride: int, shortcut: str, name: str) -> Any:
     residual = x
-    if stride != 1 and shortcut == "projection":
+    changes = stride != 1 or x.shape[-1] != channels
+    if changes and shortcut == "projection":
         residual = _convolution(x, channels, 1, stride, f"{name}_shortcut")
         residual = FusedBatchNorm(name=f"{name}_shortcut_norm")(residual)
-    elif stride != 1:
+    elif changes:
         residual = ZeroPaddedShortcut(channels, stride, name=f"{name}_shortcut")(x)
     x = _convolution(x, channels, 3, stride, f"{name}_conv_1")
     x = keras.layers.ReLU(name=f"{name}_relu_1")(FusedBatchNorm(name=f"{name}_norm_1")(x))
@@ -98,3 +100,11 @@ def _convolution(x: Any, channels: int, size: int, stride: int, name: str) -> An
 
 for _depth in (20, 32, 44, 56, 110):
     register(f"cifar_resnet{_depth}", CifarResNetOptions(depth=_depth), build_cifar_resnet)
+# Four times as wide, the usual teacher and student of the distillation literature, as in Tian et
+# al. 2020 (arXiv 1910.10699) and its code, github.com/HobbitLong/RepDistiller.
+for _depth in (8, 32):
+    register(
+        f"resnet{_depth}x4",
+        CifarResNetOptions(depth=_depth, widths=(32, 64, 128, 256)),
+        build_cifar_resnet,
+    )

@@ -37,11 +37,18 @@ def create_augmentation(
     resized_crop = None
     if options.crop == "resized":
         resized_crop = ResizedCrop(scale=_set(options.crop_scale), ratio=_set(options.crop_ratio))
+    repeats = _set(options.repeated_augmentation)
+    if options.horizontal_flip == "alternate" and repeats > 1:
+        raise InputError(
+            f"--horizontal_flip=alternate: with --repeated_augmentation={repeats} an epoch holds "
+            "an image several times; use --repeated_augmentation=1"
+        )
     recipe = Augmentation(
         crop_padding=_set(options.crop_padding) if options.crop == "padded" else 0,
         crop_twice=_set(options.crop_twice),
         resized_crop=resized_crop,
-        horizontal_flip=options.horizontal_flip == "yes",
+        horizontal_flip=options.horizontal_flip != "no",
+        alternate_flip=options.horizontal_flip == "alternate",
         rand_augment=rand_augment,
         auto_augment=options.auto_augment == "cifar10",
         color_jitter=_set(options.color_jitter),

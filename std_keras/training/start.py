@@ -21,6 +21,7 @@ from std_keras.training.matrices import hidden_matrices
 from std_keras.training.objectives import own_model
 from std_keras.training.rematerialize import rematerialized
 from std_keras.training.state import TrainState
+from std_keras.training.whitening import whiten_stems
 from std_keras.weights.initialize import copy_weights, input_normalization, load_start
 
 
@@ -35,7 +36,9 @@ def create_model(config: TrainConfig, dataset: DataSet, run: RunDirectory) -> ke
     """
     path = config.optimization.initialize_from
     if path is None:
-        return build.build_model(config, dataset)
+        model = build.build_model(config, dataset)
+        whiten_stems(model, dataset.train)
+        return model
     if newest_checkpoint(run.checkpoints) is not None and run.architecture_file.is_file():
         architecture = run.architecture_file.read_text(encoding="utf-8")
         return build.build_model(config, dataset, normalization=input_normalization(architecture))

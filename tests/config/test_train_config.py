@@ -61,6 +61,7 @@ LIMITS: dict[str, tuple[list[Any], list[Any]]] = {
     "minimum_learning_rate": ([-1e-9], [0.0]),
     "warmup_epochs": ([-1.0], [0.0, 0.5, None]),
     "weight_decay": ([-0.1], [0.0]),
+    "muon_learning_rate_ratio": ([0.0, -1.0], [0.5]),
     "momentum": ([-0.1, 1.0], [0.0, 0.999]),
     "clip_norm": ([-1.0], [0.0]),
     "accumulation_steps": ([0], [1]),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from std_keras.layers import MLP
+from std_keras.layers import GELU, MLP
 from std_keras.layers.gelu import biased_gelu, gelu
 
 
@@ -206,3 +206,18 @@ def test_small_arrays_are_not_worth_compiling(monkeypatch):
     assert "PartitionedCall" in operators((4, 4))
     assert "PartitionedCall" not in operators((3, 5))
     assert "PartitionedCall" not in operators((None, 4))
+
+
+@pytest.mark.parametrize("kind", ["exact", "tanh"])
+def test_the_layer_is_the_function(rng, reload, kind):
+    x = rng.normal(size=(4, 3, 5)).astype(np.float32)
+    inputs = keras.Input((3, 5))
+    model = keras.Model(inputs, GELU(kind)(inputs))
+    for training in (False, True):
+        np.testing.assert_allclose(model(x, training=training), values(x, kind), atol=1e-6)
+    np.testing.assert_array_equal(reload(model)(x), model(x))
+
+
+def test_the_layer_refuses_an_unknown_kind():
+    with pytest.raises(ValueError, match="'erf'"):
+        GELU("erf")

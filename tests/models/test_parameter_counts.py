@@ -7,6 +7,8 @@ and of the authors' code, the students' those of Li et al. 2022 (22.2 M, 122.6 M
 
 from __future__ import annotations
 
+import re
+
 import keras
 import pytest
 
@@ -55,6 +57,15 @@ CIFAR_RESNETS = {
     "cifar_resnet56": (855_770, 861_620),
     "cifar_resnet110": (1_730_714, 1_736_564),
 }
+# 32 px; 10 and 100 classes. The thousands of the literature's tables (Tian et al. 2020).
+CIFAR_TEACHERS = {
+    "resnet8x4": (1_210_410, 1_233_540),
+    "resnet32x4": (7_410_730, 7_433_860),
+    "wrn_16_2": (691_674, 703_284),
+    "wrn_40_2": (2_243_546, 2_255_156),
+    "wrn_16_4": (2_748_890, 2_772_020),
+}
+AIRBENCHES = {"airbench94": (1_971_352, 1_994_392), "airbench95": (4_604_440, 4_639_000)}
 # 224 px, 1000 classes; timm's deit_*_patch16_224, deit_*_distilled_*, swin_*_window7_224 and
 # regnety_040, regnety_080 and regnety_160.
 TEACHERS = {
@@ -128,18 +139,39 @@ def cyclemlp_count(
     return count + 2 * inputs + dense(inputs, 1000)
 
 
-def cifar_resnet_count(*, depth: int, classes: int, shortcut: str = "projection") -> int:
+def cifar_resnet_count(
+    *, depth: int, classes: int, shortcut: str = "projection", stem: int = 16, base: int = 16
+) -> int:
     def conv_norm(size: int, inputs: int, outputs: int) -> int:
         return size * size * inputs * outputs + 2 * outputs
 
-    count, inputs = conv_norm(3, 3, 16), 16
-    for width in (16, 32, 64):
+    count, inputs = conv_norm(3, 3, stem), stem
+    for width in (base, 2 * base, 4 * base):
         count += conv_norm(3, inputs, width) + conv_norm(3, width, width)
         count += ((depth - 2) // 6 - 1) * 2 * conv_norm(3, width, width)
         if width != inputs and shortcut == "projection":
             count += conv_norm(1, inputs, width)
         inputs = width
-    return count + dense(64, classes)
+    return count + dense(4 * base, classes)
+
+
+def wide_resnet_count(*, depth: int, widening: int, classes: int) -> int:
+    count, inputs = 9 * 3 * 16, 16
+    for width in (16 * widening, 32 * widening, 64 * widening):
+        for block in range((depth - 4) // 6):
+            count += 2 * inputs + 9 * inputs * width + 2 * width + 9 * width * width
+            if block == 0:
+                count += inputs * width
+            inputs = width
+    return count + 2 * inputs + dense(inputs, classes)
+
+
+def airbench_count(*, widths: tuple[int, ...], classes: int) -> int:
+    count, inputs = 24, 24  # The stem's kernel does not learn.
+    for width in widths:
+        count += 9 * inputs * width + 9 * width * width + 2 * width
+        inputs = width
+    return count + inputs * classes
 
 
 def transformer_block_count(width: int) -> int:
@@ -179,7 +211,8 @@ def regnety_count(*, stages: list[tuple[int, int]], group_width: int) -> int:
 
 
 def test_every_registered_name_has_a_golden_count():
-    assert set(models.names()) == set(STUDENTS) | set(CIFAR_RESNETS) | set(TEACHERS)
+    cifar = {*CIFAR_RESNETS, *CIFAR_TEACHERS, *AIRBENCHES}
+    assert set(models.names()) == set(STUDENTS) | cifar | set(TEACHERS)
 
 
 @pytest.mark.parametrize("name", MIXERS)
@@ -241,6 +274,31 @@ def test_cifar_resnet(name, classes):
     assert models.trainable_parameters(model) == golden
     depth = int(name.removeprefix("cifar_resnet"))
     assert golden == cifar_resnet_count(depth=depth, classes=classes)
+
+
+@pytest.mark.parametrize("classes", [10, 100])
+@pytest.mark.parametrize("name", CIFAR_TEACHERS)
+def test_cifar_teacher(name, classes):
+    model = models.create(name, input_shape=(32, 32, 3), num_classes=classes)
+    golden = CIFAR_TEACHERS[name][0 if classes == 10 else 1]
+    assert models.trainable_parameters(model) == golden
+    numbers = [int(n) for n in re.findall(r"\d+", name)]
+    if name.startswith("wrn"):
+        expected = wide_resnet_count(depth=numbers[0], widening=numbers[1], classes=classes)
+    else:
+        expected = cifar_resnet_count(depth=numbers[0], classes=classes, stem=32, base=64)
+    assert golden == expected
+
+
+@pytest.mark.parametrize("classes", [10, 100])
+@pytest.mark.parametrize(
+    ("name", "widths"), [("airbench94", (64, 256, 256)), ("airbench95", (128, 384, 384))]
+)
+def test_airbench(name, widths, classes):
+    model = models.create(name, input_shape=(32, 32, 3), num_classes=classes)
+    golden = AIRBENCHES[name][0 if classes == 10 else 1]
+    assert models.trainable_parameters(model) == golden
+    assert golden == airbench_count(widths=widths, classes=classes)
 
 
 @pytest.mark.parametrize(("depth", "published"), [(20, 269_722), (56, 853_018), (110, 1_727_962)])

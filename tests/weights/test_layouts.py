@@ -257,6 +257,46 @@ def test_cifar_resnets(check, torch, code, num_classes, normalization):
     assert len(projections) == (2 if code == "chenyaofo" else 0)
 
 
+REPDISTILLER = ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761))
+
+
+def repdistiller(state):
+    """What its training script saves."""
+    return {"epoch": 240, "model": state, "best_acc": 75.6}
+
+
+def test_wide_resnets_of_repdistiller(check, torch):
+    from tests.weights import torch_models
+
+    _, done = check(
+        torch_models.WideResNet(16, 2, 100),
+        model="wrn_16_2",
+        normalization=REPDISTILLER,
+        size=32,
+        layout="repdistiller",
+        content=repdistiller,
+    )
+    assert all(name.endswith("num_batches_tracked") for name in done.report.unneeded)
+
+
+@pytest.mark.parametrize(
+    ("model", "more"), [("resnet8x4", {}), ("cifar_resnet20", {"depth": 8, "layout": None})]
+)
+def test_resnets_of_repdistiller(check, torch, model, more):
+    from tests.weights import torch_models
+
+    widths = (32, 64, 128, 256) if model == "resnet8x4" else (16, 16, 32, 64)
+    check(
+        torch_models.CifarResNet(8, 100, "chenyaofo", widths),
+        model=model,
+        # Their names are chenyaofo's, which is tried first for the narrow ones.
+        normalization=REPDISTILLER if model == "resnet8x4" else CIFAR100,
+        size=32,
+        content=repdistiller,
+        **{"layout": "repdistiller", **more},
+    )
+
+
 def test_a_cifar_resnet_of_other_data_needs_its_normalisation(check, torch):
     from tests.weights import torch_models
 

@@ -22,7 +22,7 @@ class CifarBlock(nn.Module):
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
         self.padding = (outputs - inputs) // 2
-        if stride > 1 and code == "chenyaofo":
+        if (stride > 1 or inputs != outputs) and code == "chenyaofo":
             self.downsample = nn.Sequential(
                 nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
             )
@@ -39,23 +39,74 @@ class CifarBlock(nn.Module):
 class CifarResNet(nn.Module):
     """`code`: chenyaofo (projection, head "fc") or akamaster (zero padding, head "linear")."""
 
-    def __init__(self, depth: int, num_classes: int, code: str) -> None:
+    def __init__(
+        self,
+        depth: int,
+        num_classes: int,
+        code: str,
+        widths: tuple[int, ...] = (16, 16, 32, 64),
+    ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
-        inputs = 16
-        for stage, outputs in enumerate((16, 32, 64)):
+        inputs = widths[0]
+        self.conv1 = nn.Conv2d(3, inputs, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(inputs)
+        for stage, outputs in enumerate(widths[1:]):
             blocks = []
             for i in range((depth - 2) // 6):
                 blocks.append(CifarBlock(inputs, outputs, 2 if stage and not i else 1, code))
                 inputs = outputs
             setattr(self, f"layer{stage + 1}", nn.Sequential(*blocks))
         self.head = "fc" if code == "chenyaofo" else "linear"
-        setattr(self, self.head, nn.Linear(64, num_classes))
+        setattr(self, self.head, nn.Linear(inputs, num_classes))
 
     def forward(self, x: Any) -> Any:
         x = self.layer3(self.layer2(self.layer1(F.relu(self.bn1(self.conv1(x))))))
         return getattr(self, self.head)(x.mean((2, 3)))
+
+
+class WideBlock(nn.Module):
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(inputs)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        if inputs != outputs:
+            self.convShortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+
+    def forward(self, x: Any) -> Any:
+        active = F.relu(self.bn1(x))
+        y = self.conv2(F.relu(self.bn2(self.conv1(active))))
+        return y + (self.convShortcut(active) if hasattr(self, "convShortcut") else x)
+
+
+class WideStage(nn.Module):
+    def __init__(self, count: int, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        first = WideBlock(inputs, outputs, stride)
+        others = [WideBlock(outputs, outputs, 1) for _ in range(count - 1)]
+        self.layer = nn.Sequential(first, *others)
+
+    def forward(self, x: Any) -> Any:
+        return self.layer(x)
+
+
+class WideResNet(nn.Module):
+    """As RepDistiller names its parts."""
+
+    def __init__(self, depth: int, widening: int, num_classes: int, channels: int = 3) -> None:
+        super().__init__()
+        count, widths = (depth - 4) // 6, [16 * widening, 32 * widening, 64 * widening]
+        self.conv1 = nn.Conv2d(channels, 16, 3, 1, 1, bias=False)
+        self.block1 = WideStage(count, 16, widths[0], 1)
+        self.block2 = WideStage(count, widths[0], widths[1], 2)
+        self.block3 = WideStage(count, widths[1], widths[2], 2)
+        self.bn1 = nn.BatchNorm2d(widths[2])
+        self.fc = nn.Linear(widths[2], num_classes)
+
+    def forward(self, x: Any) -> Any:
+        x = self.block3(self.block2(self.block1(self.conv1(x))))
+        return self.fc(F.relu(self.bn1(x)).mean((2, 3)))
 
 
 class TwoLinear(nn.Module):

@@ -29,6 +29,23 @@ def draw_flips(*, batch_size: int, seed: int, step: int | tf.Tensor) -> tf.Tenso
     return uniform < 0.5
 
 
+def draw_alternating_flips(raw: tf.Tensor, *, seed: int, epoch: int | tf.Tensor) -> tf.Tensor:
+    """(B,) bool: half of the images, in the next epoch the other half, and so on.
+
+    So an image comes alternately as it is and mirrored, where independent draws show it the same
+    way two epochs in a row half of the time (Jordan 2024, arXiv 2404.00498, section 3.6).
+
+    Args:
+        raw: (B,) entries of a source, an index or a record each, by which an image is known.
+        seed: decides which half is mirrored in the first epoch.
+        epoch: number of the epoch.
+    """
+    names = raw if raw.dtype == tf.string else tf.strings.as_string(raw)
+    key = [int(seed) % 2**63, int(Purpose.FLIP)]
+    first = tf.strings.to_hash_bucket_strong(names, 2, key=key)
+    return (first + tf.cast(epoch, tf.int64)) % 2 == 1
+
+
 def crop_and_flip(
     images: tf.Tensor, *, padding: int, corner: tf.Tensor | None, flip: tf.Tensor | None
 ) -> tf.Tensor:

@@ -22,7 +22,12 @@ from std_keras.data.augmentation.color_jitter import draw_color_jitter
 from std_keras.data.augmentation.erasing import draw_boxes, draw_noise_keys, erase
 from std_keras.data.augmentation.mixing import Mixing, mix_images, mix_targets, partners
 from std_keras.data.augmentation.operations import apply_operations
-from std_keras.data.augmentation.padded_crop import crop_and_flip, draw_corners, draw_flips
+from std_keras.data.augmentation.padded_crop import (
+    crop_and_flip,
+    draw_alternating_flips,
+    draw_corners,
+    draw_flips,
+)
 from std_keras.data.augmentation.rand_augment import RandAugment
 from std_keras.data.augmentation.resized_crop import ResizedCrop
 from std_keras.data.randomness import Purpose
@@ -40,6 +45,8 @@ class Augmentation:
         crop_twice: do the padded crop two times, one after the other.
         resized_crop: crop a random part of the picture and scale it to the image size, or None.
         horizontal_flip: mirror half of the images.
+        alternate_flip: with `horizontal_flip`, mirror each image in every other epoch, and not by
+            chance.
         rand_augment: RandAugment, or None.
         auto_augment: AutoAugment's policy for CIFAR-10.
         color_jitter: strength of brightness, contrast and colour jitter; 0 is off.
@@ -55,6 +62,7 @@ class Augmentation:
     crop_twice: bool = False
     resized_crop: ResizedCrop | None = None
     horizontal_flip: bool = False
+    alternate_flip: bool = False
     rand_augment: RandAugment | None = None
     auto_augment: bool = False
     color_jitter: float = 0.0
@@ -106,7 +114,7 @@ class Augmentation:
             if self.crop_twice:
                 again = draw_corners(padding, purpose=Purpose.SECOND_CROP, **this)
                 parameters["second_corner"] = again
-        if self.horizontal_flip:
+        if self.horizontal_flip and not self.alternate_flip:
             parameters["flip"] = draw_flips(**this)
         if self.resized_crop:
             parameters |= self.resized_crop.draw(**this)
@@ -139,6 +147,12 @@ class Augmentation:
             drawn.append(draw_color_jitter(self.color_jitter, **this))
         operations, arguments = zip(*drawn, strict=True)
         return tf.concat(operations, axis=1), tf.concat(arguments, axis=1)
+
+    def draw_by_image(self, raw: tf.Tensor, *, seed: int, epoch: int | tf.Tensor) -> Parameters:
+        """Parameters that depend on which images there are, (B,) entries of a source."""
+        if not (self.horizontal_flip and self.alternate_flip):
+            return {}
+        return {"flip": draw_alternating_flips(raw, seed=seed, epoch=epoch)}
 
     def decode(
         self, source: Source, raw: tf.Tensor, parameters: Parameters

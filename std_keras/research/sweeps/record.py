@@ -91,7 +91,7 @@ def flags_that_differ(run: Run) -> list[str]:
     asked = resolve(
         run.config,
         image_size=trained.data.image_size or 0,
-        horizontal_flip=trained.augmentation.horizontal_flip == "yes",
+        horizontal_flip=trained.augmentation.horizontal_flip != "no",
     )
     return differing_options(trained, asked)
 

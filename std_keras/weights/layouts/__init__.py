@@ -17,6 +17,7 @@ from std_keras.weights.layouts import (
     resmlp,
     std_pytorch,
     swin,
+    wide_resnet,
 )
 
 # In the order in which they are tried.
@@ -27,6 +28,8 @@ LAYOUTS: tuple[Layout, ...] = (
     std_pytorch.BACKBONE,
     cifar_resnet.CHENYAOFO,
     cifar_resnet.AKAMASTER,
+    cifar_resnet.REPDISTILLER,
+    wide_resnet.REPDISTILLER,
     resmlp.TIMM,
     resmlp.FACEBOOK,
     gmlp.TIMM,

@@ -29,6 +29,13 @@ _CHENYAOFO = {
 }
 
 
+def repdistiller_statistics(num_classes: int) -> Statistics | None:
+    """Those of CIFAR-100, the data of all that RepDistiller publishes."""
+    if num_classes != 100:
+        return None
+    return (0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)
+
+
 def _facts(tensors: Mapping[str, np.ndarray], script: Mapping[str, Any], *, head: str) -> Facts:
     return Facts(
         num_classes=tensors[f"{head}.bias"].shape[0],
@@ -67,6 +74,19 @@ CHENYAOFO = Layout(
     families=("cifar_resnet",),
     signature=("conv1.weight", "layer1.0.conv1.weight", "fc.bias"),
     statistics=_chenyaofo_statistics,
+    facts=partial(_facts, head="fc"),
+    entries=partial(_entries, head="fc", shortcut="downsample"),
+    options={"shortcut": "projection"},
+    unneeded=COUNTERS,
+)
+
+# Its names are chenyaofo's; the statistics of its data differ in the fourth digit.
+REPDISTILLER = Layout(
+    name="repdistiller",
+    source="github.com/HobbitLong/RepDistiller",
+    families=("resnet8x4", "resnet32x4", "cifar_resnet"),
+    signature=("conv1.weight", "layer1.0.conv1.weight", "fc.bias"),
+    statistics=repdistiller_statistics,
     facts=partial(_facts, head="fc"),
     entries=partial(_entries, head="fc", shortcut="downsample"),
     options={"shortcut": "projection"},

@@ -1,0 +1,99 @@
+"""Wide residual networks (Zagoruyko and Komodakis 2016, arXiv 1605.07146)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from std_keras.errors import InputError
+from std_keras.layers import FusedBatchNorm
+from std_keras.models.image_model import ImageModelSpec, full_precision
+from std_keras.models.registry import register
+
+_STEM = 16
+
+
+@dataclass(frozen=True)
+class WideResNetOptions:
+    """Options of the family.
+
+    Attributes:
+      depth: counts the convolutions but the shortcuts', and the class head: 6 n + 4 with n blocks
+        in each of three stages.
+      widening: channels of the stages as multiples of 16, 32 and 64.
+    """
+
+    depth: int = 16
+    widening: int = 2
+
+    def __post_init__(self) -> None:
+        if self.depth < 10 or self.depth % 6 != 4:
+            raise InputError(f"--depth={self.depth}: must be 6 n + 4 with n >= 1, such as 16 or 40")
+        if self.widening < 1:
+            raise InputError(f"widening={self.widening} must be at least 1")
+
+
+def build_wide_resnet(spec: ImageModelSpec, options: WideResNetOptions) -> keras.Model:
+    """Three stages of blocks that normalise before each convolution, without dropout.
+
+    Where a block changes the number of channels, its shortcut is a 1x1 convolution of the
+    normalised input. Blocks are named "stage_{s}_block_{i}" after their sum, (B, H, W, channels).
+
+    Raises:
+      InputError: the image is smaller than 4 pixels, which two halvings would leave empty.
+    """
+    height, width, _ = spec.input_shape
+    if min(height, width) < 4:
+        raise InputError(f"--image_size={min(height, width)}: {spec.name} needs at least 4 pixels")
+
+    inputs, x = spec.normalized_input()
+    x = _convolution(x, _STEM, 3, 1, "stem")
+    for stage, base in enumerate((16, 32, 64)):
+        for block in range((options.depth - 4) // 6):
+            stride = 2 if stage > 0 and block == 0 else 1
+            x = _block(x, base * options.widening, stride, f"stage_{stage}_block_{block}")
+    x = keras.layers.ReLU(name="final_relu")(FusedBatchNorm(name="final_norm")(x))
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    logits = keras.layers.Dense(
+        spec.num_classes,
+        # U(-1/sqrt(fan_in), 1/sqrt(fan_in)), PyTorch's default; the bias begins at 0.
+        kernel_initializer=keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
+        dtype=full_precision(),
+        name="classification",
+    )(x)
+    return keras.Model(inputs, logits, name=spec.name)
+
+
+def _block(x: Any, channels: int, stride: int, name: str) -> Any:
+    y = keras.layers.ReLU(name=f"{name}_relu_1")(FusedBatchNorm(name=f"{name}_norm_1")(x))
+    if x.shape[-1] != channels:
+        x = _convolution(y, channels, 1, stride, f"{name}_shortcut")
+    y = _convolution(y, channels, 3, stride, f"{name}_conv_1")
+    y = keras.layers.ReLU(name=f"{name}_relu_2")(FusedBatchNorm(name=f"{name}_norm_2")(y))
+    y = _convolution(y, channels, 3, 1, f"{name}_conv_2")
+    return keras.layers.Add(name=name)([x, y])
+
+
+def _convolution(x: Any, channels: int, size: int, stride: int, name: str) -> Any:
+    if size > 1 and stride > 1:
+        # Padding "same" with a stride of 2 would pad even sizes on one side only, unlike PyTorch.
+        x = keras.layers.ZeroPadding2D(size // 2, name=f"{name}_padding")(x)
+    return keras.layers.Conv2D(
+        channels,
+        size,
+        strides=stride,
+        padding="same" if stride == 1 else "valid",
+        use_bias=False,
+        kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
+        name=name,
+    )(x)
+
+
+for _depth, _widening in ((16, 2), (40, 2), (16, 4)):
+    register(
+        f"wrn_{_depth}_{_widening}",
+        WideResNetOptions(depth=_depth, widening=_widening),
+        build_wide_resnet,
+    )
