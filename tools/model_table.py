@@ -150,8 +150,8 @@ def _row(name: str, *, student: bool) -> Row:
     from std_keras import models
     from tools import torch_parity
 
-    cifar = name.startswith("cifar")
-    size, num_classes = (32, 10) if cifar else (224, 1000)
+    small = name.startswith(("cifar", "resnet8x4", "resnet32x4", "wrn", "airbench"))
+    size, num_classes = (32, 10) if small else (224, 1000)
     image: dict[str, Any] = {"input_shape": (size, size, 3), "num_classes": num_classes}
     # Without values, so that the largest models cost no memory here.
     with keras.StatelessScope(initialize_variables=False):

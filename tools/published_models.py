@@ -61,6 +61,8 @@ PUBLISHED = {
     "cifar_resnet44": Published("0.66", "0.09744", _CIFAR),
     "cifar_resnet56": Published("0.86", "0.12575", _CIFAR),
     "cifar_resnet110": Published("1.7", "", "He et al. 2016, Table 6"),
+    "wrn_16_2": Published("0.7", "", "Zagoruyko and Komodakis 2017, arXiv 1612.03928, Table 1"),
+    "wrn_40_2": Published("2.2", "", "Zagoruyko and Komodakis 2016, Table 4"),
 }
 # With two token sets, one at the intermediate and one at the last site.
 PUBLISHED_STUDENTS = {

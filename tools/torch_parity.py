@@ -36,7 +36,7 @@ _TIMM = {
     "regnety_8gf": "regnety_080",
     "regnety_16gf": "regnety_160",
 }
-_HEADS = ("head", "head_dist", "fc")
+_HEADS = ("head", "head_dist", "fc", "7")
 
 
 class UnavailableError(Exception):
@@ -123,6 +123,15 @@ def _reference(name: str, torch_models: Any, timm: Any, *, num_classes: int) -> 
     if name.startswith("cifar_resnet"):
         module = torch_models.CifarResNet(options.depth, num_classes, "chenyaofo")
         return module, "chenyaofo's network, written anew in plain PyTorch"
+    if name in ("resnet8x4", "resnet32x4"):
+        module = torch_models.CifarResNet(options.depth, num_classes, "chenyaofo", options.widths)
+        return module, "RepDistiller's network, written anew in plain PyTorch"
+    if name.startswith("wrn"):
+        module = torch_models.WideResNet(options.depth, options.widening, num_classes)
+        return module, "RepDistiller's network, written anew in plain PyTorch"
+    if name.startswith("airbench"):
+        module = torch_models.airbench(options.widths, num_classes)
+        return module, "the authors' network, written anew in plain PyTorch"
     raise UnavailableError("no PyTorch implementation is known")
 
 

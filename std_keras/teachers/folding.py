@@ -2,7 +2,8 @@
 
 In inference batch normalisation is y = s · x + t for each channel, with s = γ / √(σ² + ε) and
 t = β - s · μ (Ioffe and Szegedy 2015, arXiv 1502.03167, Algorithm 2). After a product without an
-activation, s belongs into its kernel, and only t is left to be added.
+activation, s belongs into its kernel, and only t is left to be added. So it is behind max-pooling
+too, if s is positive, as it is without γ: the largest of s · x is s times the largest x.
 """
 
 from __future__ import annotations
@@ -48,13 +49,18 @@ def foldable(model: keras.Model) -> dict[str, str]:
     reads = Counter(reader for _, reader in links)
     outputs = () if isinstance(model, keras.Sequential) else model.output_names
     named = {layer.name: layer for layer in model.layers}  # Bare operations are not among them.
-    return {
+    only_reader = {
         source: reader
         for source, reader in links
-        if read_by[source] == reads[reader] == 1
-        and source not in outputs
-        and _fits(named.get(source), named.get(reader))
+        if read_by[source] == reads[reader] == 1 and source not in outputs
     }
+    found = {}
+    for source, reader in only_reader.items():
+        pooled = type(named.get(reader)) is keras.layers.MaxPooling2D
+        norm = named.get(only_reader.get(reader, "") if pooled else reader)
+        if _fits(named.get(source), norm) and not (pooled and norm.scale):
+            found[source] = norm.name
+    return found
 
 
 def links_of(model: keras.Model) -> Iterable[tuple[str, str]]:

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from std_keras.data.augmentation import Augmentation
+from std_keras.data.augmentation.padded_crop import draw_alternating_flips
 
 
 def reference(images, *, padding=0, corner=None, flip=None):
@@ -71,3 +72,19 @@ def test_draws_depend_on_seed_and_step_alone():
 def test_negative_padding_is_refused():
     with pytest.raises(ValueError, match="-1"):
         Augmentation(crop_padding=-1)
+
+
+# Alternating flips
+
+
+@pytest.mark.parametrize("raw", [tf.range(4000), tf.strings.as_string(tf.range(4000))])
+def test_each_image_is_mirrored_in_every_other_epoch(raw):
+    first, second, third = (
+        draw_alternating_flips(raw, seed=3, epoch=epoch).numpy() for epoch in range(3)
+    )
+    np.testing.assert_array_equal(second, ~first)
+    np.testing.assert_array_equal(third, first)
+    assert first.mean() == pytest.approx(0.5, abs=0.03)
+    assert abs(np.corrcoef(first[1:], first[:-1])[0, 1]) < 0.06
+    other = draw_alternating_flips(raw, seed=4, epoch=0).numpy()
+    assert abs(np.corrcoef(first, other)[0, 1]) < 0.06

@@ -226,3 +226,23 @@ def test_only_a_few_batches_are_made_ahead():
         before = len(made)
         time.sleep(0.3)
     assert len(made) - 200 <= 4 + 2 * os.cpu_count()
+
+
+def test_alternating_flips_follow_the_image_and_not_its_place():
+    """Every image comes mirrored in one of two epochs and as it is in the other, by any sharding
+    and from any step on."""
+    images = np.zeros((24, 1, 2, 1), np.uint8)
+    images[:, 0, 0, 0] = np.arange(1, 25)  # The number of an image, on its left.
+    source = ArraySource(images, np.zeros(24, np.int32))
+    recipe = Augmentation(horizontal_flip=True, alternate_flip=True)
+    batches = train(source, steps=8, augmentation=recipe)
+    mirrored = {}
+    for step, batch in enumerate(batches):
+        left, right = batch["images"][:, 0, 0, 0], batch["images"][:, 0, 1, 0]
+        for number, is_mirrored in zip(np.maximum(left, right), left == 0, strict=True):
+            mirrored.setdefault(int(number), []).append((step // 2, bool(is_mirrored)))
+    assert len(mirrored) == 24
+    for seen in mirrored.values():
+        flags = [is_mirrored for _, is_mirrored in sorted(seen)]
+        assert flags in ([True, False] * 2, [False, True] * 2)
+    assert_same(train(source, steps=3, augmentation=recipe, start_step=5), batches[5:])

@@ -27,6 +27,8 @@ def _of_keras(name: str) -> keras.Model:
 # With the number of batch normalisations, and of those that no product stands before.
 WITH_NORMS = {
     "cifar_resnet20": (lambda: models.create("cifar_resnet20", **SMALL), 21, 0),
+    "airbench94": (lambda: models.create("airbench94", **SMALL), 6, 0),
+    "wrn_16_2": (lambda: models.create("wrn_16_2", **SMALL), 13, 6),
     "regnety_4gf": (lambda: models.create("regnety_4gf", **SMALL), 71, 0),
     "ResNet50": (lambda: _of_keras("ResNet50"), 53, 0),
     "ResNet50V2": (lambda: _of_keras("ResNet50V2"), 49, 17),
@@ -177,6 +179,12 @@ NOT_FOLDED = {
     "two readers": _two_readers,
     "a product used twice": _shared,
     "a norm used twice": _norm_used_twice,
+    "a scale of any sign behind max-pooling": lambda x: layers.BatchNormalization()(
+        layers.MaxPooling2D(2)(layers.Conv2D(4, 3)(x))
+    ),
+    "another pooling": lambda x: layers.BatchNormalization(scale=False)(
+        layers.ReLU()(layers.MaxPooling2D(2)(layers.Conv2D(4, 3)(x)))
+    ),
     "a class of its own": lambda x: layers.BatchNormalization()(Doubled(4, 3)(x)),
 }
 

@@ -85,8 +85,11 @@ def test_the_committed_page_is_made_from_the_committed_table(root, tool):
 def test_the_committed_table_is_complete(root):
     rows = {row["name"]: row for row in read(root / "results" / "models.csv")}
     assert set(rows) == {*models.names(), *(f"{name} + 2 token sets" for name in STUDENTS)}
+    nowhere = {"airbench94", "airbench95", "resnet8x4", "resnet32x4", "wrn_16_4"}
     for name, row in rows.items():
-        assert row["published_parameters"], name
+        if name in nowhere:
+            assert not row["published_parameters"], name
+            continue
         # The class head, a million, is what is missing in the published size of mixer_h14.
         millions = int(row["parameters"]) / 1e6
         tolerance = 1.5 if name == "mixer_h14" else half_a_digit(row["published_parameters"])

@@ -1,12 +1,14 @@
 """Networks of public code bases, written anew in plain PyTorch with the names of their weights.
 
 Only what timm does not have. The names are those of github.com/chenyaofo/pytorch-cifar-models,
-github.com/akamaster/pytorch_resnet_cifar10, github.com/ShoufaChen/CycleMLP and
+github.com/akamaster/pytorch_resnet_cifar10, github.com/HobbitLong/RepDistiller,
+github.com/KellerJordan/cifar10-airbench, github.com/ShoufaChen/CycleMLP and
 github.com/devrimcavusoglu/std.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
@@ -107,6 +109,47 @@ class WideResNet(nn.Module):
     def forward(self, x: Any) -> Any:
         x = self.block3(self.block2(self.block1(self.conv1(x))))
         return self.fc(F.relu(self.bn1(x)).mean((2, 3)))
+
+
+class AirbenchNorm(nn.BatchNorm2d):
+    """Its scale is one and does not learn; as a buffer it stays one in `randomize`."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, eps=1e-12, momentum=0.4)
+        del self.weight
+        self.register_buffer("weight", torch.ones(channels))
+
+
+class AirbenchGroup(nn.Module):
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding="same", bias=False)
+        self.norm1 = AirbenchNorm(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding="same", bias=False)
+        self.norm2 = AirbenchNorm(outputs)
+
+    def forward(self, x: Any) -> Any:
+        x = F.gelu(self.norm1(F.max_pool2d(self.conv1(x), 2)))
+        return F.gelu(self.norm2(self.conv2(x)))
+
+
+class Ninth(nn.Module):
+    def forward(self, x: Any) -> Any:
+        return x / 9
+
+
+def airbench(widths: tuple[int, ...], num_classes: int, channels: int = 3) -> nn.Module:
+    """The numbers of its parts are their names."""
+    stem = 8 * channels
+    return nn.Sequential(
+        nn.Conv2d(channels, stem, 2),
+        nn.GELU(),
+        *(AirbenchGroup(*pair) for pair in itertools.pairwise((stem, *widths))),
+        nn.AdaptiveMaxPool2d(1),
+        nn.Flatten(),
+        nn.Linear(widths[-1], num_classes, bias=False),
+        Ninth(),
+    )
 
 
 class TwoLinear(nn.Module):

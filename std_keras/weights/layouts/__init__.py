@@ -8,6 +8,7 @@ from typing import Any
 from std_keras.errors import InputError
 from std_keras.weights.layout import Layout
 from std_keras.weights.layouts import (
+    airbench,
     cifar_resnet,
     cyclemlp,
     deit,
@@ -30,6 +31,7 @@ LAYOUTS: tuple[Layout, ...] = (
     cifar_resnet.AKAMASTER,
     cifar_resnet.REPDISTILLER,
     wide_resnet.REPDISTILLER,
+    airbench.AIRBENCH,
     resmlp.TIMM,
     resmlp.FACEBOOK,
     gmlp.TIMM,
