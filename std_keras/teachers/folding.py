@@ -58,8 +58,9 @@ def foldable(model: keras.Model) -> dict[str, str]:
     for source, reader in only_reader.items():
         pooled = type(named.get(reader)) is keras.layers.MaxPooling2D
         norm = named.get(only_reader.get(reader, "") if pooled else reader)
-        if _fits(named.get(source), norm) and not (pooled and norm.scale):
-            found[source] = norm.name
+        if norm is None or not _fits(named.get(source), norm) or (pooled and norm.scale):
+            continue
+        found[source] = norm.name
     return found
 
 
