@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from std_keras import models
-from std_keras.config import TrainConfig, resolve
+from std_keras.config import TrainConfig
 from std_keras.data.arrays import ArraySource
 from std_keras.errors import Interrupted
 from std_keras.runs.trained import load_trained
@@ -69,4 +69,3 @@ def test_a_run_that_goes_on_keeps_its_stem(tmp_path):
     parts, whole = (load_trained(tmp_path / name) for name in ("run", "whole"))
     for own, other in zip(parts.get_weights(), whole.get_weights(), strict=True):
         np.testing.assert_array_equal(own, other)
-    assert resolve(config, image_size=17, horizontal_flip=False).horizontal_flip == "alternate"
