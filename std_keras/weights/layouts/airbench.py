@@ -63,7 +63,7 @@ def _entries(model: keras.Model) -> list[Entry]:
 AIRBENCH = Layout(
     name="airbench",
     source="github.com/KellerJordan/cifar10-airbench",
-    families=("airbench94", "airbench95"),
+    families=("airbench",),
     signature=("0.weight", "2.conv1.weight", _HEAD),
     statistics=_statistics,
     facts=_facts,
