@@ -16,6 +16,7 @@ from std_keras.errors import InputError
 from std_keras.programs import program
 from std_keras.programs.main import main
 from std_keras.runs import pretrained
+from std_keras.runs.packing import float16
 from std_keras.training import train
 
 
@@ -188,6 +189,18 @@ def test_what_cannot_be_packed(pack, shelf, capsys, arguments, code, message):
     assert pack(*arguments) == code
     assert message in capsys.readouterr().err
     assert not shelf.exists() or not list(shelf.iterdir())
+
+
+def test_what_was_trained_in_mixed_precision_computes_in_float32(tmp_path):
+    layers = [keras.layers.Rescaling(1 / 255, dtype="float32")]
+    layers += [keras.layers.Dense(3, dtype="mixed_bfloat16"), keras.layers.Dense(2)]
+    model = keras.Sequential([keras.Input((4,)), *layers])
+    model.save(tmp_path / "mixed.keras")
+    float16.convert(tmp_path / "mixed.keras", tmp_path / "packed.keras")
+    packed = keras.models.load_model(tmp_path / "packed.keras")
+    assert [layer.dtype_policy.name for layer in packed.layers] == ["float32"] * 3
+    x = np.ones((1, 4), np.float32)
+    np.testing.assert_allclose(packed(x), model(x), atol=1e-3)
 
 
 def test_weights_beyond_float16_are_refused(pack, run, shelf, tmp_path, capsys):

@@ -1,8 +1,13 @@
-"""A `.keras` file with its weights in float16; Keras loads it into float32 variables as it is."""
+"""A `.keras` file with its weights in float16; Keras loads it into float32 variables as it is.
+
+A network that was trained with `--mixed_precision` computes in float32 once it is packed, for it may
+run on processors for which bfloat16 is slow. As a teacher it computes as its student does.
+"""
 
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from pathlib import Path
 
@@ -10,13 +15,15 @@ import h5py
 import numpy as np
 
 from std_keras.errors import LimitError
+from std_keras.layers.layer_config import with_precision
 
 _WEIGHTS = "model.weights.h5"
+_LAYERS = "config.json"
 _DATE = (1980, 1, 1, 0, 0, 0)  # The same weights give the same bytes.
 
 
 def convert(source: Path, target: Path) -> None:
-    """Copies a `.keras` file and halves its floating-point weights.
+    """Copies a `.keras` file, halves its floating-point weights, and lets it compute in float32.
 
     Raises:
         LimitError: if a weight is too large for float16.
@@ -26,6 +33,8 @@ def convert(source: Path, target: Path) -> None:
             content = old.read(entry)
             if entry.filename == _WEIGHTS:
                 content = _halved(content, source)
+            elif entry.filename == _LAYERS:
+                content = _in_float32(content)
             new.writestr(
                 zipfile.ZipInfo(entry.filename, _DATE),
                 content,
@@ -48,6 +57,11 @@ def _halved(content: bytes, source: Path) -> bytes:
 
         old.visititems(copy)
     return output.getvalue()
+
+
+def _in_float32(content: bytes) -> bytes:
+    config = json.loads(content)
+    return json.dumps(with_precision(config, "float32", instead_of="mixed_bfloat16")).encode()
 
 
 def _half(values: np.ndarray, name: str) -> np.ndarray:
