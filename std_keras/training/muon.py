@@ -63,7 +63,7 @@ class Muon(keras.optimizers.Muon):
         self.assign_sub(variable, tf.reshape(scale * update, variable.shape))
 
     def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
-        """Once for every copy of a variable, as AdamW's; Keras' own assigns in each replica."""
+        """With the variable's own rate; each device does it to its copy, as in Keras' AdamW."""
         if not self.weight_decay:
             return
 
