@@ -18,8 +18,8 @@ class Muon(keras.optimizers.Muon):
     2025, arXiv 2502.16982: an update has the root mean square 0.2, as one of AdamW has about, so
     that the two can have one rate. It differs from Keras' class in four ways: which variables are
     matrices is said, and not read from names; a kernel of a convolution (height, width, in, out)
-    is a matrix (height * width * in, out), as its authors have it, and none to Keras; weight decay
-    is applied once on several devices, of which each holds a copy; and any float type will do.
+    is a matrix (height * width * in, out), as its authors have it, and none to Keras; matrices can
+    have a rate of their own; and variables may be float64.
 
     Args:
       learning_rate: of the variables that are not matrices, or its schedule.
