@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from std_keras.config.optimization import OptimizationOptions
 from std_keras.training import optimizers
 from std_keras.training.matrices import hidden_matrices
 from std_keras.training.muon import Muon
@@ -77,13 +78,10 @@ def test_it_is_numpy(dtype):
     }
     matrices = [variables[name] for name in SHAPES if name != "left"]
     optimizer = optimizers.create_optimizer(
-        "muon",
+        OptimizationOptions(optimizer="muon", weight_decay=0.1, muon_learning_rate_ratio=2.0),
         learning_rate=Listed(RATES),
-        weight_decay=0.1,
-        momentum=0.9,
         variables=list(variables.values()),
         matrices=matrices,
-        matrix_rate=2.0,
     )
     for step in gradients:
         tensors = [tf.constant(value, dtype) for value in step.values()]
@@ -122,10 +120,8 @@ def test_a_vector_is_no_matrix():
 
 def muon(model, rate=0.02):
     return optimizers.create_optimizer(
-        "muon",
+        OptimizationOptions(optimizer="muon", weight_decay=0.1),
         learning_rate=rate,
-        weight_decay=0.1,
-        momentum=0.9,
         variables=model.trainable_variables,
         matrices=hidden_matrices(model),
     )
