@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from std_keras import quiet
-
-quiet.ensure_tensorflow()  # Before the import below, which would load it noisily.
-
-from std_keras.training.train import train  # noqa: E402
+from std_keras.training.train import train
 
 __all__ = ["train"]

@@ -147,6 +147,17 @@ def _worker_index(strategy: tf.distribute.Strategy) -> int:
     return int(resolver.task_id) + (1 if "chief" in resolver.cluster_spec().jobs else 0)
 
 
+def lost_worker_errors() -> tuple[type[tf.errors.OpError], ...]:
+    """What the collective operations of the others raise when a worker has gone."""
+    return (
+        tf.errors.UnavailableError,
+        tf.errors.AbortedError,
+        tf.errors.CancelledError,
+        tf.errors.DeadlineExceededError,
+        tf.errors.InternalError,
+    )
+
+
 def reason(error: tf.errors.OpError) -> str:
     """What went wrong in an operation, in one line.
 

@@ -4,34 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import tensorflow as tf
-
-from std_keras import progress
+from std_keras import progress, quiet
 from std_keras.config import TrainConfig, resolve
 from std_keras.errors import MachineError
 from std_keras.runs.run import Run
 from std_keras.runs.run_directory import RunDirectory
-from std_keras.training import build
-from std_keras.training.assembly import assemble
-from std_keras.training.checks import check_devices, check_same_run, slow_choice
-from std_keras.training.loop import Loop
-from std_keras.training.strategy import (
-    create_strategy,
-    in_cluster,
-    is_chief,
-    own_signal_handlers,
-    reason,
-)
 
-# What the collective operations of the others raise when a worker has gone.
-_LOST_WORKER = (
-    tf.errors.UnavailableError,
-    tf.errors.AbortedError,
-    tf.errors.CancelledError,
-    tf.errors.DeadlineExceededError,
-    tf.errors.InternalError,
-)
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+# TensorFlow is imported when training starts, so that naming `std_keras.train` is cheap.
 
 
 def train(
@@ -60,6 +44,15 @@ def train(
     """
     run = Run(model_dir)
     directory = run.directory
+    quiet.ensure_tensorflow()
+    from std_keras.training.strategy import (
+        create_strategy,
+        in_cluster,
+        is_chief,
+        lost_worker_errors,
+        reason,
+    )
+
     strategy = create_strategy(
         config.performance.strategy, logical_cpus=config.performance.logical_cpus
     )
@@ -68,7 +61,7 @@ def train(
         directory.prepare()
     try:
         _train(config, run=directory, strategy=strategy, chief=chief, stop=stop)
-    except _LOST_WORKER as error:
+    except lost_worker_errors() as error:
         if not in_cluster(strategy):
             raise
         raise MachineError(
@@ -88,6 +81,12 @@ def _train(
     chief: bool,
     stop: Callable[[], bool],
 ) -> None:
+    from std_keras.training import build
+    from std_keras.training.assembly import assemble
+    from std_keras.training.checks import check_devices, check_same_run, slow_choice
+    from std_keras.training.loop import Loop
+    from std_keras.training.strategy import own_signal_handlers
+
     dataset = build.load_data(config, progress=progress.track)
     for name in dataset.skipped:
         progress.warn(f"{name} cannot be read as an image and is skipped")

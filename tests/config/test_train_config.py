@@ -217,7 +217,7 @@ def test_flags_that_an_older_file_does_not_name_keep_their_defaults():
 @pytest.mark.parametrize(
     ("values", "named"),
     [
-        ({"epoch": 3}, "there is no option epoch"),
+        ({"epoch": 3}, "unknown option epoch"),
         ({"epochs": "3"}, "epochs='3' must be an integer"),
         ({"epochs": None}, "epochs=None"),
         ({"epochs": 3.0}, "epochs=3.0"),

@@ -80,7 +80,7 @@ def test_a_partial_load_lists_everything_and_exits_2(convert, source, tmp_path):
         (("--source=/nowhere.pth", "--output=x"), "--model is missing"),
         (("--source=/nowhere.pth", "--output=/x", "--model=mixer_s17"), "--model=mixer_s17"),
         (("--source=/nowhere.pth", "--output=/x", *MODEL), "/nowhere.pth cannot be read"),
-        (("--source=/nowhere.pth", "--output=/x", *MODEL, "--mean=a"), "--mean=a is not"),
+        (("--source=/nowhere.pth", "--output=/x", *MODEL, "--mean=a"), "--mean=a must be"),
         (("--source=/nowhere.pth", "--output=/x", *MODEL, "--format=zip"), "format"),
     ],
 )

@@ -81,7 +81,7 @@ def test_a_missing_file_is_named_with_the_places_searched(tmp_path):
 
 
 def test_a_directive_without_a_file(tmp_path):
-    with pytest.raises(InputError, match="without a file"):
+    with pytest.raises(InputError, match="has no value"):
         flagfiles.expand(["--flagfile"], repeated=())
 
 

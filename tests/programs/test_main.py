@@ -90,7 +90,7 @@ def test_no_command_exits_2_with_the_list(run_command):
         ("evalute", "did you mean evaluate?"),
         ("resize-image", "did you mean resize-images?"),
         ("xyzzy", "'xyzzy' is not a command; std-keras --help lists the commands"),
-        ("--model_dir=x", "--model_dir=x stands before the command"),
+        ("--model_dir=x", "--model_dir=x comes before the command"),
     ],
 )
 def test_an_unknown_command_is_one_line(run_command, given, words):

@@ -127,7 +127,7 @@ def _classifier(record: Record, dataset: DataSet) -> predictions.Classifier:
         )
     except InputError as error:
         # The loader of teachers names its own flag.
-        raise InputError(str(error).replace("--teacher=", "run ")) from error
+        raise InputError(str(error).replace("teacher=", "run ", 1)) from error
     return predictions.of_teacher(teacher, name=record.name)
 
 

@@ -170,7 +170,7 @@ def _load_other(text: str, *, dataset: DataSet, name: str) -> predictions.Classi
         )
     except InputError as error:
         # The loader of teachers names its own flag.
-        raise InputError(str(error).replace("--teacher=", "--against=")) from error
+        raise InputError(str(error).replace("teacher=", "--against=", 1)) from error
     return predictions.of_teacher(teacher, name=name)
 
 
