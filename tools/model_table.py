@@ -125,15 +125,24 @@ def markdown(path: Path) -> str:
             "",
             f"Made from `{path.name}`, which was written by",
             "",
-            f"    {comments[0]}",
-            "",
-            f"on {comments[1]}.",
+            *_origins(comments),
             "",
             _NOTES,
             *table,
             "",
         ]
     )
+
+
+def _origins(comments: Sequence[str]) -> list[str]:
+    """Commands and machines; rows of a later run stand behind the others, and its two lines too."""
+    lines: list[str] = []
+    for command, machine in zip(comments[::2], comments[1::2], strict=True):
+        if lines:
+            lines[-1] = lines[-1].removesuffix(".") + ", and the last rows by"
+            lines.append("")
+        lines += [f"    {command}", "", f"on {machine}."]
+    return lines
 
 
 def _line(cells: Any) -> str:

@@ -45,7 +45,7 @@ def build_airbench(spec: ImageModelSpec, options: AirbenchOptions) -> keras.Mode
     height, width, _ = spec.input_shape
     if min(height, width) < _SMALLEST:
         raise InputError(
-            f"--image_size={min(height, width)}: {spec.name} needs at least {_SMALLEST} pixels"
+            f"image_size={min(height, width)}: {spec.name} needs at least {_SMALLEST} pixels"
         )
     inputs, x = spec.normalized_input()
     x = GELU(name="stem_gelu")(WhitenedConv2D(2, name="stem")(x))

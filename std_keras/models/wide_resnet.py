@@ -30,7 +30,7 @@ class WideResNetOptions:
 
     def __post_init__(self) -> None:
         if self.depth < 10 or self.depth % 6 != 4:
-            raise InputError(f"--depth={self.depth}: must be 6 n + 4 with n >= 1, such as 16 or 40")
+            raise InputError(f"depth={self.depth}: must be 6 n + 4 with n >= 1, such as 16 or 40")
         if self.widening < 1:
             raise InputError(f"widening={self.widening} must be at least 1")
 
@@ -46,7 +46,7 @@ def build_wide_resnet(spec: ImageModelSpec, options: WideResNetOptions) -> keras
     """
     height, width, _ = spec.input_shape
     if min(height, width) < 4:
-        raise InputError(f"--image_size={min(height, width)}: {spec.name} needs at least 4 pixels")
+        raise InputError(f"image_size={min(height, width)}: {spec.name} needs at least 4 pixels")
 
     inputs, x = spec.normalized_input()
     x = _convolution(x, _STEM, 3, 1, "stem")

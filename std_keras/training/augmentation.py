@@ -40,8 +40,8 @@ def create_augmentation(
     repeats = _set(options.repeated_augmentation)
     if options.horizontal_flip == "alternate" and repeats > 1:
         raise InputError(
-            f"--horizontal_flip=alternate: with --repeated_augmentation={repeats} an epoch holds "
-            "an image several times; use --repeated_augmentation=1"
+            f"horizontal_flip=alternate: with repeated_augmentation={repeats} an epoch holds an "
+            "image several times; use repeated_augmentation=1"
         )
     recipe = Augmentation(
         crop_padding=_set(options.crop_padding) if options.crop == "padded" else 0,

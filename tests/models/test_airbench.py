@@ -64,5 +64,5 @@ def test_mixed_precision(rng):
 
 
 def test_too_small_an_image():
-    with pytest.raises(InputError, match="--image_size=16"):
+    with pytest.raises(InputError, match="image_size=16"):
         models.create("airbench94", input_shape=(16, 32, 3), num_classes=7)

@@ -44,12 +44,12 @@ def test_round_trip(images, randomize, reload):
     np.testing.assert_array_equal(reload(model)(images), model(images))
 
 
-@pytest.mark.parametrize(("depth", "message"), [(17, "--depth=17: must be 6 n"), (4, "--depth=4")])
+@pytest.mark.parametrize(("depth", "message"), [(17, "depth=17: must be 6 n"), (4, "depth=4")])
 def test_depths_that_do_not_exist(depth, message):
     with pytest.raises(InputError, match=message):
         models.create("wrn_16_2", depth=depth, input_shape=(8, 8, 3), num_classes=7)
 
 
 def test_too_small_an_image():
-    with pytest.raises(InputError, match="--image_size=3"):
+    with pytest.raises(InputError, match="image_size=3"):
         models.create("wrn_16_2", input_shape=(3, 8, 3), num_classes=7)

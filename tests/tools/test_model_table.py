@@ -67,7 +67,7 @@ def test_without_pytorch_the_row_says_so(write, monkeypatch):
     ("arguments", "name", "message"),
     [
         ((), "models.txt", "must end in .csv"),
-        (("--only=cifar_resnet21",), "models.csv", "there is no such model; did you mean"),
+        (("--only=cifar_resnet21",), "models.csv", "no such model; did you mean"),
     ],
 )
 def test_bad_input_gets_a_sentence(write, capsys, arguments, name, message):

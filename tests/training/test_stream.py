@@ -9,7 +9,9 @@ import pytest
 
 from std_keras.config import resolve
 from std_keras.data import Shard
+from std_keras.errors import InputError
 from std_keras.training import build, stream
+from std_keras.training.augmentation import create_augmentation
 from tests.training.tiny import config
 
 MIXED = {"augmentation": "deit", "auto_augment": "none", "random_erasing": 0.0}  # Compiles.
@@ -86,3 +88,9 @@ def test_a_new_option_that_is_off_changes_nothing():
         shine: float = 0.0
 
     assert stream._differing(New(crop=2)) == stream._differing(Old(crop=2)) == {"crop": 2}
+
+
+def test_alternating_flips_do_not_go_with_repeated_images(dataset):
+    options = {"horizontal_flip": "alternate", "repeated_augmentation": 3}
+    with pytest.raises(InputError, match="repeated_augmentation=3 an epoch holds"):
+        create_augmentation(resolved(**options).augmentation, dataset, batch_size=32)

@@ -484,7 +484,7 @@ def test_a_file_of_another_family_is_named():
         choose_layout("auto", model="mixer_s16", tensors=tensors, file="x.pth")
     with pytest.raises(InputError, match=r"it begins with a, b, c"):
         choose_layout("auto", model="mixer_s16", tensors=dict.fromkeys("abcd"), file="x.pth")
-    with pytest.raises(InputError, match=r"layout=timm is not one for cifar_resnet20"):
+    with pytest.raises(InputError, match=r"layout=timm does not apply to cifar_resnet20"):
         choose_layout("timm", model="cifar_resnet20", tensors=tensors, file="x.pth")
     with pytest.raises(InputError, match=r"x\.pth has no linear\.bias"):
         choose_layout("akamaster", model="cifar_resnet20", tensors=tensors, file="x.pth")
