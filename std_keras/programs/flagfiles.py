@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from std_keras.errors import InputError
+from std_keras.paths import user_path
 from std_keras.programs import installation
 
 _DIRECTIVE = re.compile(r"^--?flagfile(?:=(.*))?$")
@@ -78,7 +79,7 @@ def _names(argument: str, flag: str) -> bool:
 
 
 def _find(name: str, base: Path) -> Path:
-    path = (base / Path(name).expanduser()).resolve()
+    path = (base / user_path(name)).resolve()
     if path.is_file():
         return path
     shipped = shipped_directory() / Path(name).name

@@ -14,6 +14,7 @@ nonfinite_*.npz    the batch of a step that became non-finite, if one did
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -23,6 +24,10 @@ from typing import IO, Any
 
 from std_keras.config import TrainConfig
 from std_keras.errors import DISK_FAULTS, InputError
+from std_keras.paths import user_path
+
+# Bytes below the run directory's folders: ckpt-N_temp/part-00000-of-00001.data-00000-of-00001.
+_LONGEST_NAME = 120
 
 
 class RunDirectory:
@@ -33,7 +38,7 @@ class RunDirectory:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path).expanduser()
+        self.path = user_path(path)
         self.config_file = self.path / "config.json"
         self.labels_file = self.path / "labels.txt"
         self.examples_file = self.path / "examples.json"
@@ -58,6 +63,7 @@ class RunDirectory:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = open(self.path / ".lock", "w", encoding="utf-8")
+            _check_room_for_names(self.checkpoints)
         except OSError as error:
             if error.errno in DISK_FAULTS:
                 raise  # The machine's fault, not the user's.
@@ -156,6 +162,12 @@ class RunDirectory:
         if not isinstance(value, dict):
             raise InputError(f"{path} is damaged: it holds no JSON object")
         return value
+
+
+def _check_room_for_names(folder: Path) -> None:
+    """Raises the OSError now that the longest name in the folder would raise when it is written."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        os.stat(folder / ("x" * _LONGEST_NAME))
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from std_keras.errors import InputError
+from std_keras.paths import user_path
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.teachers.spec import TeacherSpec
 
@@ -21,7 +22,7 @@ def find(spec: TeacherSpec) -> Kind:
     Raises:
         InputError: if the source is not a teacher.
     """
-    path = Path(spec.source).expanduser()
+    path = user_path(spec.source)
     if spec.source.startswith("keras:"):
         return "applications"
     if RunDirectory(path).exists():
@@ -51,7 +52,7 @@ def identity(spec: TeacherSpec, *, bfloat16: bool = False) -> dict[str, str]:
     Raises:
         InputError: if the teacher does not exist, or its files cannot be read.
     """
-    path, kind = Path(spec.source).expanduser(), find(spec)
+    path, kind = user_path(spec.source), find(spec)
     if kind == "applications":
         weights = f"{spec.source}, Keras {version('keras')}"
     elif kind == "saved_model":

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from std_keras.errors import InputError
+from std_keras.paths import plain_path, user_path
 from std_keras.runs.keras_file import load_keras_file
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.teachers.identity import find, unfinished
@@ -35,7 +36,7 @@ def load(
     Raises:
         InputError: if it does not exist, cannot be loaded, or has other classes.
     """
-    path, kind = Path(spec.source).expanduser(), find(spec)
+    path, kind = user_path(spec.source), find(spec)
     if kind == "applications":
         _refuse_input(spec, "keras.applications says which pixel range it expects")
         teacher = _from_applications(spec, image_shape)
@@ -144,7 +145,7 @@ def _keras_teacher(
 
 def _from_saved_model(spec: TeacherSpec, path: Path, image_shape: tuple[int, int, int]) -> Teacher:
     try:
-        loaded = tf.saved_model.load(str(path))
+        loaded = tf.saved_model.load(plain_path(path))
         signature = loaded.signatures["serving_default"]
     except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
         raise InputError(

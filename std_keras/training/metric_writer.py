@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from std_keras import progress
 from std_keras.config import TrainConfig
+from std_keras.paths import plain_path
 from std_keras.runs.run_directory import RunDirectory, write_atomically
 from std_keras.training.optimizers import is_token
 
@@ -43,7 +44,7 @@ class MetricWriter:
             return
         _forget_after(run.metrics_file, step)
         self._writers = {
-            split: tf.summary.create_file_writer(str(run.tensorboard / split))
+            split: tf.summary.create_file_writer(plain_path(run.tensorboard / split))
             for split in ("train", "eval")
         }
         self._lines = open(run.metrics_file, "a", encoding="utf-8")
@@ -93,7 +94,7 @@ class MetricWriter:
     def start_profile(self) -> None:
         """Begins to record a trace for TensorBoard's profiler."""
         if self._enabled and not self._profiling:
-            tf.profiler.experimental.start(str(self._folder / "train"))
+            tf.profiler.experimental.start(plain_path(self._folder / "train"))
             self._profiling = True
 
     def stop_profile(self) -> None:

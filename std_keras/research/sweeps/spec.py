@@ -30,6 +30,7 @@ from typing import Any
 
 from std_keras.config import options
 from std_keras.errors import InputError
+from std_keras.paths import user_path
 from std_keras.programs import flagfiles
 
 _KEYS: dict[str, tuple[type, str]] = {
@@ -98,7 +99,7 @@ class Spec:
 
 def find(name: str) -> Path:
     """The file of that name; if it does not exist, the one that comes with the package."""
-    path = Path(name).expanduser()
+    path = user_path(name)
     shipped = flagfiles.shipped_directory() / "sweeps" / path.name
     return shipped if not path.exists() and shipped.is_file() else path
 
