@@ -25,7 +25,10 @@ from typing import IO, Any
 from std_keras.config import TrainConfig
 from std_keras.errors import DISK_FAULTS, InputError
 from std_keras.paths import user_path
+from std_keras.texts import read_text
 
+# File names that are not UTF-8 are written as the terminal shows them.
+_UNKNOWN = "backslashreplace"
 # Bytes below the run directory's folders: ckpt-N_temp/part-00000-of-00001.data-00000-of-00001.
 _LONGEST_NAME = 120
 
@@ -108,7 +111,7 @@ class RunDirectory:
             InputError: if the file is missing or damaged.
         """
         try:
-            return tuple(self.labels_file.read_text(encoding="utf-8").splitlines())
+            return tuple(read_text(self.labels_file).splitlines())
         except OSError as error:
             raise InputError(f"{self.labels_file} cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:
@@ -151,7 +154,7 @@ class RunDirectory:
 
     def _json(self, path: Path) -> dict[str, Any]:
         try:
-            value = json.loads(path.read_text(encoding="utf-8"))
+            value = json.loads(read_text(path))
         except OSError as error:
             raise InputError(
                 f"{self.path} is not a finished run directory: {path.name} cannot be read "
@@ -172,7 +175,7 @@ def _check_room_for_names(folder: Path) -> None:
 
 def write_atomically(path: Path, text: str) -> None:
     """Writes a text file so that a reader or a crash never sees half of it."""
-    replace_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+    replace_atomically(path, lambda part: part.write_text(text, encoding="utf-8", errors=_UNKNOWN))
 
 
 def replace_atomically(path: Path, write: Any) -> None:

@@ -19,6 +19,7 @@ from std_keras.runs.run_directory import RunDirectory
 from std_keras.teachers.identity import find, unfinished
 from std_keras.teachers.spec import TeacherSpec
 from std_keras.teachers.teacher import INPUT_RANGES, Teacher, check_labels
+from std_keras.texts import read_text
 
 _RANGES = "|".join(INPUT_RANGES)
 
@@ -256,4 +257,4 @@ def _image_shape(
 
 def _labels(folder: Path) -> tuple[str, ...] | None:
     file = folder / "labels.txt"
-    return tuple(file.read_text(encoding="utf-8").splitlines()) if file.is_file() else None
+    return tuple(read_text(file).splitlines()) if file.is_file() else None

@@ -19,6 +19,7 @@ from std_keras.data.source import Progress
 from std_keras.errors import InputError
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.teachers import Teacher
+from std_keras.texts import normalized
 from std_keras.training.augmentation import picture_options
 from std_keras.training.objectives import own_model
 
@@ -82,8 +83,8 @@ def data_of_run(
             f"{tuple(model.input_shape[1:])}"
         )
     labels = run.read_labels()
-    if loaded.label_names != labels:
-        differing = sorted(set(loaded.label_names) ^ set(labels))[:4]
+    if normalized(loaded.label_names) != normalized(labels):
+        differing = sorted({*normalized(loaded.label_names)} ^ {*normalized(labels)})[:4]
         raise InputError(
             f"dataset={loaded.name} has {loaded.num_classes} classes that are not the "
             f"{len(labels)} of {run.labels_file}"

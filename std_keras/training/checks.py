@@ -10,6 +10,7 @@ from std_keras.data.files import FileSource
 from std_keras.errors import InputError
 from std_keras.losses import mine
 from std_keras.runs.run_directory import RunDirectory
+from std_keras.texts import normalized
 
 
 def check_devices(config: TrainConfig, strategy: tf.distribute.Strategy) -> None:
@@ -76,7 +77,7 @@ def check_same_run(run: RunDirectory, config: TrainConfig, dataset: DataSet) -> 
             f"model_dir={run.path} belongs to a run with other options ({'; '.join(differing)}); "
             "give the same options to continue it, or another `model_dir`"
         )
-    if run.read_labels() != dataset.label_names:
+    if normalized(run.read_labels()) != normalized(dataset.label_names):
         raise InputError(
             f"dataset={dataset.name}: its classes differ from {run.labels_file}, which was written "
             "when the run started; restore them, or train in another `model_dir`"

@@ -32,6 +32,7 @@ from std_keras.config import options
 from std_keras.errors import InputError
 from std_keras.paths import user_path
 from std_keras.programs import flagfiles
+from std_keras.texts import read_text
 
 _KEYS: dict[str, tuple[type, str]] = {
     "title": (str, "a string"),
@@ -111,7 +112,7 @@ def read(path: Path) -> Spec:
         InputError: if the file is missing, no TOML, or says something that a sweep cannot be.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(read_text(path))
     except OSError as error:
         raise InputError(f"{path} cannot be read as a sweep: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
