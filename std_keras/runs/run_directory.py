@@ -2,7 +2,7 @@
 
 config.json        every resolved flag
 labels.txt         class names, one a line, in the order of the logits
-examples.json      how many examples each part of the data set had
+examples.json      how many examples each part of the data set had; of a folder, its content
 architecture.json  the model without weights, as Keras writes it
 checkpoints/       everything needed to continue
 tensorboard/       train/ and eval/
@@ -131,7 +131,7 @@ class RunDirectory:
         *,
         label_names: Sequence[str],
         architecture: str,
-        examples: Mapping[str, int] | None = None,
+        examples: Mapping[str, Any] | None = None,
     ) -> None:
         """Writes what is known when a run begins; the configuration last, for it marks a run."""
         if examples is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from std_keras import data, models, progress, teachers
 from std_keras.config import TrainConfig
 from std_keras.config.distillation import DistillationOptions
 from std_keras.config.performance import PerformanceOptions
-from std_keras.data import DataSet
+from std_keras.data import DataSet, folder_content
 from std_keras.data.limit import limited
 from std_keras.data.source import Progress
 from std_keras.errors import InputError
@@ -69,8 +70,17 @@ def data_of_run(
             f"`dataset` is missing: {run.path} was converted from other weights and has no data "
             "set of its own"
         )
+    own = config.data.dataset
+    place = folder_content.place(own)
+    if dataset is None and place is not None and not os.path.isdir(place):
+        raise InputError(
+            f"dataset={own}, on which {run.path} was trained, is not here ({place} is not a "
+            "directory); say where the images are with dataset=folder:PATH"
+        )
     changes: dict[str, Any] = {"image_size": int(model.input_shape[1])}
-    if dataset is not None and dataset != config.data.dataset:
+    if dataset is not None and folder_content.has_content_of(dataset, run.read_examples()):
+        changes["dataset"] = dataset
+    elif dataset is not None and dataset != own:
         # The parts of another data set are not the run's to cut.
         changes |= {"dataset": dataset, "validation_fraction": 0.0, "max_train_examples": 0}
         changes |= {"max_test_examples": 0}

@@ -16,9 +16,11 @@ from std_keras import progress
 from std_keras.config import TrainConfig
 from std_keras.paths import plain_path
 from std_keras.runs.run_directory import RunDirectory, write_atomically
+from std_keras.training import event_files
 from std_keras.training.optimizers import is_token
 
 Split = Literal["train", "eval"]
+_PICTURES = "augmented"  # The tag of the grid of training images.
 
 
 class MetricWriter:
@@ -43,6 +45,8 @@ class MetricWriter:
         if not enabled:
             return
         _forget_after(run.metrics_file, step)
+        for split in ("train", "eval"):
+            event_files.forget_after(run.tensorboard / split, step, again=_PICTURES)
         self._writers = {
             split: tf.summary.create_file_writer(plain_path(run.tensorboard / split))
             for split in ("train", "eval")
@@ -80,7 +84,7 @@ class MetricWriter:
         """
         if self._enabled:
             with self._writers["train"].as_default(step=step):
-                tf.summary.image("augmented", image_grid(images)[np.newaxis])
+                tf.summary.image(_PICTURES, image_grid(images)[np.newaxis])
 
     def tokens(self, model: keras.Model, *, step: int) -> None:
         """Shows histograms of the token parameters, if the model has any."""
