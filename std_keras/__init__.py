@@ -9,13 +9,16 @@ Each command is a function here:
     list(std_keras.classify("photos", model="exported/student_float32.tflite"))
 
 Importing the package is cheap: each part is imported when it is first used, so that a program can
-install its signal handlers, or refuse a wrong flag, before TensorFlow is loaded.
+install its signal handlers, or refuse a wrong flag, before TensorFlow is loaded. Keras knows the
+layers as soon as both packages are imported, so that `keras.saving.load_model` reads `model.keras`.
 """
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
+
+from std_keras.registration import register_with_keras
 
 if TYPE_CHECKING:
     from std_keras.config import TrainConfig
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
     from std_keras.weights.resize import resize_weights
 
 __version__ = "0.1.0"
+
+register_with_keras()
 
 _ROOMS = (
     "config",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from os import cpu_count
 
 import numpy as np
 import tensorflow as tf
@@ -43,7 +43,7 @@ class FileSource(IndexedSource):
         self._labels = np.asarray(labels, np.int32)
         # Captured by the pipeline's functions; as constants inside them they would swell the graph.
         with tf.device("CPU:0"):
-            self._path_tensor = tf.constant(self._paths, tf.string)
+            self._path_tensor = tf.constant([os.fsencode(p) for p in self._paths], tf.string)
             self._label_tensor = tf.constant(self._labels)
         self._read = tf.function(
             self._read_one,
@@ -98,12 +98,12 @@ class FileSource(IndexedSource):
 
         def read(row: int) -> None:
             try:
-                images[row] = self._read(self._paths[row]).numpy()
+                images[row] = self._read(os.fsencode(self._paths[row])).numpy()
                 readable[row] = True
             except tf.errors.OpError:
                 pass
 
-        with ThreadPoolExecutor(cpu_count()) as pool:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
             for _ in progress(pool.map(read, range(self.size)), total=self.size, what=what):
                 pass
         corrupt = self._paths[~readable].tolist()
@@ -128,12 +128,12 @@ class FileSource(IndexedSource):
             if not thorough and _looks_whole(path):
                 return False
             try:
-                self._read(path)
+                self._read(os.fsencode(path))
                 return False
             except tf.errors.OpError:
                 return True
 
-        with ThreadPoolExecutor(cpu_count()) as pool:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
             verdicts = pool.map(is_corrupt, self._paths)
             checked = list(progress(verdicts, total=self.size, what=what))
         return self._paths[np.asarray(checked, bool)].tolist()

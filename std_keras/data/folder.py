@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Sequence
 
@@ -11,6 +12,7 @@ from std_keras.data.files import FileSource
 from std_keras.data.images import EXTENSIONS
 from std_keras.data.source import IndexedSource, Progress, no_progress
 from std_keras.errors import InputError
+from std_keras.texts import normalized
 
 
 def load_folder(
@@ -84,11 +86,20 @@ def _list_classes(directory: str, *, flag: str) -> dict[str, list[str]]:
 
     classes: dict[str, list[str]] = {}
     try:
-        names = sorted(e.name for e in os.scandir(directory) if e.is_dir() and e.name[0] != ".")
+        found = [e.name for e in os.scandir(directory) if e.is_dir() and e.name[0] != "."]
     except OSError as error:
         fail(error)
-    if not names:
+    if not found:
         raise InputError(f"{flag}: {directory} has no class folders")
+    labels = {name: _label(name, directory, flag=flag) for name in found}
+    # By the normalized names, so that the order does not depend on where the folder was copied to.
+    names = sorted(found, key=lambda name: normalized([labels[name]]))
+    for name, following in itertools.pairwise(names):
+        if normalized([labels[name]]) == normalized([labels[following]]):
+            raise InputError(
+                f"{flag}: {directory} has two class folders called {labels[name]!r} in two "
+                "spellings of Unicode; put their images together"
+            )
     for name in names:
         files = []
         for folder, folders, entries in os.walk(os.path.join(directory, name), onerror=fail):
@@ -103,11 +114,33 @@ def _list_classes(directory: str, *, flag: str) -> dict[str, list[str]]:
                 f"{flag}: the class folder {os.path.join(directory, name)} has no images "
                 f"({', '.join(EXTENSIONS)})"
             )
-        classes[name] = files
+        classes[labels[name]] = files
     return classes
 
 
+def _label(name: str, directory: str, *, flag: str) -> str:
+    """The name of a class from that of its folder, whatever the locale.
+
+    Raises:
+        InputError: if labels.txt, a text in UTF-8 with a name a line, could not hold it.
+    """
+    try:
+        label = os.fsencode(name).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{flag}: the name of the class folder {os.fsencode(name)!r} in {directory} is not "
+            "UTF-8; rename it"
+        ) from error
+    if len(label.splitlines()) != 1:
+        raise InputError(
+            f"{flag}: the name of the class folder {label!r} in {directory} has a line break in "
+            "it; rename it"
+        )
+    return label
+
+
 def _check_same_classes(train: tuple[str, ...], val: tuple[str, ...], *, flag: str) -> None:
+    train, val = normalized(train), normalized(val)
     differing = [
         f"only {part}/ has {_some(sorted(names))}"
         for part, names in (("train", set(train) - set(val)), ("val", set(val) - set(train)))

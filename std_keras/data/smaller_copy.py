@@ -21,6 +21,7 @@ from std_keras import progress as progress_
 from std_keras.data.images import EXTENSIONS, decode_rgb, resize_pixels
 from std_keras.data.source import Progress, no_progress
 from std_keras.errors import InputError, Interrupted
+from std_keras.paths import user_path
 
 _JPEG = (".jpg", ".jpeg")
 _UNFINISHED = ".unfinished-"  # Hidden: nothing that reads a folder of images takes them for one.
@@ -138,7 +139,7 @@ def write_smaller_copy(
     Raises:
         InputError: for directories that cannot serve.
     """
-    source, output_dir = Path(source).expanduser(), Path(output_dir).expanduser()
+    source, output_dir = user_path(source), user_path(output_dir)
     if not source.is_dir():
         raise InputError(f"source={source}: no such directory")
     inner, outer = output_dir.resolve(), source.resolve()

@@ -14,6 +14,7 @@ import tensorflow as tf
 from std_keras import quiet
 from std_keras.data.images import decode_rgb, resize_and_crop
 from std_keras.exporting.inference import ServingModule
+from std_keras.paths import plain_path
 
 
 def write_saved_model(model: keras.Model, path: Path, *, crop_ratio: float = 1.0) -> None:
@@ -61,7 +62,8 @@ def save_silently(
     failure: Exception | None = None
     with quiet.muted_stderr():
         try:
-            tf.saved_model.save(module, str(path), signatures=signatures)
+            path.mkdir(parents=True, exist_ok=True)
+            tf.saved_model.save(module, plain_path(path), signatures=signatures)
         except Exception as error:  # Raised again outside, where its noise stays muted.
             failure = error
     if failure is not None:
@@ -92,7 +94,7 @@ def _bytes_function(
 def run_saved_model(path: Path, images: np.ndarray, *, batch_size: int = 128) -> np.ndarray:
     """Loads a SavedModel and returns its logits (n, num_classes) of images (n, H, W, C) uint8."""
     with quiet.muted_stderr():
-        loaded = tf.saved_model.load(str(path))
+        loaded = tf.saved_model.load(plain_path(path))
     serve = loaded.signatures["serving_default"]
     parts = [
         serve(images=tf.constant(images[start : start + batch_size]))["logits"].numpy()

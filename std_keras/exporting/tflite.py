@@ -24,6 +24,7 @@ from std_keras.exporting.quantize import (
     quantize,
 )
 from std_keras.exporting.saved_model import save_silently
+from std_keras.paths import plain_path
 
 QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
 INPUT_TYPES = ("uint8", "float32")
@@ -97,7 +98,7 @@ def _converted(
         path = Path(folder) / "saved_model"
         save_silently(module, path)
         converter = tf.lite.TFLiteConverter.from_saved_model(
-            str(path), signature_keys=["serving_default"]
+            plain_path(path), signature_keys=["serving_default"]
         )
         _set_quantization(converter, quantization, input_type, representative_images)
         content = _convert_silently(converter, model_name=model.name)

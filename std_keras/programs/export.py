@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from std_keras.config.option import MODEL, Option
 from std_keras.exporting.export import checked_quantizations, export
 from std_keras.exporting.output_folder import check_output_dir
+from std_keras.paths import user_path
 from std_keras.programs import flags, program, shared_options
 from std_keras.programs.program import StopRequest
 from std_keras.runs.run import Run
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     quantizations = checked_quantizations(
         [name.strip() for name in parsed.pop("quantization").split(",")], argument="quantization"
     )
-    check_output_dir(Path(parsed["output_dir"]).expanduser())
+    check_output_dir(user_path(parsed["output_dir"]))
     run = Run(parsed.pop("model_dir"))
 
     from std_keras import quiet

@@ -1,4 +1,4 @@
-"""Flag files: one flag a line, `#` comments, and other files included relative to the file itself.
+"""Flag files: one flag a line (`flag_line`), other files included relative to the file itself.
 
 absl resolves a nested `--flagfile` against the working directory, and lets a repeatable flag pile
 up over all layers. Here a layer that names a repeatable flag replaces what the layers it includes
@@ -12,7 +12,9 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from std_keras.errors import InputError
-from std_keras.programs import installation
+from std_keras.paths import user_path
+from std_keras.programs import flag_line, installation
+from std_keras.texts import read_text
 
 _DIRECTIVE = re.compile(r"^--?flagfile(?:=(.*))?$")
 
@@ -78,7 +80,7 @@ def _names(argument: str, flag: str) -> bool:
 
 
 def _find(name: str, base: Path) -> Path:
-    path = (base / Path(name).expanduser()).resolve()
+    path = (base / user_path(name)).resolve()
     if path.is_file():
         return path
     shipped = shipped_directory() / Path(name).name
@@ -92,17 +94,12 @@ def _find(name: str, base: Path) -> Path:
 
 def _lines(path: Path) -> list[str]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--flagfile={path} cannot be read as text: {error}") from error
     lines = []
     for number, line in enumerate(text.splitlines(), start=1):
         line = line.strip()
-        if not line or line.startswith(("#", "//")):
-            continue
-        if not line.startswith("-"):
-            raise InputError(
-                f"{path}, line {number}: {line!r} is not a flag; write --name=value or # comment"
-            )
-        lines.append(line)
+        if line and not line.startswith(("#", "//")):
+            lines.append(flag_line.read(line, where=f"{path}, line {number}"))
     return lines

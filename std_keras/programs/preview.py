@@ -17,6 +17,7 @@ from std_keras.config import TrainConfig, options, resolve
 from std_keras.config import augmentation_presets as presets
 from std_keras.config.option import AUGMENTATION, COUNT, DATA, RUN, Option
 from std_keras.errors import InputError
+from std_keras.paths import user_path
 from std_keras.programs import flags, shared_options
 from std_keras.programs.program import StopRequest
 
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     )
     if Path(parsed["output"]).suffix.lower() != ".png":
         raise InputError(f"--output={parsed['output']} must end in .png")
-    paths = _choose(Path(parsed["images"]).expanduser(), parsed["columns"])
+    paths = _choose(user_path(parsed["images"]), parsed["columns"])
 
     from std_keras import quiet
 

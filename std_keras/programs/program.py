@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import signal
 import sys
@@ -48,6 +49,10 @@ def run(main: Callable[[Sequence[str], StopRequest], None]) -> int:
     stop = StopRequest()
     stop.install()
     progress.configure(rewrite=as_flags)
+    for stream in (sys.stdout, sys.stderr):
+        # Names of files and classes need not be in the terminal's encoding, or in any.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         try:
             main(sys.argv[1:], stop)

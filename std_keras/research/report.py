@@ -8,6 +8,7 @@ from pathlib import Path
 
 from std_keras import progress, quiet
 from std_keras.errors import InputError, Interrupted
+from std_keras.paths import user_path
 from std_keras.runs.run import Run
 from std_keras.runs.run_directory import RunDirectory
 
@@ -64,7 +65,7 @@ def report(
     places = [os.fspath(run) for run in runs]
     names = predictions.short_names(places)
     records = [run_comparison.read(run, name=n) for run, n in zip(places, names, strict=True)]
-    folders = [Path(folder).expanduser() for folder in export]
+    folders = [user_path(folder) for folder in export]
     for folder in folders:
         if not (folder / "report.json").is_file():
             raise InputError(f"export={folder} holds no report.json of std-keras export")

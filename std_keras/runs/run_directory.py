@@ -2,7 +2,7 @@
 
 config.json        every resolved flag
 labels.txt         class names, one a line, in the order of the logits
-examples.json      how many examples each part of the data set had
+examples.json      how many examples each part of the data set had; of a folder, its content
 architecture.json  the model without weights, as Keras writes it
 checkpoints/       everything needed to continue
 tensorboard/       train/ and eval/
@@ -14,6 +14,7 @@ nonfinite_*.npz    the batch of a step that became non-finite, if one did
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -23,6 +24,13 @@ from typing import IO, Any
 
 from std_keras.config import TrainConfig
 from std_keras.errors import DISK_FAULTS, InputError
+from std_keras.paths import user_path
+from std_keras.texts import read_text
+
+# File names that are not UTF-8 are written as the terminal shows them.
+_UNKNOWN = "backslashreplace"
+# Bytes below the run directory's folders: ckpt-N_temp/part-00000-of-00001.data-00000-of-00001.
+_LONGEST_NAME = 120
 
 
 class RunDirectory:
@@ -33,7 +41,7 @@ class RunDirectory:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path).expanduser()
+        self.path = user_path(path)
         self.config_file = self.path / "config.json"
         self.labels_file = self.path / "labels.txt"
         self.examples_file = self.path / "examples.json"
@@ -58,6 +66,7 @@ class RunDirectory:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = open(self.path / ".lock", "w", encoding="utf-8")
+            _check_room_for_names(self.checkpoints)
         except OSError as error:
             if error.errno in DISK_FAULTS:
                 raise  # The machine's fault, not the user's.
@@ -102,7 +111,7 @@ class RunDirectory:
             InputError: if the file is missing or damaged.
         """
         try:
-            return tuple(self.labels_file.read_text(encoding="utf-8").splitlines())
+            return tuple(read_text(self.labels_file).splitlines())
         except OSError as error:
             raise InputError(f"{self.labels_file} cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:
@@ -122,7 +131,7 @@ class RunDirectory:
         *,
         label_names: Sequence[str],
         architecture: str,
-        examples: Mapping[str, int] | None = None,
+        examples: Mapping[str, Any] | None = None,
     ) -> None:
         """Writes what is known when a run begins; the configuration last, for it marks a run."""
         if examples is not None:
@@ -145,7 +154,7 @@ class RunDirectory:
 
     def _json(self, path: Path) -> dict[str, Any]:
         try:
-            value = json.loads(path.read_text(encoding="utf-8"))
+            value = json.loads(read_text(path))
         except OSError as error:
             raise InputError(
                 f"{self.path} is not a finished run directory: {path.name} cannot be read "
@@ -158,9 +167,15 @@ class RunDirectory:
         return value
 
 
+def _check_room_for_names(folder: Path) -> None:
+    """Raises the OSError now that the longest name in the folder would raise when it is written."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        os.stat(folder / ("x" * _LONGEST_NAME))
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Writes a text file so that a reader or a crash never sees half of it."""
-    replace_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+    replace_atomically(path, lambda part: part.write_text(text, encoding="utf-8", errors=_UNKNOWN))
 
 
 def replace_atomically(path: Path, write: Any) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 import tensorflow as tf
 
 from std_keras.errors import InputError
+from std_keras.paths import plain_path, user_path
 from std_keras.teachers import prediction_file
 from std_keras.teachers.prediction_file import Part, parts_of
 from std_keras.teachers.predictions import PredictionFormat
@@ -112,7 +113,7 @@ class PredictionCache:
         grid: Grid,
         picture_levels: Sequence[float],
     ) -> None:
-        self.directory = Path(directory).expanduser()
+        self.directory = user_path(directory)
         self.form, self.grid, self.parts = form, grid, parts_of(form)
         self._stream, self._teachers = dict(stream), [dict(facts) for facts in teachers]
         self._levels = [round(float(level), 2) for level in picture_levels]
@@ -181,7 +182,7 @@ class PredictionCache:
         paths: list[list[str]] = [[] for _ in self.files(chunks[0])]
         for chunk in chunks:
             for own, file in zip(paths, self.files(chunk), strict=True):
-                own.append(str(file.path))
+                own.append(plain_path(file.path))
         skipped = begin - chunks[0].first
         records = [tf.data.TFRecordDataset(own).skip(skipped) for own in paths]
         views, count = self.grid.batch_size, len(self.parts)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from std_keras.errors import InputError
+from std_keras.paths import user_path
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.teachers.spec import TeacherSpec
 
@@ -21,7 +22,7 @@ def find(spec: TeacherSpec) -> Kind:
     Raises:
         InputError: if the source is not a teacher.
     """
-    path = Path(spec.source).expanduser()
+    path = user_path(spec.source)
     if spec.source.startswith("keras:"):
         return "applications"
     if RunDirectory(path).exists():
@@ -30,10 +31,36 @@ def find(spec: TeacherSpec) -> Kind:
         return "keras_file"
     if (path / "saved_model.pb").is_file():
         return "saved_model"
+    if path.is_file():
+        raise InputError(f"teacher={spec.source} {_advice(path)}")
     raise InputError(
         f"teacher={spec.source} is not a run directory (it has no config.json), not a .keras "
         "file, not a SavedModel and not keras:NAME; train a teacher with "
         f"model_dir={spec.source} first, or name one that exists"
+    )
+
+
+def _advice(path: Path) -> str:
+    """What to do about a file that is no `.keras` file."""
+    suffix = path.suffix.lower()
+    if path.name.lower().endswith(".weights.h5"):
+        return (
+            "holds weights without a model; build the model in Keras, load them with "
+            f"model.load_weights({path.name!r}), and save it with model.save('teacher.keras')"
+        )
+    if suffix in (".h5", ".hdf5"):
+        return (
+            "is a file of Keras' former format, which may run code when it is loaded; if you trust "
+            f"it: keras.models.load_model({path.name!r}).save('{path.stem}.keras'), and name that"
+        )
+    if suffix in (".pt", ".pth", ".bin", ".npz", ".safetensors"):
+        return (
+            "is a file of weights; make a run directory of it with std-keras convert "
+            f"--source={path}, and name that"
+        )
+    return (
+        "is a file that is no teacher; name a run directory, a .keras file, a SavedModel's folder, "
+        "or keras:NAME"
     )
 
 
@@ -51,7 +78,7 @@ def identity(spec: TeacherSpec, *, bfloat16: bool = False) -> dict[str, str]:
     Raises:
         InputError: if the teacher does not exist, or its files cannot be read.
     """
-    path, kind = Path(spec.source).expanduser(), find(spec)
+    path, kind = user_path(spec.source), find(spec)
     if kind == "applications":
         weights = f"{spec.source}, Keras {version('keras')}"
     elif kind == "saved_model":

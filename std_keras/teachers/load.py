@@ -13,11 +13,13 @@ import numpy as np
 import tensorflow as tf
 
 from std_keras.errors import InputError
+from std_keras.paths import plain_path, user_path
 from std_keras.runs.keras_file import load_keras_file
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.teachers.identity import find, unfinished
 from std_keras.teachers.spec import TeacherSpec
 from std_keras.teachers.teacher import INPUT_RANGES, Teacher, check_labels
+from std_keras.texts import read_text
 
 _RANGES = "|".join(INPUT_RANGES)
 
@@ -35,7 +37,7 @@ def load(
     Raises:
         InputError: if it does not exist, cannot be loaded, or has other classes.
     """
-    path, kind = Path(spec.source).expanduser(), find(spec)
+    path, kind = user_path(spec.source), find(spec)
     if kind == "applications":
         _refuse_input(spec, "keras.applications says which pixel range it expects")
         teacher = _from_applications(spec, image_shape)
@@ -144,7 +146,7 @@ def _keras_teacher(
 
 def _from_saved_model(spec: TeacherSpec, path: Path, image_shape: tuple[int, int, int]) -> Teacher:
     try:
-        loaded = tf.saved_model.load(str(path))
+        loaded = tf.saved_model.load(plain_path(path))
         signature = loaded.signatures["serving_default"]
     except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
         raise InputError(
@@ -255,4 +257,4 @@ def _image_shape(
 
 def _labels(folder: Path) -> tuple[str, ...] | None:
     file = folder / "labels.txt"
-    return tuple(file.read_text(encoding="utf-8").splitlines()) if file.is_file() else None
+    return tuple(read_text(file).splitlines()) if file.is_file() else None

@@ -22,6 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from std_keras.errors import InputError, MachineError
+from std_keras.paths import plain_path
 from std_keras.teachers.predictions import (
     CLASS,
     CONFIDENCE,
@@ -136,7 +137,7 @@ def write(path: Path, records: Sequence[bytes]) -> None:
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tf.io.TFRecordWriter(str(draft)) as file:
+        with tf.io.TFRecordWriter(plain_path(draft)) as file:
             for record in records:
                 file.write(record)
         with open(draft, "rb") as written:
@@ -159,7 +160,7 @@ def read(path: Path, *, part: Part, key: bytes, first: int, views: int) -> list[
         InputError: if it is damaged, or holds other predictions.
     """
     try:
-        records = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
+        records = list(tf.data.TFRecordDataset(plain_path(path)).as_numpy_iterator())
     except tf.errors.OpError as error:
         raise InputError(damaged(path, str(error).splitlines()[0])) from error
     size = part.record_bytes(views)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from std_keras.errors import InputError
+from std_keras.paths import user_path
 from std_keras.runs import pretrained
 from std_keras.teachers.teacher import INPUT_RANGES
 
@@ -41,11 +43,14 @@ class TeacherSpec:
 def parse(description: str) -> TeacherSpec:
     """Reads `SOURCE[,option=value]...`.
 
+    A comma may be part of a path: the source is the longest beginning, up to one of the commas,
+    that names something which is there; if none does, what stands before the first comma.
+
     Raises:
         InputError: for an option or a value that does not exist, or packed weights that are not
             there or damaged.
     """
-    source, *parts = description.split(",")
+    source, *parts = _split(description)
     if not source.strip():
         raise InputError(
             f"teacher={description!r} names no source; write teacher=SOURCE[,site=last]"
@@ -58,6 +63,7 @@ def parse(description: str) -> TeacherSpec:
             raise InputError(
                 f"teacher={description}: {part!r} is not an option; the options are "
                 + ", ".join(f"{n}={v}" for n, v in _LEGAL.items())
+                + ", and no file or folder with a comma in its name is there"
             )
         if name in chosen:
             raise InputError(f"teacher={description}: {name} is given twice")
@@ -70,5 +76,21 @@ def parse(description: str) -> TeacherSpec:
     size = chosen.pop("size", None)
     if size is not None and not (size.isdecimal() and int(size) > 0):
         raise InputError(f"teacher={description}: size={size} is not a number of pixels above 0")
-    source = pretrained.located(source.strip(), flag="teacher")
+    source = pretrained.located(source, flag="teacher")
     return TeacherSpec(source=source, size=None if size is None else int(size), **chosen)
+
+
+def source_of(description: str) -> str:
+    """The source alone, with none of the checks of `parse`."""
+    return _split(description)[0]
+
+
+def _split(description: str) -> list[str]:
+    """The source, and the texts of the options."""
+    parts = description.split(",")
+    for count in range(len(parts), 0, -1):
+        written = ",".join(parts[:count])
+        for source in (written, written.strip()):
+            if source and os.path.exists(user_path(source)):
+                return [source, *parts[count:]]
+    return [parts[0].strip(), *parts[1:]]

@@ -12,6 +12,7 @@ from std_keras import losses, progress
 from std_keras.errors import InputError
 from std_keras.layers.compiled import fast_inference
 from std_keras.teachers.inference_form import inference_form
+from std_keras.texts import normalized
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -136,7 +137,7 @@ def check_labels(
             "teacher that was trained on the data set's classes"
         )
     for index, (own, other) in enumerate(zip(label_names or wanted, wanted, strict=False)):
-        if own != other:
+        if normalized([own]) != normalized([other]):
             raise InputError(
                 f"teacher={name} names class {index} {own!r}, the data set names it {other!r}; "
                 "use a teacher that was trained on the same classes in the same order"

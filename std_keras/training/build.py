@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ from std_keras import data, models, progress, teachers
 from std_keras.config import TrainConfig
 from std_keras.config.distillation import DistillationOptions
 from std_keras.config.performance import PerformanceOptions
-from std_keras.data import DataSet
+from std_keras.data import DataSet, folder_content
 from std_keras.data.limit import limited
 from std_keras.data.source import Progress
 from std_keras.errors import InputError
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.teachers import Teacher
+from std_keras.texts import normalized
 from std_keras.training.augmentation import picture_options
 from std_keras.training.objectives import own_model
 
@@ -68,8 +70,17 @@ def data_of_run(
             f"`dataset` is missing: {run.path} was converted from other weights and has no data "
             "set of its own"
         )
+    own = config.data.dataset
+    place = folder_content.place(own)
+    if dataset is None and place is not None and not os.path.isdir(place):
+        raise InputError(
+            f"dataset={own}, on which {run.path} was trained, is not here ({place} is not a "
+            "directory); say where the images are with dataset=folder:PATH"
+        )
     changes: dict[str, Any] = {"image_size": int(model.input_shape[1])}
-    if dataset is not None and dataset != config.data.dataset:
+    if dataset is not None and folder_content.has_content_of(dataset, run.read_examples()):
+        changes["dataset"] = dataset
+    elif dataset is not None and dataset != own:
         # The parts of another data set are not the run's to cut.
         changes |= {"dataset": dataset, "validation_fraction": 0.0, "max_train_examples": 0}
         changes |= {"max_test_examples": 0}
@@ -82,8 +93,8 @@ def data_of_run(
             f"{tuple(model.input_shape[1:])}"
         )
     labels = run.read_labels()
-    if loaded.label_names != labels:
-        differing = sorted(set(loaded.label_names) ^ set(labels))[:4]
+    if normalized(loaded.label_names) != normalized(labels):
+        differing = sorted({*normalized(loaded.label_names)} ^ {*normalized(labels)})[:4]
         raise InputError(
             f"dataset={loaded.name} has {loaded.num_classes} classes that are not the "
             f"{len(labels)} of {run.labels_file}"

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from std_keras import progress
 from std_keras.errors import InputError, MachineError
+from std_keras.paths import plain_path
 from std_keras.training.state import TrainState
 
 # What TensorFlow raises for a file that is cut off, altered, or of another model.
@@ -50,12 +51,13 @@ class Checkpoints:
             step=self._step, best=self._best, seconds=self._seconds, **parts
         )
         own = directory if chief else directory / "scratch"
+        own.mkdir(parents=True, exist_ok=True)
         if not _listed(own):
             (own / "checkpoint").unlink(
                 missing_ok=True
             )  # A damaged list; the manager chokes on it.
         self._manager = tf.train.CheckpointManager(
-            self._checkpoint, directory=str(own), max_to_keep=keep
+            self._checkpoint, directory=plain_path(own), max_to_keep=keep
         )
         self._saved: tuple[int, float] | None = None
 
@@ -91,7 +93,7 @@ class Checkpoints:
         first_error: str | None = None
         for path in reversed(known_checkpoints(self.directory)):
             try:
-                self._checkpoint.restore(path).assert_consumed()
+                self._checkpoint.restore(plain_path(path)).assert_consumed()
             except _DAMAGED as error:
                 first_error = first_error or f"{path}: {str(error).splitlines()[0]}"
                 progress.warn(
@@ -167,10 +169,11 @@ def known_checkpoints(directory: Path) -> list[str]:
 def _listed(directory: Path) -> list[str]:
     """The complete checkpoints, oldest first, by the list that TensorFlow keeps beside them."""
     try:
-        state = tf.train.get_checkpoint_state(str(directory))
+        state = tf.train.get_checkpoint_state(plain_path(directory))
     except ValueError:
         return []
-    return list(state.all_model_checkpoint_paths) if state else []
+    known = state.all_model_checkpoint_paths if state else ()
+    return [str(directory / Path(path).name) for path in known]
 
 
 def checkpoint_steps(directory: Path) -> tuple[int, ...]:
@@ -205,7 +208,7 @@ def restore_weights(
     first_error: str | None = None
     for path in reversed(known):
         try:
-            status = tf.train.Checkpoint(**parts).restore(path)
+            status = tf.train.Checkpoint(**parts).restore(plain_path(path))
             status.expect_partial().assert_existing_objects_matched()
             return int(step.numpy())
         except _DAMAGED as error:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+import os
+from collections.abc import Mapping
+from typing import Any
+
 import tensorflow as tf
 
+from std_keras import progress
 from std_keras.config import TrainConfig, differing_options
-from std_keras.data import DataSet
+from std_keras.data import DataSet, folder_content
 from std_keras.data.files import FileSource
 from std_keras.errors import InputError
 from std_keras.losses import mine
+from std_keras.paths import user_path
 from std_keras.runs.run_directory import RunDirectory
+from std_keras.teachers.spec import parse
+from std_keras.texts import normalized
 
 
 def check_devices(config: TrainConfig, strategy: tf.distribute.Strategy) -> None:
@@ -69,14 +78,28 @@ def slow_choice(config: TrainConfig, strategy: tf.distribute.Strategy) -> str | 
 
 
 def check_same_run(run: RunDirectory, config: TrainConfig, dataset: DataSet) -> None:
-    """Raises InputError if a run directory was begun with other options, classes or examples."""
-    differing = differing_options(run.read_config(), config)
+    """Raises InputError if a run directory was begun with other options, classes or examples.
+
+    The place of data and teachers does not matter: a folder may have moved with its images.
+    """
+    begun = run.read_config()
+    differing = differing_options(begun, _with_places_of(begun, config))
+    if (
+        differing
+        and run.result_file.is_file()
+        and begun.optimization.epochs != (config.optimization.epochs)
+    ):
+        raise InputError(
+            f"model_dir={run.path} is a finished run ({'; '.join(differing)}), and its learning "
+            f"rate has come to its end; to train more, start from it in another `model_dir` with "
+            f"initialize_from={run.path}"
+        )
     if differing:
         raise InputError(
             f"model_dir={run.path} belongs to a run with other options ({'; '.join(differing)}); "
             "give the same options to continue it, or another `model_dir`"
         )
-    if run.read_labels() != dataset.label_names:
+    if normalized(run.read_labels()) != normalized(dataset.label_names):
         raise InputError(
             f"dataset={dataset.name}: its classes differ from {run.labels_file}, which was written "
             "when the run started; restore them, or train in another `model_dir`"
@@ -89,6 +112,56 @@ def check_same_run(run: RunDirectory, config: TrainConfig, dataset: DataSet) -> 
                 f"{before.get(part)} when {run.path} was started; restore the data, or train in "
                 "another `model_dir`"
             )
+    _check_folder(run, config, before)
+
+
+def _with_places_of(begun: TrainConfig, config: TrainConfig) -> TrainConfig:
+    """The configuration with what only lies elsewhere, or is named differently, named as before."""
+    names: dict[str, Any] = {}
+    old, new = begun.data.dataset, config.data.dataset
+    if old.startswith(folder_content.PREFIX) and new.startswith(folder_content.PREFIX):
+        names["dataset"] = old  # Its content is compared, not its name.
+    start, now = begun.optimization.initialize_from, config.optimization.initialize_from
+    if start and now and _is_same_place(start, now):
+        names["initialize_from"] = start
+    teachers = begun.distillation.teachers, config.distillation.teachers
+    if len(teachers[0]) == len(teachers[1]) and all(
+        a == b or _is_same_teacher(a, b) for a, b in zip(*teachers, strict=True)
+    ):
+        names["teacher"] = teachers[0]
+    return config.replace(**names)
+
+
+def _is_same_teacher(first: str, second: str) -> bool:
+    a, b = parse(first), parse(second)
+    return _is_same_place(a.source, b.source) and dataclasses.replace(a, source=b.source) == b
+
+
+def _is_same_place(first: str, second: str) -> bool:
+    return os.path.realpath(user_path(first)) == os.path.realpath(user_path(second))
+
+
+def _check_folder(
+    run: RunDirectory, config: TrainConfig, recorded: Mapping[str, Any] | None
+) -> None:
+    """Compares the images of a `folder:` with those that the run began with.
+
+    In the place where they were, repaired images only get a warning.
+    """
+    name = config.data.dataset
+    folder = folder_content.place(name)
+    if folder is None or recorded is None or "fingerprint" not in recorded:
+        return
+    if folder_content.has_content_of(name, recorded):
+        return
+    if folder == recorded.get("folder"):
+        progress.warn(f"dataset={name}: some images changed since {run.path} was started")
+        return
+    raise InputError(
+        f"dataset={name}: its images are not those with which {run.path} was started, which were "
+        f"in {recorded.get('folder')} (names or sizes of files differ); name a copy of those, or "
+        "train in another `model_dir`"
+    )
 
 
 def refuse_damaged_data(dataset: DataSet, error: tf.errors.OpError) -> None:

@@ -14,10 +14,13 @@ import tensorflow as tf
 
 from std_keras import progress
 from std_keras.config import TrainConfig
+from std_keras.paths import plain_path
 from std_keras.runs.run_directory import RunDirectory, write_atomically
+from std_keras.training import event_files
 from std_keras.training.optimizers import is_token
 
 Split = Literal["train", "eval"]
+_PICTURES = "augmented"  # The tag of the grid of training images.
 
 
 class MetricWriter:
@@ -42,8 +45,10 @@ class MetricWriter:
         if not enabled:
             return
         _forget_after(run.metrics_file, step)
+        for split in ("train", "eval"):
+            event_files.forget_after(run.tensorboard / split, step, again=_PICTURES)
         self._writers = {
-            split: tf.summary.create_file_writer(str(run.tensorboard / split))
+            split: tf.summary.create_file_writer(plain_path(run.tensorboard / split))
             for split in ("train", "eval")
         }
         self._lines = open(run.metrics_file, "a", encoding="utf-8")
@@ -79,7 +84,7 @@ class MetricWriter:
         """
         if self._enabled:
             with self._writers["train"].as_default(step=step):
-                tf.summary.image("augmented", image_grid(images)[np.newaxis])
+                tf.summary.image(_PICTURES, image_grid(images)[np.newaxis])
 
     def tokens(self, model: keras.Model, *, step: int) -> None:
         """Shows histograms of the token parameters, if the model has any."""
@@ -93,7 +98,7 @@ class MetricWriter:
     def start_profile(self) -> None:
         """Begins to record a trace for TensorBoard's profiler."""
         if self._enabled and not self._profiling:
-            tf.profiler.experimental.start(str(self._folder / "train"))
+            tf.profiler.experimental.start(plain_path(self._folder / "train"))
             self._profiling = True
 
     def stop_profile(self) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from std_keras import progress, quiet
 from std_keras.config import TrainConfig, resolve
+from std_keras.data import folder_content
 from std_keras.errors import MachineError
 from std_keras.runs.run import Run
 from std_keras.runs.run_directory import RunDirectory
@@ -110,7 +111,7 @@ def _train(
                 config,
                 label_names=dataset.label_names,
                 architecture=training.state.model.to_json(),
-                examples=dataset.sizes,
+                examples={**dataset.sizes, **folder_content.facts(config.data.dataset)},
             )
         try:
             Loop(training).run(stop)

@@ -11,7 +11,9 @@ import keras
 from std_keras import models
 from std_keras.config import TrainConfig
 from std_keras.errors import InputError
+from std_keras.paths import user_path
 from std_keras.runs.run_directory import RunDirectory, replace_atomically
+from std_keras.texts import read_text
 
 
 def check_output(path: str | Path) -> RunDirectory:
@@ -82,9 +84,9 @@ def read_label_names(path: str | Path | None, *, num_classes: int) -> tuple[str,
     """
     if path is None:
         return tuple(str(index) for index in range(num_classes))
-    file = Path(path).expanduser()
+    file = user_path(path)
     try:
-        names = tuple(file.read_text(encoding="utf-8").splitlines())
+        names = tuple(read_text(file).splitlines())
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"labels={file} cannot be read as text: {error}") from error
     if len(names) != num_classes:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from std_keras.errors import InputError
+from std_keras.paths import user_path
 from std_keras.weights.format_error import FormatError, damaged_archive, is_archive
 from std_keras.weights.npz_file import read_npz
 from std_keras.weights.state_dict import find_state_dict
@@ -56,7 +57,7 @@ def read_source(
     Raises:
         InputError: if it cannot be read.
     """
-    file = Path(path).expanduser()
+    file = user_path(path)
     if file_format not in FORMATS:
         raise InputError(f"format={file_format} is not one of {', '.join(FORMATS)}")
     try:

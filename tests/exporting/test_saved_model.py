@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 
@@ -39,6 +40,16 @@ print(json.dumps(out))
 @pytest.fixture(scope="module")
 def small(create_student):
     return create_student(depth=1, tokens="none")
+
+
+@pytest.mark.parametrize("name", ["out[1]", "back\\slash *", os.fsdecode(b"caf\xe9")])
+def test_a_folder_whose_name_tensorflow_takes_for_a_pattern(small, images, tmp_path, name):
+    folder = tmp_path / name / "saved_model"
+    for path in (folder, folder.with_name(name)):
+        write_saved_model(inference_model(small, head="classification"), path)
+        logits = module.run_saved_model(path, images[:2])
+        assert logits.shape == (2, 10)
+    assert sorted(os.listdir(tmp_path / name)) == sorted(["saved_model", name])
 
 
 def test_tensorflow_alone_serves_it(student, images, tmp_path):

@@ -102,3 +102,10 @@ def test_shipped_files_are_found_from_elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     expanded = flagfiles.expand(["--flagfile=flags/digits_mixer.flags"], repeated=())
     assert "--dataset=digits" in expanded
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_flag(tmp_path):
+    path = tmp_path / "a.flags"
+    path.write_bytes(b"\xef\xbb\xbf--epochs=1\r\n--seed=2\r\n")
+    expanded = flagfiles.expand([f"--flagfile={path}"], repeated=())
+    assert expanded == ["--epochs=1", "--seed=2"]

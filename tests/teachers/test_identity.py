@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from std_keras.errors import InputError
-from std_keras.teachers import parse
+from std_keras.teachers import TeacherSpec, parse
 from std_keras.teachers.identity import find, identity
 
 
@@ -59,3 +59,20 @@ def test_precision_counts_where_it_changes_anything(network, make_run, tmp_path)
     network().export(str(tmp_path / "saved"), verbose=False)
     saved = parse(f"{tmp_path / 'saved'},input=byte")
     assert identity(saved, bfloat16=True) == identity(saved)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("old.h5", "keras.models.load_model('old.h5').save('old.keras')"),
+        ("a.weights.h5", "weights without a model"),
+        ("a.pth", "std-keras convert"),
+        ("a.txt", "is a file that is no teacher"),
+    ],
+)
+def test_a_file_of_another_kind_says_what_to_do(tmp_path, name, words):
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(InputError) as info:
+        find(TeacherSpec(str(tmp_path / name)))
+    assert words in str(info.value)
+    assert "train a teacher" not in str(info.value)

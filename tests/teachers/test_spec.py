@@ -51,3 +51,22 @@ def test_bad(text, named):
     message = str(info.value)
     assert named in message
     assert message.startswith("teacher=")
+
+
+@pytest.mark.parametrize(
+    ("there", "text", "expected"),
+    [
+        (["a,b"], "a,b", TeacherSpec("a,b")),
+        (["a,b"], "a,b,site=both", TeacherSpec("a,b", site="both")),
+        (["a", "a,site=both"], "a,site=both", TeacherSpec("a,site=both")),
+        (["a"], "a,site=both", TeacherSpec("a", site="both")),
+        (["a, b ,c"], "a, b ,c,size=8", TeacherSpec("a, b ,c", size=8)),
+        ([" x "], " x ", TeacherSpec(" x ")),
+        (["x"], " x ,site=last", TeacherSpec("x")),
+    ],
+)
+def test_the_longest_path_that_is_there_is_the_source(tmp_path, monkeypatch, there, text, expected):
+    monkeypatch.chdir(tmp_path)
+    for name in there:
+        (tmp_path / name).mkdir()
+    assert parse(text) == expected

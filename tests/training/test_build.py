@@ -8,6 +8,7 @@ import pytest
 
 from std_keras import models
 from std_keras.config import TrainConfig
+from std_keras.data import folder_content
 from std_keras.errors import InputError
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.training import build
@@ -115,6 +116,44 @@ def of_run(run, model, dataset=None):
 def test_the_runs_own_data(run, model):
     loaded = of_run(run, model)
     assert (loaded.name, loaded.train.size, loaded.test.size) == ("digits", 100, 30)
+
+
+@pytest.fixture
+def folder_run(tmp_path, monkeypatch, image_folder):
+    """A run on a folder that was named relatively, and its model."""
+    monkeypatch.chdir(tmp_path)
+    name = f"folder:{image_folder.name}"
+    config = TrainConfig(dataset=name, image_size=8, validation_fraction=0.5)
+    run = RunDirectory(tmp_path / "run")
+    run.prepare()
+    loaded = build.load_data(config)
+    run.write_start(
+        config,
+        label_names=loaded.label_names,
+        architecture="{}",
+        examples={**loaded.sizes, **folder_content.facts(name)},
+    )
+    coloured = models.create(
+        "mixer_s16", input_shape=(8, 8, 3), num_classes=10, patch_size=4, width=8, depth=1
+    )
+    yield run, coloured
+    run.release()
+
+
+def test_a_relative_folder_from_elsewhere_says_what_to_give(
+    folder_run, tmp_path, monkeypatch, image_folder
+):
+    run, coloured = folder_run
+    assert of_run(run, coloured).validation.size == 10
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    with pytest.raises(InputError, match="dataset=folder:images, on which .*dataset=folder:PATH"):
+        of_run(run, coloured)
+    loaded = of_run(run, coloured, f"folder:{image_folder}")
+    assert loaded.validation.size == 10, "the same images are cut as the run cut them"
+    moved = image_folder.rename(elsewhere / "moved")
+    assert of_run(run, coloured, f"folder:{moved}").validation.size == 10
 
 
 def test_other_data_must_have_the_shape_and_the_classes(run, model, image_folder):

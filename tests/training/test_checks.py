@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 
+import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
-from std_keras import data
+from std_keras import data, progress
 from std_keras.config import TrainConfig
+from std_keras.data import folder_content
 from std_keras.data.limit import limited
 from std_keras.errors import InputError
 from std_keras.runs.run_directory import RunDirectory
+from std_keras.training import build
 from std_keras.training.checks import check_same_run, slow_choice
 
 
@@ -60,10 +65,10 @@ def test_other_classes_are_refused(begin, digits):
 def test_a_training_set_of_another_size_is_refused(begin, digits):
     """Its epochs would end at other steps, and its order be another, without a word."""
     run, fewer = begin(), limited(digits, train=digits.train.size - 1, test=0)
-    with pytest.raises(InputError, match=f"train part has {digits.train.size - 1} .*had 12"):
+    with pytest.raises(InputError, match=f"train split has {digits.train.size - 1} .*had 12"):
         check_same_run(run, TrainConfig(epochs=3), fewer)
     grown = dataclasses.replace(digits, validation=None)
-    with pytest.raises(InputError, match="validation part has 0 examples"):
+    with pytest.raises(InputError, match="validation split has 0 examples"):
         check_same_run(run, TrainConfig(epochs=3), grown)
     # More to test on changes nothing that was trained.
     check_same_run(run, TrainConfig(epochs=3), limited(digits, train=0, test=10))
@@ -80,3 +85,104 @@ def test_what_is_slow_on_a_cpu_is_named(monkeypatch, jit_compile, mixed_precisio
         assert "jit_compile=False is faster" in said
     else:
         assert said is None
+
+
+def test_more_epochs_on_a_finished_run_names_the_way_to_go_on(begin, digits):
+    run = begin()
+    run.write_result({})
+    with pytest.raises(InputError, match=f"epochs=3, now 9.*initialize_from={run.path}"):
+        check_same_run(run, TrainConfig(epochs=9), digits)
+
+
+# Images in a folder that has moved
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    for part in ("train", "val"):
+        for name in ("ant", "bee"):
+            folder = tmp_path / "pictures" / part / name
+            folder.mkdir(parents=True)
+            for index in range(2):
+                pixels = np.full((4, 4, 3), 40 * index, np.uint8)
+                Image.fromarray(pixels).save(folder / f"{index}.png")
+    return tmp_path / "pictures"
+
+
+def folder_config(place):
+    return TrainConfig(dataset=f"folder:{place}", image_size=4, batch_size=2)
+
+
+def begin_on(tmp_path, place, *, facts=True):
+    run = RunDirectory(tmp_path / "run")
+    run.prepare()
+    loaded = build.load_data(folder_config(place))
+    recorded = folder_content.facts(f"folder:{place}") if facts else {}
+    run.write_start(
+        folder_config(place),
+        label_names=loaded.label_names,
+        architecture="{}",
+        examples={**loaded.sizes, **recorded},
+    )
+    return run
+
+
+def check_on(run, place):
+    check_same_run(run, folder_config(place), build.load_data(folder_config(place)))
+
+
+@pytest.mark.parametrize("facts", [True, False])  # Older runs recorded none.
+def test_a_folder_goes_by_its_content(tmp_path, monkeypatch, pictures, facts):
+    run = begin_on(tmp_path, pictures, facts=facts)
+    check_on(run, f"{pictures}/")
+    monkeypatch.chdir(tmp_path)
+    check_on(run, "pictures")
+    check_on(run, "./pictures/../pictures")
+    moved = tmp_path / "else[where]"
+    pictures.rename(moved)
+    check_on(run, moved)
+    monkeypatch.chdir(moved)
+    check_on(run, ".")
+
+
+def test_other_images_of_the_same_count_are_refused(tmp_path, monkeypatch, pictures):
+    monkeypatch.chdir(tmp_path)
+    run = begin_on(tmp_path, "pictures")
+    other = tmp_path / "other" / "pictures"
+    shutil.copytree(pictures, other)
+    (other / "train" / "ant" / "0.png").rename(other / "train" / "ant" / "9.png")
+    monkeypatch.chdir(other.parent)  # The name is the same, the place is not.
+    with pytest.raises(InputError, match="dataset=folder:pictures: its images are not those"):
+        check_on(run, "pictures")
+
+
+def test_an_image_that_was_repaired_gets_a_warning(tmp_path, monkeypatch, pictures):
+    run = begin_on(tmp_path, pictures)
+    Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3)).save(
+        pictures / "train" / "ant" / "0.png"
+    )
+    said = []
+    monkeypatch.setattr(progress, "warn", said.append)
+    check_on(run, pictures)
+    assert len(said) == 1
+    assert "some images changed" in said[0]
+
+
+def test_a_teacher_and_a_start_named_relatively_are_the_same(tmp_path, monkeypatch, digits):
+    for name in ("teacher,1", "start"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    def options(teacher, start):
+        return TrainConfig(distillation="hard", teacher=(teacher,), initialize_from=start)
+
+    run = RunDirectory(tmp_path / "run")
+    run.prepare()
+    run.write_start(
+        options("teacher,1,site=both", "start"), label_names=digits.label_names, architecture="{}"
+    )
+    check_same_run(run, options(f"{tmp_path}/teacher,1/,site=both", f"{tmp_path}/start"), digits)
+    with pytest.raises(InputError, match="teacher="):
+        check_same_run(run, options("teacher,1,site=last", "start"), digits)
+    with pytest.raises(InputError, match="initialize_from="):
+        check_same_run(run, options("teacher,1,site=both", "teacher,1"), digits)

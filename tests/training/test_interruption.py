@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from std_keras.errors import InputError, Interrupted, MachineError
 from std_keras.training import train
@@ -51,6 +52,11 @@ def assert_same_end(path, expected):
 def steps(path, split="train"):
     lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
     return [line["step"] for line in lines if line["split"] == split and "loss/total" in line]
+
+
+def event_steps(path, tag="loss/total"):
+    accumulator = EventAccumulator(str(path / "tensorboard" / "train"), {"tensors": 0})
+    return [event.step for event in accumulator.Reload().Tensors(tag)]
 
 
 def test_the_checkpoint_holds_everything_that_training_changes(student_run):
@@ -161,6 +167,7 @@ def test_killed_in_the_middle_and_continued(student_config, student_run, tmp_pat
 
     train(every_step, model_dir=run)
     assert steps(run) == [1, 2, 3, 4, 5, 6], "no line twice, none from the killed process's future"
+    assert event_steps(run) == [1, 2, 3, 4, 5, 6], "TensorBoard draws no zigzag"
     assert_same_end(run, student_run)
 
 

@@ -147,3 +147,37 @@ def test_a_profile_is_recorded_once(run):
     tf.linalg.matmul(tf.ones((4, 4)), tf.ones((4, 4)))
     watch.close()
     assert list((run.tensorboard / "train").rglob("*.xplane.pb"))
+
+
+def steps_of(tensorboard, split, tag):
+    return [event.step for event in events(tensorboard, split).Tensors(tag)]
+
+
+def watched(run, *, step, until):
+    """A process that begins after `step` and is killed after `until`."""
+    watch = MetricWriter(run, step=step)
+    if not step:
+        watch.config(TrainConfig())
+    watch.images(np.zeros((2, 8, 8, 3)), step=step)
+    for done in range(step + 1, until + 1):
+        watch.scalars("train", step=done, epoch=done, values={"loss": float(done)})
+        watch.scalars("eval", step=done, epoch=done, values={"top1": float(done)})
+    return watch
+
+
+@pytest.mark.parametrize("folder", ["run", "lr=[1e-3] run"])
+def test_steps_that_are_repeated_after_a_kill_are_there_once(tmp_path, folder):
+    run = RunDirectory(tmp_path / folder)
+    run.prepare()
+    watched(run, step=0, until=5)  # Killed before its first checkpoint.
+    watched(run, step=0, until=7)  # Checkpoint after 4.
+    for file in run.tensorboard.glob("*/events*"):
+        with open(file, "ab") as part:
+            part.write(b"\x18\0\0\0half a record")
+    watched(run, step=4, until=6)
+    watched(run, step=4, until=8).close()
+    for split, tag in (("train", "loss"), ("eval", "top1")):
+        assert steps_of(run.tensorboard, split, tag) == list(range(1, 9))
+    assert steps_of(run.tensorboard, "train", "augmented") == [0, 4]
+    assert len(events(run.tensorboard, "train").Tensors("config")) == 1
+    run.release()

@@ -14,6 +14,7 @@ from std_keras.errors import InputError
 from std_keras.exporting.classifying.card import ModelCard
 from std_keras.exporting.classifying.picture import center_square
 from std_keras.exporting.classifying.self_description import read_description
+from std_keras.paths import user_path
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Classifier:
     def __init__(self, path: str | Path, *, threads: int = 1) -> None:
         self._name = name = str(path)
         try:
-            content = Path(path).read_bytes()
+            content = user_path(path).read_bytes()
         except OSError as error:
             raise InputError(f"{name} cannot be read: {error.strerror}") from error
         self.card: ModelCard = read_description(content, name=name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -14,7 +13,9 @@ import tensorflow as tf
 
 from std_keras import models
 from std_keras.errors import Interrupted
+from std_keras.paths import user_path
 from std_keras.teachers import Teacher
+from std_keras.teachers.spec import source_of
 
 
 @dataclass(frozen=True)
@@ -140,10 +141,7 @@ def collect(
 
 def short_names(paths: Sequence[str]) -> list[str]:
     """Names for models by the last part of their path, longer ones where two would be the same."""
-    parts = [
-        Path(p.split(",")[0].removeprefix("keras:")).expanduser().absolute().parts or (p,)
-        for p in paths
-    ]
+    parts = [user_path(source_of(p).removeprefix("keras:")).absolute().parts or (p,) for p in paths]
     for length in range(1, max(len(p) for p in parts) + 1):
         names = ["/".join(p[-length:]) for p in parts]
         if len(set(names)) == len(set(parts)):

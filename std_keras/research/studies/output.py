@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from std_keras.paths import plain_path
 from std_keras.research.studies import page
 from std_keras.runs.run_directory import write_atomically
 
@@ -73,7 +74,7 @@ def _to_tensorboard(result: Result, folder: Path) -> None:
     name = result.section.name
     for old in folder.glob(f"events.out.tfevents.*.{name}"):
         old.unlink()
-    writer = tf.summary.create_file_writer(str(folder), filename_suffix=f".{name}")
+    writer = tf.summary.create_file_writer(plain_path(folder), filename_suffix=f".{name}")
     with writer.as_default(step=0):
         for picture in result.pictures():
             image = tf.io.decode_png(picture.png, channels=3)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from std_keras.errors import InputError
+from std_keras.texts import read_text
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ def read(path: Path) -> Table:
         InputError: if the file does not exist or is not text.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as a table: {error}") from error
     comments = [line[2:] for line in lines if line.startswith("# ")]

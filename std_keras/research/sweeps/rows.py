@@ -13,6 +13,7 @@ from std_keras.research.sweeps import record
 from std_keras.research.sweeps.metrics import result_of
 from std_keras.research.sweeps.plan import Run, arguments_of
 from std_keras.runs.run_directory import RunDirectory, write_atomically
+from std_keras.texts import read_text
 
 Row = dict[str, str]
 _FIRST = ("arm", "seed", "state", "split", "top1", "top5")
@@ -32,7 +33,7 @@ def read(path: Path) -> list[Row]:
     if not path.exists():
         return []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as a table: {error}") from error
     rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))

@@ -30,7 +30,9 @@ from typing import Any
 
 from std_keras.config import options
 from std_keras.errors import InputError
+from std_keras.paths import user_path
 from std_keras.programs import flagfiles
+from std_keras.texts import read_text
 
 _KEYS: dict[str, tuple[type, str]] = {
     "title": (str, "a string"),
@@ -98,7 +100,7 @@ class Spec:
 
 def find(name: str) -> Path:
     """The file of that name; if it does not exist, the one that comes with the package."""
-    path = Path(name).expanduser()
+    path = user_path(name)
     shipped = flagfiles.shipped_directory() / "sweeps" / path.name
     return shipped if not path.exists() and shipped.is_file() else path
 
@@ -110,7 +112,7 @@ def read(path: Path) -> Spec:
         InputError: if the file is missing, no TOML, or says something that a sweep cannot be.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(read_text(path))
     except OSError as error:
         raise InputError(f"{path} cannot be read as a sweep: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
