@@ -44,24 +44,23 @@ def free_ports(count):
     return found
 
 
+def start_one(root, run, *arguments, jobs, task_type="worker", index=0):
+    task = {"cluster": jobs, "task": {"type": task_type, "index": index}}
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "std_keras.train", *FLAGS, *arguments),
+            *("--strategy=multi_worker", f"--model_dir={run}"),
+        ],
+        cwd=root,
+        env={**os.environ, "TF_CONFIG": json.dumps(task)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 def start_workers(root, run, *arguments, count=2):
-    addresses = [f"localhost:{port}" for port in free_ports(count)]
-    workers = []
-    for index in range(count):
-        task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-        workers.append(
-            subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "std_keras.train", *FLAGS, *arguments),
-                    *("--strategy=multi_worker", f"--model_dir={run}"),
-                ],
-                cwd=root,
-                env={**os.environ, "TF_CONFIG": json.dumps(task)},
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
-    return workers
+    jobs = {"worker": [f"localhost:{port}" for port in free_ports(count)]}
+    return [start_one(root, run, *arguments, jobs=jobs, index=index) for index in range(count)]
 
 
 def weights_of(run):
@@ -140,3 +139,69 @@ def test_a_signal_to_one_worker_stops_all_at_the_same_step(root, tmp_path):
     stopped = [text.rsplit("interrupted after step ", 1)[1].split()[0] for text in said]
     assert stopped[0] == stopped[1]
     assert (run / "checkpoints" / f"ckpt-{stopped[0]}.index").exists()
+
+
+def listens(port):
+    with socket.socket() as one:
+        return one.connect_ex(("localhost", port)) == 0
+
+
+@pytest.fixture
+def waiting(root, tmp_path):
+    """Worker 0 of a cluster whose worker 1 never comes, once it listens."""
+    ports = free_ports(2)
+    jobs = {"worker": [f"localhost:{port}" for port in ports]}
+    worker = start_one(root, tmp_path / "run", jobs=jobs)
+    deadline = time.monotonic() + 200
+    while not listens(ports[0]):
+        assert worker.poll() is None, worker.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    yield worker
+    worker.kill()
+    worker.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_worker_that_waits_for_another(waiting, number):
+    waiting.send_signal(number)
+    said = waiting.communicate(timeout=200)[1]
+    assert waiting.returncode == 75, said
+    assert "interrupted while waiting for worker 1 (localhost:" in said.splitlines()[-1]
+
+
+def test_a_worker_that_never_comes_is_named(root, tmp_path):
+    jobs = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
+    worker = start_one(root, tmp_path / "run", "--cluster_wait_seconds=1", jobs=jobs, index=1)
+    said = worker.communicate(timeout=200)[1]
+    assert worker.returncode == 5, said
+    assert f"s for worker 0 ({jobs['worker'][0]})" in said.splitlines()[-1]
+    assert "--cluster_wait_seconds=1" in said.splitlines()[-1]
+
+
+def test_a_port_in_use(root, tmp_path):
+    with socket.create_server(("", 0)) as taken:
+        address = f"localhost:{taken.getsockname()[1]}"
+        worker = start_one(root, tmp_path / "run", jobs={"worker": [address]})
+        said = worker.communicate(timeout=200)[1]
+    assert worker.returncode == 5, said
+    assert f"{address}, this process's address in TF_CONFIG, is in use" in said.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("jobs", "task_type", "words"),
+    [
+        ({"worker": ["localhost:1"], "ps": ["localhost:2"]}, "worker", "parameter servers"),
+        ({"worker": ["localhost:1"]}, "trainer", "task type 'trainer'"),
+        ({"worker": "localhost:1"}, "worker", "not a list of addresses"),
+        ({"worker": ["http://localhost:1"]}, "worker", "is a URL"),
+    ],
+)
+def test_a_cluster_that_is_none_starts_no_training(root, tmp_path, jobs, task_type, words):
+    worker = start_one(root, tmp_path / "run", jobs=jobs, task_type=task_type)
+    said = worker.communicate(timeout=200)[1]
+    assert worker.returncode == 2, said
+    assert words in said.splitlines()[-1]
+    assert "Traceback" not in said
+    assert not (tmp_path / "run").exists()

@@ -56,12 +56,17 @@ def train(
         InputError: if the configuration, the data or the run directory cannot be used.
         Interrupted: after a checkpoint was saved because `stop()` was true.
         NonFiniteError: if a loss is NaN or infinite.
-        MachineError: if a checkpoint could not be written, or a worker of the cluster was lost.
+        MachineError: if a checkpoint could not be written, or a worker of the cluster was lost
+            or did not come.
     """
     run = Run(model_dir)
     directory = run.directory
+    options = config.performance
     strategy = create_strategy(
-        config.performance.strategy, logical_cpus=config.performance.logical_cpus
+        options.strategy,
+        logical_cpus=options.logical_cpus,
+        cluster_wait_seconds=options.cluster_wait_seconds,
+        stop=stop,
     )
     chief = is_chief(strategy)
     if chief:
