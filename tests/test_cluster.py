@@ -205,3 +205,18 @@ def test_a_cluster_that_is_none_starts_no_training(root, tmp_path, jobs, task_ty
     assert words in said.splitlines()[-1]
     assert "Traceback" not in said
     assert not (tmp_path / "run").exists()
+
+
+def test_an_evaluator_evaluates_beside_a_worker(root, tmp_path):
+    run = tmp_path / "run"
+    jobs = {"worker": [f"localhost:{port}" for port in free_ports(1)]}
+    arguments = ("--epochs=2", "--max_train_examples=640", "--max_test_examples=100")
+    evaluator = start_one(root, run, jobs=jobs, task_type="evaluator")
+    worker = start_one(root, run, *arguments, jobs=jobs)
+    said = [process.communicate(timeout=300)[1] for process in (worker, evaluator)]
+    assert [worker.returncode, evaluator.returncode] == [0, 0], said
+    assert "steps of" not in said[1], "it trained"
+    line = json.loads((run / "evaluations.jsonl").read_text().splitlines()[-1])
+    result = json.loads((run / "result.json").read_text())
+    assert line["step"] == result["steps"]
+    assert line["ema/classification/top1"] == pytest.approx(result["top1"])

@@ -22,7 +22,9 @@ from std_keras.training.strategy import (
     is_chief,
     own_signal_handlers,
     reason,
+    watched_cluster,
 )
+from std_keras.training.watch import evaluate_checkpoints
 
 # What the collective operations of the others raise when a worker has gone.
 _LOST_WORKER = (
@@ -42,7 +44,8 @@ def train(
 ) -> Run:
     """Trains a student, a baseline or a teacher, or continues an interrupted run.
 
-    A finished run is left as it is. `std_keras.progress.configure()` shows progress.
+    A finished run is left as it is. In the evaluator of a cluster it evaluates the checkpoints of
+    the run while the others train it. `std_keras.progress.configure()` shows progress.
 
     Args:
         config: the configuration.
@@ -62,6 +65,9 @@ def train(
     run = Run(model_dir)
     directory = run.directory
     options = config.performance
+    if watched_cluster(options.strategy) is not None:
+        evaluate_checkpoints(config, run=directory, stop=stop)
+        return run
     strategy = create_strategy(
         options.strategy,
         logical_cpus=options.logical_cpus,
