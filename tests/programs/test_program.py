@@ -121,7 +121,7 @@ def test_a_second_ctrl_c_ends_a_program_whose_main_thread_is_held(stuck, first):
     stuck.send_signal(first)
     stuck.stderr.readline()  # The kernel merges two that come at the same moment.
     stuck.send_signal(signal.SIGINT)
-    assert stuck.wait(timeout=120) == 130
+    assert stuck.wait(timeout=600) == 130
     assert "stopped without saving" in stuck.stderr.read()
 
 
@@ -159,7 +159,7 @@ def main(arguments, stop):
 sys.exit(program.run(main))
 """
     done = subprocess.run(
-        [sys.executable, "-c", program_text], cwd=root, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", program_text], cwd=root, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr
 
@@ -175,7 +175,7 @@ def test_a_program_that_is_over_hears_no_more(capsys):
     assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
     for thread in threading.enumerate():
         if thread.name == "signals":
-            thread.join(timeout=120)
+            thread.join(timeout=600)
     assert threading.active_count() <= before
 
 
@@ -189,6 +189,6 @@ def test_a_reader_who_leaves_the_help_page_gets_no_traceback(root):
             stdout=gone,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=120,
+            timeout=600,
         )
     assert (done.returncode, done.stderr) == (0, "")
