@@ -36,7 +36,7 @@ def run_program() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs `python -m std_keras.NAME ARGUMENTS` from the repository and captures its output."""
 
     def run(
-        name: str, *arguments: str, cwd: Path = ROOT, timeout: float = 300
+        name: str, *arguments: str, cwd: Path = ROOT, timeout: float = 600
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", f"std_keras.{name}", *arguments],

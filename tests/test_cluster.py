@@ -44,24 +44,23 @@ def free_ports(count):
     return found
 
 
+def start_one(root, run, *arguments, jobs, task_type="worker", index=0):
+    task = {"cluster": jobs, "task": {"type": task_type, "index": index}}
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "std_keras.train", *FLAGS, *arguments),
+            *("--strategy=multi_worker", f"--model_dir={run}"),
+        ],
+        cwd=root,
+        env={**os.environ, "TF_CONFIG": json.dumps(task)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 def start_workers(root, run, *arguments, count=2):
-    addresses = [f"localhost:{port}" for port in free_ports(count)]
-    workers = []
-    for index in range(count):
-        task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-        workers.append(
-            subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "std_keras.train", *FLAGS, *arguments),
-                    *("--strategy=multi_worker", f"--model_dir={run}"),
-                ],
-                cwd=root,
-                env={**os.environ, "TF_CONFIG": json.dumps(task)},
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
-    return workers
+    jobs = {"worker": [f"localhost:{port}" for port in free_ports(count)]}
+    return [start_one(root, run, *arguments, jobs=jobs, index=index) for index in range(count)]
 
 
 def weights_of(run):
@@ -79,7 +78,7 @@ def test_workers_end_with_the_weights_of_one_process(root, run_program, tmp_path
     # On a machine so busy that heartbeats stop, a worker counts as lost: again, as the error says.
     for _ in range(2):
         workers = start_workers(root, tmp_path / "cluster", *arguments, count=count)
-        said = [worker.communicate(timeout=300)[1] for worker in workers]
+        said = [worker.communicate(timeout=600)[1] for worker in workers]
         if {worker.returncode for worker in workers} != {5}:
             break
     assert [worker.returncode for worker in workers] == [0] * count, said
@@ -95,7 +94,7 @@ def test_workers_end_with_the_weights_of_one_process(root, run_program, tmp_path
 
 
 def wait_for_a_checkpoint(run, workers):
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 600
     while not list(run.glob("checkpoints/ckpt-*.index")):
         assert time.monotonic() < deadline
         assert all(worker.poll() is None for worker in workers)
@@ -107,19 +106,19 @@ def test_a_killed_worker_costs_no_more_than_the_steps_after_the_last_checkpoint(
     arguments = ("--epochs=12", "--max_train_examples=640", "--max_test_examples=100")
     arguments += ("--checkpoint_every_steps=7",)  # In the middle of an epoch of 10 steps.
     calm = start_workers(root, tmp_path / "calm", *arguments)
-    assert [worker.wait(timeout=300) for worker in calm] == [0, 0]
+    assert [worker.wait(timeout=600) for worker in calm] == [0, 0]
 
     run = tmp_path / "disturbed"
     workers = start_workers(root, run, *arguments, "--steps_per_call=1")
     wait_for_a_checkpoint(run, workers)
     workers[1].kill()
-    said = workers[0].communicate(timeout=300)[1]
+    said = workers[0].communicate(timeout=600)[1]
     assert workers[0].returncode == 5, said
     assert "a worker of the cluster was lost" in said.splitlines()[-1]
     assert not (run / "result.json").exists()
 
     again = start_workers(root, run, *arguments)
-    said = [worker.communicate(timeout=300)[1] for worker in again]
+    said = [worker.communicate(timeout=600)[1] for worker in again]
     assert [worker.returncode for worker in again] == [0, 0], said
     assert "continuing" in said[0]
     for ours, theirs in zip(weights_of(run), weights_of(tmp_path / "calm"), strict=True):
@@ -129,14 +128,95 @@ def test_a_killed_worker_costs_no_more_than_the_steps_after_the_last_checkpoint(
 def test_a_signal_to_one_worker_stops_all_at_the_same_step(root, tmp_path):
     run = tmp_path / "run"
     workers = start_workers(root, run, "--epochs=400")
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 600
     while not ((run / "metrics.jsonl").exists() and (run / "metrics.jsonl").read_text()):
         assert time.monotonic() < deadline
         assert all(worker.poll() is None for worker in workers)
         time.sleep(0.2)
     workers[1].send_signal(signal.SIGTERM)
-    said = [worker.communicate(timeout=200)[1] for worker in workers]
+    said = [worker.communicate(timeout=600)[1] for worker in workers]
     assert [worker.returncode for worker in workers] == [75, 75], said
     stopped = [text.rsplit("interrupted after step ", 1)[1].split()[0] for text in said]
     assert stopped[0] == stopped[1]
     assert (run / "checkpoints" / f"ckpt-{stopped[0]}.index").exists()
+
+
+def listens(port):
+    with socket.socket() as one:
+        return one.connect_ex(("localhost", port)) == 0
+
+
+@pytest.fixture
+def waiting(root, tmp_path):
+    """Worker 0 of a cluster whose worker 1 never comes, once it listens."""
+    ports = free_ports(2)
+    jobs = {"worker": [f"localhost:{port}" for port in ports]}
+    worker = start_one(root, tmp_path / "run", jobs=jobs)
+    deadline = time.monotonic() + 600
+    while not listens(ports[0]):
+        assert worker.poll() is None, worker.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    yield worker
+    worker.kill()
+    worker.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_worker_that_waits_for_another(waiting, number):
+    waiting.send_signal(number)
+    said = waiting.communicate(timeout=600)[1]
+    assert waiting.returncode == 75, said
+    assert "interrupted while waiting for worker 1 (localhost:" in said.splitlines()[-1]
+
+
+def test_a_worker_that_never_comes_is_named(root, tmp_path):
+    jobs = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
+    worker = start_one(root, tmp_path / "run", "--cluster_wait_seconds=1", jobs=jobs, index=1)
+    said = worker.communicate(timeout=600)[1]
+    assert worker.returncode == 5, said
+    assert f"s for worker 0 ({jobs['worker'][0]})" in said.splitlines()[-1]
+    assert "--cluster_wait_seconds=1" in said.splitlines()[-1]
+
+
+def test_a_port_in_use(root, tmp_path):
+    with socket.create_server(("", 0)) as taken:
+        address = f"localhost:{taken.getsockname()[1]}"
+        worker = start_one(root, tmp_path / "run", jobs={"worker": [address]})
+        said = worker.communicate(timeout=600)[1]
+    assert worker.returncode == 5, said
+    assert f"{address}, this process's address in TF_CONFIG, is in use" in said.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("jobs", "task_type", "words"),
+    [
+        ({"worker": ["localhost:1"], "ps": ["localhost:2"]}, "worker", "parameter servers"),
+        ({"worker": ["localhost:1"]}, "trainer", "task type 'trainer'"),
+        ({"worker": "localhost:1"}, "worker", "not a list of addresses"),
+        ({"worker": ["http://localhost:1"]}, "worker", "is a URL"),
+    ],
+)
+def test_a_cluster_that_is_none_starts_no_training(root, tmp_path, jobs, task_type, words):
+    worker = start_one(root, tmp_path / "run", jobs=jobs, task_type=task_type)
+    said = worker.communicate(timeout=600)[1]
+    assert worker.returncode == 2, said
+    assert words in said.splitlines()[-1]
+    assert "Traceback" not in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_evaluator_evaluates_beside_a_worker(root, tmp_path):
+    run = tmp_path / "run"
+    jobs = {"worker": [f"localhost:{port}" for port in free_ports(1)]}
+    arguments = ("--epochs=2", "--max_train_examples=640", "--max_test_examples=100")
+    evaluator = start_one(root, run, jobs=jobs, task_type="evaluator")
+    worker = start_one(root, run, *arguments, jobs=jobs)
+    said = [process.communicate(timeout=600)[1] for process in (worker, evaluator)]
+    assert [worker.returncode, evaluator.returncode] == [0, 0], said
+    assert "steps of" not in said[1], "it trained"
+    line = json.loads((run / "evaluations.jsonl").read_text().splitlines()[-1])
+    result = json.loads((run / "result.json").read_text())
+    assert line["step"] == result["steps"]
+    assert line["ema/classification/top1"] == pytest.approx(result["top1"])

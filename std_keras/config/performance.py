@@ -35,6 +35,14 @@ class PerformanceOptions(OptionGroup):
         shapes_result=False,
         **NATURAL,
     )
+    cluster_wait_seconds: float = option_field(
+        300.0,
+        float,
+        "Seconds to wait for the other processes of a cluster at the start; 0 for as long as it "
+        "takes.",
+        shapes_result=False,
+        **NATURAL,
+    )
     mixed_precision: bool = option_field(
         False,
         bool,

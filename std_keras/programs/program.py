@@ -8,6 +8,7 @@ import io
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from types import FrameType
@@ -23,32 +24,82 @@ class StopRequest:
     """Becomes true at the first SIGINT or SIGTERM; the work looks at it when it can stop.
 
     A second SIGINT ends the program at once.
+
+    Python calls a handler only when the main thread comes back from C++, which can take as long as
+    TensorFlow waits for data or for other machines. So a thread of its own hears the signals: it
+    says at once that one was heard, and can end the process.
     """
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self._pipe: int | None = None
 
     def __bool__(self) -> bool:
         return self.signal is not None
 
     def install(self) -> None:
-        """Takes over the two signals."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        """Takes over the two signals, until `release`; only the main thread can."""
+        reading, self._pipe = os.pipe()
+        os.set_blocking(self._pipe, False)
+        # The C part of Python's handler writes there, whatever the main thread is doing.
+        signal.set_wakeup_fd(self._pipe, warn_on_full_buffer=False)
+        os.register_at_fork(after_in_child=_hear_nothing)
+        threading.Thread(target=self._listen, args=(reading,), name="signals", daemon=True).start()
+        for number in _HEARD:
             signal.signal(number, self._receive)
 
+    def release(self) -> None:
+        """Ends the thread; what is left of the process can be ended by Ctrl-C as usual."""
+        if self._pipe is None:
+            return
+        signal.set_wakeup_fd(-1)
+        if signal.getsignal(signal.SIGINT) == self._receive:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.close(self._pipe)
+        self._pipe = None
+
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None and number == signal.SIGINT:
-            # Not sys.exit: the thread may be deep inside TensorFlow.
-            os.write(2, b"interrupted twice; stopped without saving\n")
-            os._exit(130)
-        self.signal = number
+        self.signal = self.signal or number
+
+    def _listen(self, reading: int) -> None:
+        heard = 0
+        while numbers := os.read(reading, 1):
+            number = numbers[0]
+            if number not in _HEARD:
+                continue
+            heard += 1
+            if heard > 1 and number == signal.SIGINT:
+                # Not sys.exit: the main thread may be deep inside TensorFlow.
+                os.write(2, b"interrupted twice; stopped without saving\n")
+                os._exit(130)
+            self.signal = self.signal or number
+            if heard == 1:
+                # Not here: standard error may be a pipe that nobody reads, and a second signal
+                # must be heard still.
+                threading.Thread(target=_acknowledge, args=(number,), daemon=True).start()
+        os.close(reading)
+
+
+_HEARD = (signal.SIGINT, signal.SIGTERM)
+
+
+def _acknowledge(number: int) -> None:
+    progress.say(
+        f"{signal.Signals(number).name}: stopping as soon as nothing is lost by it; Ctrl-C "
+        f"{'again ' if number == signal.SIGINT else ''}stops at once, without saving"
+    )
+
+
+def _hear_nothing() -> None:
+    """In a forked process, whose signals would be written to its parent's pipe."""
+    signal.set_wakeup_fd(-1)
 
 
 def run(main: Callable[[Sequence[str], StopRequest], None]) -> int:
     """Runs a program's `main(arguments, stop)` and returns its exit code."""
     stop = StopRequest()
-    stop.install()
     progress.configure(rewrite=as_flags)
+    stop.install()
     for stream in (sys.stdout, sys.stderr):
         # Names of files and classes need not be in the terminal's encoding, or in any.
         if isinstance(stream, io.TextIOWrapper):
@@ -75,6 +126,8 @@ def run(main: Callable[[Sequence[str], StopRequest], None]) -> int:
             return _fail(Interrupted("interrupted; run the same command to continue"))
         traceback.print_exc()
         return 1
+    finally:
+        stop.release()
 
 
 def console(main: Callable[[Sequence[str], StopRequest], None]) -> NoReturn:

@@ -7,6 +7,7 @@ architecture.json  the model without weights, as Keras writes it
 checkpoints/       everything needed to continue
 tensorboard/       train/ and eval/
 metrics.jsonl      the same figures, one JSON object a line
+evaluations.jsonl  what the evaluator of a cluster found, if there is one
 model.keras        the final model (averaged weights if `ema_decay` is on)
 result.json        the final figures
 nonfinite_*.npz    the batch of a step that became non-finite, if one did

@@ -40,6 +40,22 @@ def load_trained(model_dir: str | Path, *, weights: str | None = None) -> keras.
         )
     if run.model_file.is_file() and (weights != "raw" or not averaged):
         return load_keras_file(run.model_file)
+    model, average = untrained(run)
+    restore_weights(run.checkpoints, model=model, average=average)
+    if average is not None and weights != "raw":
+        average.copy_to_model()
+    return models.without_auxiliaries(model)
+
+
+def untrained(run: RunDirectory) -> tuple[keras.Model, WeightAverage | None]:
+    """The model of a run as it was before training, for a checkpoint to fill.
+
+    Returns:
+        The model, and the moving average of its weights if the run keeps one.
+
+    Raises:
+        InputError: if the run directory does not describe it.
+    """
     try:
         architecture = run.architecture_file.read_text(encoding="utf-8")
         model = keras.models.model_from_json(architecture)
@@ -49,8 +65,5 @@ def load_trained(model_dir: str | Path, *, weights: str | None = None) -> keras.
         raise InputError(
             f"model_dir={run.path}: {run.architecture_file.name} cannot be read: {error}"
         ) from error
-    average = WeightAverage(model, decay=config.optimization.ema_decay) if averaged else None
-    restore_weights(run.checkpoints, model=model, average=average)
-    if average is not None and weights != "raw":
-        average.copy_to_model()
-    return models.without_auxiliaries(model)
+    decay = run.read_config().optimization.ema_decay
+    return model, WeightAverage(model, decay=decay) if decay else None

@@ -45,7 +45,10 @@ def precompute(config: TrainConfig, *, stop: Callable[[], bool] = lambda: False)
     if not config.distillation.uses_teachers:
         raise InputError("distillation=none uses no teacher; use hard or soft, as in training")
     strategy = create_strategy(
-        config.performance.strategy, logical_cpus=config.performance.logical_cpus
+        config.performance.strategy,
+        logical_cpus=config.performance.logical_cpus,
+        cluster_wait_seconds=config.performance.cluster_wait_seconds,
+        stop=stop,
     )
     shard = own_shard(strategy)
     if shard.local_replicas < shard.replicas:

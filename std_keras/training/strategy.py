@@ -6,19 +6,27 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
 from std_keras import progress
 from std_keras.data import Shard
-from std_keras.errors import InputError
+from std_keras.errors import InputError, MachineError
+from std_keras.training import cluster, rendezvous
+from std_keras.training.cluster import Cluster
 
 # How the lines begin that say where an operation was defined.
 _WHERE = ("Graph execution error", "Detected at node", "<stack traces", "File ", "[[{{node")
 
 
-def create_strategy(name: str, *, logical_cpus: int = 0) -> tf.distribute.Strategy:
+def create_strategy(
+    name: str,
+    *,
+    logical_cpus: int = 0,
+    cluster_wait_seconds: float = 0.0,
+    stop: Callable[[], bool] = lambda: False,
+) -> tf.distribute.Strategy:
     """Makes the distribution strategy.
 
     Args:
@@ -26,9 +34,16 @@ def create_strategy(name: str, *, logical_cpus: int = 0) -> tf.distribute.Strate
             configured, the cluster of TF_CONFIG if that is set, all GPUs if there are several,
             else one device.
         logical_cpus: split the CPU into that many devices first.
+        cluster_wait_seconds: how long to wait for the others of a cluster; 0 for as long as it
+            takes.
+        stop: once true, that waiting ends.
 
     Raises:
-        InputError: if the devices that the name needs are not there.
+        InputError: if the devices that the name needs are not there, or `TF_CONFIG` describes no
+            cluster.
+        MachineError: if the others of the cluster did not come in time, or this process's port is
+            taken.
+        Interrupted: because of `stop`.
     """
     if logical_cpus > 1:
         try:
@@ -49,7 +64,10 @@ def create_strategy(name: str, *, logical_cpus: int = 0) -> tf.distribute.Strate
             break
     if name == "auto":
         name = _best_available(gpus=len(gpus), logical_cpus=logical_cpus)
-    strategy = _create(name, gpus=len(gpus), logical_cpus=logical_cpus)
+    if name == "multi_worker":
+        strategy = _join_cluster(wait_seconds=cluster_wait_seconds, stop=stop)
+    else:
+        strategy = _create(name, gpus=len(gpus), logical_cpus=logical_cpus)
     progress.say(
         f"strategy {name}: {strategy.num_replicas_in_sync} replica(s) on "
         f"{'GPU' if gpus else 'TPU' if name == 'tpu' else 'CPU'}"
@@ -77,24 +95,61 @@ def _create(name: str, *, gpus: int, logical_cpus: int) -> tf.distribute.Strateg
                 "logical_cpus=2 to try it on the CPU"
             )
         return tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(logical_cpus)])
-    if name == "multi_worker":
-        if not os.environ.get("TF_CONFIG"):
-            raise InputError(
-                "strategy=multi_worker needs the cluster in the environment variable TF_CONFIG, "
-                "which is not set"
-            )
-        try:
-            strategy = tf.distribute.MultiWorkerMirroredStrategy()
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"TF_CONFIG does not describe a cluster: {error}") from error
-        if not strategy.cluster_resolver.cluster_spec().jobs:
-            raise InputError("TF_CONFIG does not describe a cluster: it names no workers")
-        return strategy
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
         return tf.distribute.TPUStrategy(resolver)
     except (ValueError, KeyError, tf.errors.OpError) as error:
         raise InputError(f"strategy=tpu found no TPU: {str(error).splitlines()[0]}") from error
+
+
+def watched_cluster(name: str) -> Cluster | None:
+    """The cluster that this process is to evaluate beside: if it is the cluster's evaluator.
+
+    Args:
+        name: the strategy asked for; only auto and multi_worker take part in a cluster.
+
+    Raises:
+        InputError: if `TF_CONFIG` describes no cluster.
+    """
+    if name == "auto":
+        name = _best_available(gpus=0, logical_cpus=0)
+    if name != "multi_worker" or not os.environ.get("TF_CONFIG"):
+        return None
+    found = cluster.parse(os.environ["TF_CONFIG"])
+    return found if found.evaluates else None
+
+
+def _join_cluster(*, wait_seconds: float, stop: Callable[[], bool]) -> tf.distribute.Strategy:
+    if not os.environ.get("TF_CONFIG"):
+        raise InputError(
+            "strategy=multi_worker needs the cluster in the environment variable TF_CONFIG, "
+            "which is not set"
+        )
+    described = cluster.parse(os.environ["TF_CONFIG"])
+    if described.evaluates:
+        raise InputError("TF_CONFIG makes this process an evaluator, which only training has")
+    rendezvous.wait_for_all(described, stop=stop, wait_seconds=wait_seconds)
+    try:
+        with own_signal_handlers():
+            return tf.distribute.MultiWorkerMirroredStrategy(_Resolver(described))
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"TF_CONFIG does not describe a cluster: {error}") from error
+    except tf.errors.OpError as error:
+        raise MachineError(
+            f"the cluster of TF_CONFIG could not be formed: {reason(error)}; start all its "
+            "processes again"
+        ) from error
+
+
+class _Resolver(tf.distribute.cluster_resolver.TFConfigClusterResolver):
+    """Gives TensorFlow those of the cluster that train, without an evaluator."""
+
+    def __init__(self, described: Cluster) -> None:
+        super().__init__(task_type=described.task_type, task_id=described.task_index)
+        self._described = described
+
+    def cluster_spec(self) -> tf.train.ClusterSpec:
+        return tf.train.ClusterSpec({job: list(a) for job, a in self._described.jobs.items()})
 
 
 @contextlib.contextmanager
@@ -108,10 +163,12 @@ def own_signal_handlers() -> Iterator[None]:
         yield
         return
     kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in kept.items():
-        if handler is not None:
-            signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            if handler is not None:
+                signal.signal(number, handler)
 
 
 def own_shard(strategy: tf.distribute.Strategy) -> Shard:

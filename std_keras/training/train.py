@@ -27,7 +27,8 @@ def train(
 ) -> Run:
     """Trains a student, a baseline or a teacher, or continues an interrupted run.
 
-    A finished run is left as it is. `std_keras.progress.configure()` shows progress.
+    A finished run is left as it is. In the evaluator of a cluster it evaluates the checkpoints of
+    the run while the others train it. `std_keras.progress.configure()` shows progress.
 
     Args:
         config: the configuration.
@@ -41,7 +42,8 @@ def train(
         InputError: if the configuration, the data or the run directory cannot be used.
         Interrupted: after a checkpoint was saved because `stop()` was true.
         NonFiniteError: if a loss is NaN or infinite.
-        MachineError: if a checkpoint could not be written, or a worker of the cluster was lost.
+        MachineError: if a checkpoint could not be written, or a worker of the cluster was lost
+            or did not come.
     """
     run = Run(model_dir)
     directory = run.directory
@@ -52,10 +54,19 @@ def train(
         is_chief,
         lost_worker_errors,
         reason,
+        watched_cluster,
     )
+    from std_keras.training.watch import evaluate_checkpoints
 
+    options = config.performance
+    if watched_cluster(options.strategy) is not None:
+        evaluate_checkpoints(config, run=directory, stop=stop)
+        return run
     strategy = create_strategy(
-        config.performance.strategy, logical_cpus=config.performance.logical_cpus
+        options.strategy,
+        logical_cpus=options.logical_cpus,
+        cluster_wait_seconds=options.cluster_wait_seconds,
+        stop=stop,
     )
     chief = is_chief(strategy)
     if chief:

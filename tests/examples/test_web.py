@@ -124,7 +124,7 @@ def look(web, url: str, *pictures) -> dict:
         env={**os.environ, "CHROMIUM": str(CHROMIUM)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -190,7 +190,7 @@ def raw(serve, tmp_path):
     host = serve(tmp_path / "model.tflite").removeprefix("http://").rstrip("/")
 
     def get(path: str) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection(host, timeout=60)
+        connection = http.client.HTTPConnection(host, timeout=600)
         connection.putrequest("GET", path, skip_host=False)
         connection.endheaders()
         response = connection.getresponse()
@@ -227,7 +227,7 @@ def test_the_server_gives_only_its_own_files(raw, web):
 )
 def test_the_server_refuses_bad_flags(web, argument, said):
     done = subprocess.run(
-        ["node", "server.js", argument], cwd=web, capture_output=True, text=True, timeout=60
+        ["node", "server.js", argument], cwd=web, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 2
     assert said in done.stderr

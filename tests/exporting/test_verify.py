@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
@@ -34,7 +32,7 @@ def test_a_file_on_disk_does_too(content, images, tmp_path):
 class SlowInterpreter:
     """Takes a known time: long for the first calls, then short, with one outlier."""
 
-    calls = 0
+    calls, clock = 0, 0.0
 
     def __init__(self, **_):
         SlowInterpreter.calls = 0
@@ -49,7 +47,7 @@ class SlowInterpreter:
         return [{"shape": np.array([1, 10]), "index": 1}]
 
     def set_tensor(self, index, value):
-        time.sleep(0.003)  # Not part of the inference.
+        SlowInterpreter.clock += 0.003  # Not part of the inference.
 
     def get_tensor(self, index):
         return np.zeros((1, 10), np.float32)
@@ -57,15 +55,16 @@ class SlowInterpreter:
     def invoke(self):
         SlowInterpreter.calls += 1
         warm = SlowInterpreter.calls > verify.WARM_UP_RUNS
-        time.sleep(0.001 if warm else 0.02)
+        SlowInterpreter.clock += 0.001 if warm else 0.02
         if SlowInterpreter.calls == verify.WARM_UP_RUNS + 5:
-            time.sleep(0.1)
+            SlowInterpreter.clock += 0.1
 
 
 def test_latency_is_the_median_without_warm_up(images, monkeypatch):
     monkeypatch.setattr(verify, "Interpreter", SlowInterpreter)
+    monkeypatch.setattr(verify.time, "perf_counter", lambda: SlowInterpreter.clock)
     found = run_file(b"", images=images)
-    assert 1.0 <= found.latency_ms < 3.0
+    assert found.latency_ms == pytest.approx(1.0)
     assert SlowInterpreter.calls == verify.WARM_UP_RUNS + verify.TIMED_RUNS
 
 

@@ -2,7 +2,7 @@
 
 The accuracy follows from the seed and --alpha, so that a table's means are known. --clip_norm=99
 asks it to fail as a diverged run does; --width=99 to wait until it is told to stop, --width=98 to
-wait a moment. `ran.json` says when it ran, and on which cores.
+wait until another seed of its arm has started. `ran.json` says when it ran, and on which cores.
 """
 
 from __future__ import annotations
@@ -51,7 +51,12 @@ def main() -> int:
         if stopping:
             return 75
     if config.model.width == 98:
-        time.sleep(1.0)
+        arm = run.path.name.rpartition("-")[0]
+        deadline = time.monotonic() + 300
+        while len(list(run.path.parent.glob(f"{arm}-*/started"))) < 2:
+            if time.monotonic() > deadline:
+                return 1
+            time.sleep(0.02)
     top1 = 0.5 + config.optimization.seed / 100 + config.distillation.alpha / 10
     heads = {"classification": {"top1": top1 - 0.1, "top5": 0.9, "loss": 1.0}}
     if config.distillation.kind != "none":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 
 import keras
 import numpy as np
@@ -68,7 +67,6 @@ sys.meta_path.insert(0, Refuse())
 sys.argv = ["classify", "--model=model.tflite", "--json", "pictures/a.jpg"]
 runpy.run_module("std_keras.classify", run_name="__main__")
 """
-    start = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", script],
         cwd=folder,
@@ -77,7 +75,6 @@ runpy.run_module("std_keras.classify", run_name="__main__")
         text=True,
         check=True,
     )
-    assert time.monotonic() - start < 30  # It takes half a second on an idle machine.
     assert done.stderr == ""
     assert json.loads(done.stdout)["image"] == "pictures/a.jpg"
 

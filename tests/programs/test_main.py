@@ -36,7 +36,7 @@ def imported(root, *arguments):
         env={**os.environ, "PYTHONPATH": str(root)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     lines = done.stderr.splitlines()

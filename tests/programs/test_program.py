@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -78,6 +79,106 @@ def test_an_error_caused_by_a_signal_counts_as_interrupted(capsys):
     assert "Traceback" not in capsys.readouterr().err
 
 
+# A mutex that is taken twice: C code that holds the main thread for ever, as TensorFlow can, and
+# which no signal interrupts. The first line says that it is about to.
+STUCK = """
+import ctypes, sys
+from std_keras.programs import program
+
+def main(arguments, stop):
+    lock = ctypes.CDLL(None).pthread_mutex_lock
+    mutex = ctypes.create_string_buffer(64)
+    lock(mutex)
+    print("stuck", file=sys.stderr, flush=True)
+    lock(mutex)
+
+sys.exit(program.run(main))
+"""
+
+
+@pytest.fixture
+def stuck(root):
+    process = subprocess.Popen(
+        [sys.executable, "-c", STUCK], cwd=root, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr.readline() == "stuck\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_acknowledged_while_the_main_thread_is_held(stuck, number):
+    stuck.send_signal(number)
+    said = stuck.stderr.readline()
+    assert f"{signal.Signals(number).name}: stopping" in said
+    assert "Ctrl-C" in said
+    assert stuck.poll() is None
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_ctrl_c_ends_a_program_whose_main_thread_is_held(stuck, first):
+    stuck.send_signal(first)
+    stuck.stderr.readline()  # The kernel merges two that come at the same moment.
+    stuck.send_signal(signal.SIGINT)
+    assert stuck.wait(timeout=600) == 130
+    assert "stopped without saving" in stuck.stderr.read()
+
+
+def test_a_second_sigterm_does_not_end_it(monkeypatch):
+    """Schedulers repeat theirs; what can be saved is saved."""
+
+    def ended(code):
+        raise AssertionError(f"ended with {code}")
+
+    monkeypatch.setattr(program.os, "_exit", ended)
+    reading, writing = os.pipe()
+    os.write(writing, bytes([signal.SIGINT, signal.SIGTERM, signal.SIGTERM, signal.SIGCHLD]))
+    os.close(writing)
+    stop = program.StopRequest()
+    stop._listen(reading)
+    assert stop.signal == signal.SIGINT
+
+
+def test_signals_of_a_forked_process_are_its_own(root):
+    """Ctrl-C in a terminal goes to all of them, and counts once in each."""
+    program_text = """
+import os, signal, sys
+from std_keras.programs import program
+
+def main(arguments, stop):
+    child = os.fork()
+    if not child:
+        os.kill(os.getpid(), signal.SIGINT)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert not stop
+    os.kill(os.getpid(), signal.SIGINT)
+    assert stop
+
+sys.exit(program.run(main))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program_text], cwd=root, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_program_that_is_over_hears_no_more(capsys):
+    before = threading.active_count()
+
+    def main(arguments, stop):
+        assert signal.set_wakeup_fd(-1) != -1
+
+    assert program.run(main) == 0
+    assert signal.set_wakeup_fd(-1) == -1
+    assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+    for thread in threading.enumerate():
+        if thread.name == "signals":
+            thread.join(timeout=600)
+    assert threading.active_count() <= before
+
+
 def test_a_reader_who_leaves_the_help_page_gets_no_traceback(root):
     reading, writing = os.pipe()
     os.close(reading)  # As `| head` does, once it has seen enough.
@@ -88,6 +189,6 @@ def test_a_reader_who_leaves_the_help_page_gets_no_traceback(root):
             stdout=gone,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=120,
+            timeout=600,
         )
     assert (done.returncode, done.stderr) == (0, "")

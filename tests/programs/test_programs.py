@@ -166,7 +166,7 @@ def start(arguments, root):
 
 
 def wait_for_metrics(run, process):
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     file = run / "metrics.jsonl"
     while not (file.exists() and file.read_text().count("\n") >= 3):
         assert process.poll() is None, process.stderr.read()
@@ -189,7 +189,7 @@ def test_interrupted_training_continues(root, run_program, tmp_path, number):
     process = start(arguments, root)
     wait_for_metrics(run, process)
     process.send_signal(number)
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=600)
     if number == signal.SIGKILL:
         assert process.returncode == -signal.SIGKILL
     else:
@@ -199,7 +199,7 @@ def test_interrupted_training_continues(root, run_program, tmp_path, number):
 
     process = start(arguments, root)
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while True:
             lines = (run / "metrics.jsonl").read_text().splitlines()
             steps = [json.loads(line)["step"] for line in lines if line.endswith("}")]
@@ -210,7 +210,7 @@ def test_interrupted_training_continues(root, run_program, tmp_path, number):
             time.sleep(0.1)
     finally:
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=120)
+        _, said = process.communicate(timeout=600)
     assert process.returncode == 75
     assert "continuing" in said
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -230,7 +230,7 @@ def test_two_processes_cannot_share_a_run_directory(root, run_program, tmp_path)
         assert "in use by another process" in one_line_error(done)
     finally:
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=120)
+        process.communicate(timeout=600)
 
 
 def test_a_diverging_run_exits_3_and_names_the_figure(run_program, tmp_path):

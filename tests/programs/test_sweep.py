@@ -284,12 +284,12 @@ def test_a_signal_to_the_sweep_reaches_the_run(root, spec, tmp_path):
             text=True,
         )
         wanted = tmp_path / "runs" / f"baseline-seed{2 * attempt}" / "started"
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while not wanted.exists():
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.05)
         process.send_signal(number)
-        _, said = process.communicate(timeout=120)
+        _, said = process.communicate(timeout=600)
         assert process.returncode == 75, said
         assert "run the same command to continue" in said.splitlines()[-1]
     # The first run was continued by the second sitting.

@@ -6,6 +6,7 @@ import csv
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -233,9 +234,9 @@ def test_processes_take_turns(tools, jobs):
         processes.take_turns(rounds=2, seconds=0.05)
         figures = processes.figures()
     assert len(pids) == 2
-    # One call each at the start, then turns of as many calls as fill 0.05 s of 0.02 s each.
-    # The order turns.
-    assert jobs.log.read_text() == "ab" + "aaabbb" + "bbbaaa"
+    # One call each at the start, then turns of as many calls as fill 0.05 s of 0.02 s each; on a
+    # busy machine fewer fill it. The order turns.
+    assert re.fullmatch("ab" + "a{1,3}b{1,3}" + "b{1,3}a{1,3}", jobs.log.read_text())
     for values in figures.values():
         assert 0.02 <= values["seconds"]["best"] <= values["seconds"]["median"]
         # Less than a turn: it would be several if it computed while others had theirs.
@@ -246,28 +247,34 @@ def test_processes_take_turns(tools, jobs):
 def test_a_call_that_does_its_work_several_times(tools, jobs):
     with tools("turns").Processes() as processes:
         processes.start(jobs("a", times=4))
-        processes.take_turns(rounds=1, seconds=0.0)
+        # One of ten takes less than four times as long as the first, however busy the machine.
+        processes.take_turns(rounds=10, seconds=0.0)
         figures = processes.figures()["a"]
     assert 0.02 / 4 <= figures["seconds"]["best"] < figures["first_call_seconds"]
 
 
-def test_the_rate_of_matmuls(tools):
+def cpu_seconds(prepared):
+    """Of the process, for one time; other processes that keep the cores busy do not count."""
+    began = time.process_time()
+    for _ in range(3):
+        prepared.call()
+    return (time.process_time() - began) / (3 * prepared.times)
+
+
+def test_the_rate_of_matmuls(tools, monkeypatch):
     """A product of moments is repeated within one call, and no product is left out."""
     matmul = tools("matmul")
     small = matmul.prepare(shapes=[(64, 64, 64)], dtype="float32")
     assert small.times > 1
     assert small.facts["flop"] == 2 * 64**3
-    calls = []
-    assert matmul.least_times(lambda: calls.append(1)) == matmul._MOST_TIMES
-    assert matmul.least_times(lambda: time.sleep(0.03)) == 2
-    timed = [
-        min(tools("turns").repeated(x.call, seconds=0.3)) / x.times
-        for x in (
-            matmul.prepare(shapes=[(512, 512, 512)], dtype="float32"),
-            matmul.prepare(shapes=[(512, 512, 512)] * 6, dtype="float32"),
-        )
-    ]
-    assert 3 < timed[1] / timed[0] < 12
+    one = matmul.prepare(shapes=[(512, 512, 512)], dtype="float32")
+    six = matmul.prepare(shapes=[(512, 512, 512)] * 6, dtype="float32")
+    # What is left out costs nothing: then it would be 1 or less.
+    assert cpu_seconds(six) > 2 * cpu_seconds(one)
+    clock = [0.0]
+    monkeypatch.setattr(matmul.time, "perf_counter", lambda: clock[0])
+    assert matmul.least_times(lambda: None) == matmul._MOST_TIMES
+    assert matmul.least_times(lambda: clock.__setitem__(0, clock[0] + 0.03)) == 2
 
 
 def test_a_process_that_refuses_or_ends(tools, jobs):
@@ -468,13 +475,13 @@ def test_a_benchmark_that_is_ended_leaves_nothing_behind(root, tmp_path):
         lines = [f.read_bytes() for f in Path("/proc").glob("[0-9]*/cmdline") if f.exists()]
         return [x for x in lines if b"std_keras\0train\0" in x and str(tmp_path).encode() in x]
 
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not trainings() and time.monotonic() < deadline:
         assert process.poll() is None
         time.sleep(0.1)
     assert trainings()
     process.terminate()
-    assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    assert process.wait(timeout=600) == 128 + signal.SIGTERM
     assert not trainings()
     assert not list(tmp_path.iterdir())
 

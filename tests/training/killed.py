@@ -42,7 +42,7 @@ def train_and_kill(
     )
     assert process.stderr is not None
     try:
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 600
         while not (run / "checkpoints" / f"ckpt-{after_step}.index").exists():
             assert process.poll() is None, process.stderr.read().decode()[-3000:]
             assert time.monotonic() < deadline, "the checkpoint did not appear"

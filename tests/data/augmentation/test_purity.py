@@ -81,7 +81,7 @@ def in_process(folder, **variables):
         env={**os.environ, "PYTHONPATH": os.pathsep.join(places), **variables},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout.split()
