@@ -2,7 +2,7 @@
 
 config.json        every resolved flag
 labels.txt         class names, one a line, in the order of the logits
-examples.json      how many examples each part of the data set had
+examples.json      how many examples each part of the data set had, and how they were parted
 architecture.json  the model without weights, as Keras writes it
 checkpoints/       everything needed to continue
 tensorboard/       train/ and eval/
@@ -122,7 +122,7 @@ class RunDirectory:
         *,
         label_names: Sequence[str],
         architecture: str,
-        examples: Mapping[str, int] | None = None,
+        examples: Mapping[str, Any] | None = None,
     ) -> None:
         """Writes what is known when a run begins; the configuration last, for it marks a run."""
         if examples is not None:
@@ -132,12 +132,20 @@ class RunDirectory:
         write_atomically(self.config_file, config.to_json())
 
     def read_examples(self) -> dict[str, Any] | None:
-        """How many examples each part of the data set had; None for an older run.
+        """How many examples each part of the data set had, see `stratified`; None for an older run.
 
         Raises:
             InputError: if the file is damaged.
         """
         return self._json(self.examples_file) if self.examples_file.exists() else None
+
+    def stratified(self) -> bool:
+        """Whether the validation part has the same fraction of every class, as in new runs.
+
+        Raises:
+            InputError: if `examples.json` is damaged.
+        """
+        return not self.exists() or bool((self.read_examples() or {}).get("stratified"))
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Writes the final figures."""

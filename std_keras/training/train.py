@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from std_keras import progress
 from std_keras.config import TrainConfig, resolve
+from std_keras.data import summary
 from std_keras.errors import MachineError
 from std_keras.runs.run import Run
 from std_keras.runs.run_directory import RunDirectory
@@ -88,9 +89,13 @@ def _train(
     chief: bool,
     stop: Callable[[], bool],
 ) -> None:
-    dataset = build.load_data(config, progress=progress.track)
+    dataset = build.load_data(config, stratified=run.stratified(), progress=progress.track)
     for name in dataset.skipped:
         progress.warn(f"{name} cannot be read as an image and is skipped")
+    for line in summary.lines(dataset):
+        progress.say(line)
+    for line in summary.warnings(dataset):
+        progress.warn(line)
     config = resolve(
         config, image_size=dataset.image_shape[0], horizontal_flip=dataset.horizontal_flip
     )
@@ -111,7 +116,7 @@ def _train(
                 config,
                 label_names=dataset.label_names,
                 architecture=training.state.model.to_json(),
-                examples=dataset.sizes,
+                examples={**dataset.sizes, "stratified": dataset.stratified},
             )
         try:
             Loop(training).run(stop)
