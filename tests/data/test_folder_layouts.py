@@ -12,7 +12,7 @@ from std_keras.data import load, summary
 from std_keras.data.files import FileSource
 from std_keras.errors import InputError
 
-NUMBERS = {"ant": range(0, 20), "bee": range(20, 30), "train": range(30, 34)}
+NUMBERS = {"ant": range(20), "bee": range(20, 30), "train": range(30, 34)}
 
 
 def picture(path, number):

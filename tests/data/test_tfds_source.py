@@ -227,7 +227,7 @@ def test_a_test_part_is_cut_from_train_where_there_is_none(train_only, whole_pic
     data = load_tiny(train_only, **options, validation_fraction=0.25)
     parts = [source.take() for source in (data.train, data.validation, data.test)]
     assert [len(labels) for _, labels in parts] == [21, 7, 12]
-    assert sorted(sum((numbers(images) for images, _ in parts), [])) == list(range(40))
+    assert sorted(n for images, _ in parts for n in numbers(images)) == list(range(40))
     assert np.bincount(parts[2][1]).tolist() == [4, 4, 4]
     assert isinstance(data.train, RecordArraySource if whole_pictures else ArraySource)
     assert isinstance(data.test, ArraySource)
