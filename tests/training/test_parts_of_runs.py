@@ -10,7 +10,6 @@ import std_keras
 from std_keras import data
 from std_keras.errors import Interrupted
 from std_keras.training import train
-from tests.data.numbered import numbers
 from tests.training.tiny import config
 
 OPTIONS = {"validation_fraction": 0.1, "max_train_examples": 0}
@@ -58,7 +57,7 @@ def test_a_run_of_before_goes_on_with_its_own_parts(tmp_path, monkeypatch):
     """It was begun when the held-out part was chosen whatever the classes."""
     kept = data.load("digits", validation_fraction=0.1, stratified=False)
     now = data.load("digits", validation_fraction=0.1)
-    assert numbers(kept.validation.take()[0]) != numbers(now.validation.take()[0])
+    assert (kept.validation.take()[0] != now.validation.take()[0]).any()
     seen = []
     original = data.load
 
