@@ -187,12 +187,12 @@ def _held_out(loaded: Loaded, *, fraction: float, seed: int, stratified: bool) -
             f"({loaded.origins['validation']}); leave it out"
         )
     train, validation = loaded.train.split(fraction=fraction, seed=seed, stratified=stratified)
-    by = "whatever their class"
+    of = "all images, whatever their class,"
     if not isinstance(train, IndexedSource):
-        by = "by whole files"
+        of = "the files"
     elif stratified:
-        by = "the same of each class"
-    origin = f"validation_fraction={fraction:g} of {loaded.origins['train']}, {by}"
+        of = "each class"
+    origin = f"validation_fraction={fraction:g} of {of} of {loaded.origins['train']}"
     origins = {**loaded.origins, "validation": f"{origin}, data_seed={seed}"}
     return dataclasses.replace(loaded, train=train, validation=validation, origins=origins)
 

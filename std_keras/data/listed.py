@@ -113,7 +113,7 @@ def _with_test_part(
         {
             **origins,
             "train": f"the rest of {source}",
-            "test": f"{test_part.origin} of {source}, the same of each class",
+            "test": test_part.origin(source),
         },
     )
 

@@ -52,10 +52,9 @@ class TestPart:
     seed: int = 0
     whole: bool = False
 
-    @property
-    def origin(self) -> str:
-        """In words."""
-        return f"test_fraction={self.fraction:g} of the images, test_seed={self.seed}"
+    def origin(self, source: str, *, of: str = "each class") -> str:
+        """In words, where `source` is what it is cut from."""
+        return f"test_fraction={self.fraction:g} of {of} of {source}, test_seed={self.seed}"
 
     def refuse_other(self, flag: str, own: str) -> None:
         """Raises an InputError if a set that has a test part of its own is to be cut."""

@@ -88,10 +88,10 @@ def load_tfds(
         rest, cut = whole.split(
             fraction=test_part.fraction, seed=test_part.seed, flag="test_fraction"
         )
-        by = "" if files_fit else ", by whole files, for it is streamed"
+        of = "each class" if files_fit else "the files"
         origins = {
             "train": "the rest of the train split",
-            "test": f"{test_part.origin} of the train split{by}",
+            "test": test_part.origin("the train split", of=of),
         }
     test_source = held(cut.with_crop_ratio(eval_crop_ratio))
     return Loaded(names, rest if whole_pictures else held(rest), test_source, origins)

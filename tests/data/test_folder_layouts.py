@@ -54,7 +54,7 @@ def test_class_folders_are_cut_into_parts(classes, cache_gb):
     parts = [seen(part) for part in (data.train, data.validation, data.test)]
     assert set().union(*parts) == set(range(34)) and sum(map(len, parts)) == 34
     assert data.origins["test"] == (
-        "test_fraction=0.25 of the images, test_seed=0 of the class folders, the same of each class"
+        "test_fraction=0.25 of each class of the class folders, test_seed=0"
     )
     again = load(f"folder:{classes}", **options, data_seed=5)
     assert seen(again.test) == seen(data.test)

@@ -233,13 +233,13 @@ def test_a_test_part_is_cut_from_train_where_there_is_none(train_only, whole_pic
     assert isinstance(data.test, ArraySource)
     again = load_tiny(train_only, **options, data_seed=3)
     assert numbers(again.test.take()[0]) == numbers(parts[2][0])
-    assert data.origins["test"] == "test_fraction=0.3 of the images, test_seed=0 of the train split"
+    assert data.origins["test"] == "test_fraction=0.3 of each class of the train split, test_seed=0"
 
 
 def test_a_streamed_test_part_is_whole_files(train_only):
     data = load_tiny(train_only, test_fraction=0.25, cache_gb=0)
     assert len(data.train.files) == 3 and len(data.test.files) == 1
-    assert "by whole files" in data.origins["test"]
+    assert "of the files of the train split" in data.origins["test"]
     assert "test_fraction=0.1: streamed" in refusal(train_only, test_fraction=0.1, cache_gb=0)
 
 

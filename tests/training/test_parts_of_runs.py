@@ -27,8 +27,7 @@ def test_a_run_says_where_its_parts_came_from(tmp_path, caplog):
         "train": {"examples": 1293, "from": "80 % of the digits"},
         "validation": {
             "examples": 144,
-            "from": "validation_fraction=0.1 of 80 % of the digits, the same of each class, "
-            "data_seed=0",
+            "from": "validation_fraction=0.1 of each class of 80 % of the digits, data_seed=0",
         },
         "test": {"examples": 50, "from": "20 % of the digits, fixed, stratified"},
     }
