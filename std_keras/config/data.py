@@ -24,8 +24,9 @@ class DataOptions(OptionGroup):
     dataset: str = option_field(
         "digits",
         str,
-        "digits, the name of a TFDS data set (cifar100, imagenette/160px-v2), or folder:PATH with "
-        "one folder per class under train/ and val/.",
+        "digits, the name of a TFDS data set (cifar100, imagenette/160px-v2), folder:PATH with one "
+        "folder per class under train/ and val/ (or without them, see --test_fraction), or "
+        "csv:FILE with the columns path,label and maybe split.",
     )
     data_dir: str | None = option_field(
         None, str, "Directory of the prepared TFDS data sets.", shapes_result=False
@@ -36,13 +37,27 @@ class DataOptions(OptionGroup):
     validation_fraction: float = option_field(
         0.0,
         float,
-        "Fraction of the train split to hold out for validation and for choosing the best model.",
+        "Fraction of each class of the train split to hold out for validation and for choosing the "
+        "best model.",
         **FRACTION,
+    )
+    test_fraction: float = option_field(
+        0.0,
+        float,
+        "Fraction of each class to hold out as the test split of a data set without one.",
+        **FRACTION,
+    )
+    test_seed: int = option_field(
+        0,
+        int,
+        "Seed of --test_fraction; apart from --data_seed, so that a teacher and its student, and "
+        "runs with other seeds, are tested on the same images.",
+        **NATURAL,
     )
     corrupt_images: str = option_field(
         "refuse",
         str,
-        "What to do with unreadable images of a folder: data set.",
+        "What to do with unreadable images of folder: and csv: data.",
         choices=("refuse", "skip"),
     )
     max_train_examples: int = option_field(

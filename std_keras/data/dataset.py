@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
+from std_keras.data.csv_list import load_csv
 from std_keras.data.digits import LABEL_NAMES, load_digits
 from std_keras.data.folder import load_folder
-from std_keras.data.source import Progress, Source, no_progress
+from std_keras.data.loaded import Loaded, TestPart
+from std_keras.data.source import IndexedSource, Progress, Source, no_progress
 from std_keras.data.tfds_prepared import base_name
 from std_keras.data.tfds_source import load_tfds
 from std_keras.errors import InputError
@@ -33,6 +36,8 @@ _CHARACTERS = frozenset(
     )
 )
 
+_READERS = {"folder": load_folder, "csv": load_csv}
+
 
 @dataclasses.dataclass(frozen=True)
 class DataSet:
@@ -49,6 +54,10 @@ class DataSet:
         mean: per channel, of pixels in 0..1.
         std: standard deviation per channel, of pixels in 0..1.
         skipped: files left out because they cannot be decoded.
+        origins: where each part came from, in words.
+        stratified: whether the held-out part has the same fraction of every class.
+        left_out: by ending, how many files in class folders are of a kind that is not read.
+        sides: the shorter sides of some of the pictures, in pixels and ascending, if they differ.
     """
 
     name: str
@@ -61,6 +70,10 @@ class DataSet:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     skipped: tuple[str, ...] = ()
+    origins: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    stratified: bool = True
+    left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    sides: tuple[int, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -80,6 +93,10 @@ def load(
     image_size: int | None = None,
     validation_fraction: float = 0.0,
     data_seed: int = 0,
+    stratified: bool = True,
+    test_fraction: float = 0.0,
+    test_seed: int = 0,
+    whole_as_test: bool = False,
     cache_gb: float = 4.0,
     corrupt_images: str = "refuse",
     eval_crop_ratio: float = 1.0,
@@ -89,16 +106,21 @@ def load(
     """Loads a data set that is on this machine; downloads nothing.
 
     Args:
-        name: `digits` (embedded in scikit-learn), `folder:PATH` (one folder per class under
-            train/ and val/), or a TFDS name such as `cifar100` or `imagenette/160px-v2`.
+        name: `digits` (embedded in scikit-learn), `folder:PATH` (one folder per class, under
+            train/ and val/ or directly), `csv:FILE` (path,label[,split]), or a TFDS name such as
+            `cifar100` or `imagenette/160px-v2`.
         data_dir: where TFDS sets were prepared; TFDS' own default if None.
         image_size: side of the square images; None keeps the set's own, if it has one. Others are
             resized at the short side and cropped at the centre.
         validation_fraction: in [0, 1), this part of train is held out.
         data_seed: chooses which.
+        stratified: hold out the same fraction of every class, see `Source.split`.
+        test_fraction: in [0, 1), this part of all images is the test part of a set without one.
+        test_seed: chooses which; runs with other data seeds are tested on the same images.
+        whole_as_test: use all images of a set without a test part for testing (and training).
         cache_gb: sets up to this size (GiB of decoded pixels, all parts) are held in memory,
             larger ones are read from disk again and again; 0 always reads.
-        corrupt_images: `refuse` or `skip` unreadable files (of `folder:`).
+        corrupt_images: `refuse` or `skip` unreadable files (of `folder:` and `csv:`).
         eval_crop_ratio: in (0, 1], part of the short side that the square of a test picture has,
             where pictures are scaled.
         whole_pictures: keep training pictures as they are (as files, or encoded in memory) until a
@@ -112,6 +134,8 @@ def load(
         raise InputError(f"image_size={image_size}: must be at least 1")
     if not 0.0 <= validation_fraction < 1.0:
         raise InputError(f"validation_fraction={validation_fraction:g}: must be in [0, 1)")
+    if not 0.0 <= test_fraction < 1.0:
+        raise InputError(f"test_fraction={test_fraction:g}: must be in [0, 1)")
     if not cache_gb >= 0.0:
         raise InputError(f"cache_gb={cache_gb:g}: must be 0 or more")
     if corrupt_images not in ("refuse", "skip"):
@@ -119,48 +143,77 @@ def load(
     progress = progress or no_progress
     cache_bytes = cache_gb * 2**30
 
-    train: Source
-    test: Source
-    skipped: tuple[str, ...] = ()
+    test_part = TestPart(fraction=test_fraction, seed=test_seed, whole=whole_as_test)
+    reader = _READERS.get(name.partition(":")[0])
     if name == "digits":
-        label_names = LABEL_NAMES
+        test_part.refuse_other("dataset=digits", "fixed")
         train, test = load_digits(image_size=image_size)
-    elif name.startswith("folder:"):
-        label_names, train, test, skipped = load_folder(
-            name.removeprefix("folder:"),
+        origins = {"train": "80 % of the digits", "test": "20 % of the digits, fixed, stratified"}
+        loaded = Loaded(LABEL_NAMES, train, test, origins)
+    elif reader is not None:
+        loaded = reader(
+            name.partition(":")[2],
             image_size=image_size,
             cache_bytes=cache_bytes,
             corrupt_images=corrupt_images,
             eval_crop_ratio=eval_crop_ratio,
             whole_pictures=whole_pictures,
+            test_part=test_part,
             progress=progress,
         )
     else:
-        label_names, train, test = load_tfds(
+        loaded = load_tfds(
             name,
             data_dir=data_dir,
             image_size=image_size,
             cache_bytes=cache_bytes,
             eval_crop_ratio=eval_crop_ratio,
             whole_pictures=whole_pictures,
+            test_part=test_part,
             progress=progress,
         )
-
-    validation: Source | None = None
     if validation_fraction:
-        train, validation = train.split(fraction=validation_fraction, seed=data_seed)
-    mean, std = _statistics(name, channels=train.image_shape[-1])
+        loaded = _held_out(
+            loaded, fraction=validation_fraction, seed=data_seed, stratified=stratified
+        )
+    return _data_set(name, loaded, stratified=stratified)
+
+
+def _held_out(loaded: Loaded, *, fraction: float, seed: int, stratified: bool) -> Loaded:
+    """Holds a validation part out of train."""
+    if loaded.validation is not None:
+        raise InputError(
+            f"validation_fraction={fraction:g}: the data has a validation part of its own "
+            f"({loaded.origins['validation']}); leave it out"
+        )
+    train, validation = loaded.train.split(fraction=fraction, seed=seed, stratified=stratified)
+    of = "all images, whatever their class,"
+    if not isinstance(train, IndexedSource):
+        of = "the files"
+    elif stratified:
+        of = "each class"
+    origin = f"validation_fraction={fraction:g} of {of} of {loaded.origins['train']}"
+    origins = {**loaded.origins, "validation": f"{origin}, data_seed={seed}"}
+    return dataclasses.replace(loaded, train=train, validation=validation, origins=origins)
+
+
+def _data_set(name: str, loaded: Loaded, *, stratified: bool) -> DataSet:
+    mean, std = _statistics(name, channels=loaded.train.image_shape[-1])
     return DataSet(
         name=name,
-        label_names=label_names,
-        image_shape=train.image_shape,
-        train=train,
-        validation=validation,
-        test=test,
+        label_names=loaded.label_names,
+        image_shape=loaded.train.image_shape,
+        train=loaded.train,
+        validation=loaded.validation,
+        test=loaded.test,
         horizontal_flip=base_name(name) not in _CHARACTERS,
         mean=mean,
         std=std,
-        skipped=skipped,
+        skipped=loaded.skipped,
+        origins=loaded.origins,
+        stratified=stratified,
+        left_out=loaded.left_out,
+        sides=loaded.sides,
     )
 
 

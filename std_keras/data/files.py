@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from std_keras.data.arrays import ArraySource
+from std_keras.data.file_identities import file_identities
 from std_keras.data.images import decode_box, decode_rgb, resize_and_crop
 from std_keras.data.source import BoxOf, Drawn, IndexedSource, Progress, no_progress
 
@@ -85,6 +86,12 @@ class FileSource(IndexedSource):
             crop_ratio=self._crop_ratio,
         )
 
+    def labels(self) -> np.ndarray:
+        return self._labels
+
+    def identities(self) -> np.ndarray:
+        return file_identities(self._paths)
+
     def without(self, paths: Sequence[str]) -> FileSource:
         """All examples but those of the given files."""
         return self.subset(np.flatnonzero(~np.isin(self._paths, list(paths)))) if paths else self
@@ -109,7 +116,8 @@ class FileSource(IndexedSource):
         corrupt = self._paths[~readable].tolist()
         if corrupt:
             images = images[readable]
-        return ArraySource(images, self._labels[readable]), corrupt
+        kept = self.subset(np.flatnonzero(readable))
+        return ArraySource(images, kept.labels(), identities=kept.identities), corrupt
 
     def find_corrupt(
         self,

@@ -1,18 +1,24 @@
-"""One's own images: a folder per class under train/ and val/."""
+"""One's own images: a folder per class, under train/ and val/ or in one folder alone."""
 
 from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Sequence
 
 import numpy as np
 
-from std_keras.data.files import FileSource
+from std_keras import progress as progress_lines
 from std_keras.data.images import EXTENSIONS
-from std_keras.data.source import IndexedSource, Progress, no_progress
+from std_keras.data.listed import load_listed, some
+from std_keras.data.loaded import Loaded, TestPart
+from std_keras.data.source import Progress, no_progress
 from std_keras.errors import InputError
 from std_keras.texts import normalized
+
+_WANTED = (
+    "there must be one folder per class under train/ and val/ (or test/), or one folder per class "
+    "and test_fraction=0.2"
+)
 
 
 def load_folder(
@@ -23,14 +29,14 @@ def load_folder(
     corrupt_images: str,
     eval_crop_ratio: float = 1.0,
     whole_pictures: bool = False,
+    test_part: TestPart,
     progress: Progress = no_progress,
-) -> tuple[tuple[str, ...], IndexedSource, IndexedSource, tuple[str, ...]]:
-    """(label names, train, val, skipped files) of a directory with train/ and val/.
+) -> Loaded:
+    """A directory with train/ and val/ (or test/), with train/ alone, or with class folders.
 
     Label names are the sorted names of the class folders. Images (JPEG, PNG, BMP, GIF; also in
-    folders within a class folder) become RGB squares. They are decoded once, in parallel, if that
-    takes at most `cache_bytes`, else read while training; `whole_pictures` leaves train/ to be read
-    while training. The squares of val/ have `eval_crop_ratio` of a picture's short side.
+    folders within a class folder) become RGB squares, see `load_listed`. Without val/ and test/
+    the test part is cut by `test_part`.
 
     Raises:
         InputError: for a directory that is missing, empty or without classes, class folders that
@@ -40,42 +46,57 @@ def load_folder(
     path = os.path.expanduser(path)
     if image_size is None:
         raise InputError(f"`image_size` is needed for folder: data ({flag}), e.g. image_size=224")
-    for part in (path, os.path.join(path, "train"), os.path.join(path, "val")):
-        if not os.path.isdir(part):
-            raise InputError(
-                f"{flag}: no directory {part}; there must be one folder per class under train/ "
-                "and val/"
-            )
-    listed = {part: _list_classes(os.path.join(path, part), flag=flag) for part in ("train", "val")}
-    label_names = tuple(listed["train"])
-    _check_same_classes(label_names, tuple(listed["val"]), flag=flag)
-
-    sources = {}
+    train, test = _layout(path, flag=flag, test_part=test_part)
+    listed = {"train": _list_classes(os.path.join(path, train), flag=flag)}
+    origins = {"train": f"{train}/" if train else "the class folders"}
+    if test is not None:
+        test_part.refuse_other(flag, f"{test}/")
+        listed["test"] = _list_classes(os.path.join(path, test), flag=flag)
+        origins["test"] = f"{test}/"
+        _check_same_classes(tuple(listed["train"]), tuple(listed["test"]), other=test, flag=flag)
+    parts = {}
     for part, files in listed.items():
         labels = np.repeat(np.arange(len(files)), [len(names) for names in files.values()])
-        paths = [name for names in files.values() for name in names]
-        ratio = eval_crop_ratio if part == "val" else 1.0
-        sources[part] = FileSource(paths, labels, image_size=image_size, crop_ratio=ratio)
+        parts[part] = [name for names in files.values() for name in names], labels
+    return load_listed(
+        parts,
+        label_names=tuple(listed["train"]),
+        origins=origins,
+        flag=flag,
+        image_size=image_size,
+        cache_bytes=cache_bytes,
+        corrupt_images=corrupt_images,
+        eval_crop_ratio=eval_crop_ratio,
+        whole_pictures=whole_pictures,
+        test_part=test_part,
+        progress=progress,
+    )
 
-    total_bytes = sum(source.size for source in sources.values()) * image_size**2 * 3
-    kept: dict[str, IndexedSource] = {}
-    corrupt: list[str] = []
-    for part, source in sources.items():
-        if total_bytes <= cache_bytes and not (whole_pictures and part == "train"):
-            kept[part], bad = source.read_all(progress=progress, what=f"reading {part} images")
-        else:
-            bad = source.find_corrupt(progress=progress, what=f"checking {part} images")
-            kept[part] = source.without(bad)
-        corrupt += bad
-    if corrupt and corrupt_images == "refuse":
-        raise InputError(
-            f"{flag}: {len(corrupt)} of {sum(s.size for s in sources.values())} images cannot be "
-            f"decoded ({_some(corrupt)}); repair or remove them, or pass corrupt_images=skip"
-        )
-    for part, readable in kept.items():
-        if not readable.size:
-            raise InputError(f"{flag}: none of the images under {part}/ can be decoded")
-    return label_names, kept["train"], kept["val"], tuple(corrupt)
+
+def _layout(path: str, *, flag: str, test_part: TestPart) -> tuple[str, str | None]:
+    """The folders of the training and the test images; "" is the directory itself."""
+    if not os.path.isdir(path):
+        raise InputError(f"{flag}: no directory {path}; {_WANTED}")
+    folders = _folders(path, flag=flag)
+    test = next((name for name in ("val", "test") if name in folders), None)
+    if {"val", "test"} <= set(folders) and "train" in folders:
+        progress_lines.warn(f"{flag}: val/ is the test split, and test/ is not used")
+    if "train" in folders and (test or len(folders) == 1 or _folders(os.path.join(path, "train"))):
+        if test is None:
+            test_part.require(flag, f"no directory {os.path.join(path, 'val')} nor test/")
+        return "train", test
+    if test is not None or not folders:
+        raise InputError(f"{flag}: no directory {os.path.join(path, 'train')}; {_WANTED}")
+    test_part.require(flag, f"has class folders, but no {os.path.join(path, 'train')} and no val/")
+    return "", None
+
+
+def _folders(path: str, *, flag: str = "") -> list[str]:
+    """Sorted names of the folders that are not hidden."""
+    try:
+        return sorted(e.name for e in os.scandir(path) if e.is_dir() and e.name[0] != ".")
+    except OSError as error:
+        raise InputError(f"{flag}: cannot read {error.filename}: {error.strerror}") from error
 
 
 def _list_classes(directory: str, *, flag: str) -> dict[str, list[str]]:
@@ -85,10 +106,7 @@ def _list_classes(directory: str, *, flag: str) -> dict[str, list[str]]:
         raise InputError(f"{flag}: cannot read {error.filename}: {error.strerror}") from error
 
     classes: dict[str, list[str]] = {}
-    try:
-        found = [e.name for e in os.scandir(directory) if e.is_dir() and e.name[0] != "."]
-    except OSError as error:
-        fail(error)
+    found = _folders(directory, flag=flag)
     if not found:
         raise InputError(f"{flag}: {directory} has no class folders")
     labels = {name: _label(name, directory, flag=flag) for name in found}
@@ -139,17 +157,16 @@ def _label(name: str, directory: str, *, flag: str) -> str:
     return label
 
 
-def _check_same_classes(train: tuple[str, ...], val: tuple[str, ...], *, flag: str) -> None:
-    train, val = normalized(train), normalized(val)
+def _check_same_classes(
+    train: tuple[str, ...], test: tuple[str, ...], *, other: str, flag: str
+) -> None:
+    train, test = normalized(train), normalized(test)
     differing = [
-        f"only {part}/ has {_some(sorted(names))}"
-        for part, names in (("train", set(train) - set(val)), ("val", set(val) - set(train)))
+        f"only {part}/ has {some(sorted(names))}"
+        for part, names in (("train", set(train) - set(test)), (other, set(test) - set(train)))
         if names
     ]
     if differing:
-        raise InputError(f"{flag}: train/ and val/ differ in their classes: {'; '.join(differing)}")
-
-
-def _some(names: Sequence[str], *, most: int = 3) -> str:
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest
+        raise InputError(
+            f"{flag}: train/ and {other}/ differ in their classes: {'; '.join(differing)}"
+        )

@@ -37,6 +37,7 @@ class Purpose(enum.IntEnum):
     MIX = 14
     MIXUP_RATIO = 15
     CUTMIX_RATIO = 16
+    TEST_PART = 17
 
 
 def derive_seed(data_seed: int | tf.Tensor, purpose: Purpose, *counters: int | tf.Tensor):

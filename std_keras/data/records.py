@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -16,6 +17,7 @@ from std_keras.data.source import (
     IndexedSource,
     Source,
     check_batch_size,
+    held_out_purpose,
     spread_copies,
 )
 from std_keras.errors import InputError
@@ -51,6 +53,7 @@ class RecordSource(Source):
         image_shape: tuple[int, int, int],
         window: int | None = None,
         crop_ratio: float = 1.0,
+        peek: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]] | None = None,
     ) -> None:
         """Reads images from shards.
 
@@ -60,12 +63,16 @@ class RecordSource(Source):
             image_shape: of the images to make.
             window: records shuffled together, if not about 256 MiB of them.
             crop_ratio: see `images.resize_and_crop`.
+            peek: maps a record () to its image as it is encoded, a string (), and its label ();
+                what `RecordArraySource.split` tells examples apart by.
         """
         self.files = tuple(file for file in files if file.examples)
         self.size = sum(file.examples for file in self.files)
         self.image_shape = image_shape
         self._parse = parse
         self._crop_ratio = crop_ratio
+        self.peek = peek
+        self.path = self.files[0].path if self.files else ""
         record_bytes = sum(file.bytes for file in self.files) / max(1, self.size)
         self._window = window or max(1024, int(_WINDOW_BYTES / max(1.0, record_bytes)))
 
@@ -144,16 +151,25 @@ class RecordSource(Source):
             ),
         )
 
-    def split(self, *, fraction: float, seed: int) -> tuple[Source, Source]:
+    def split(
+        self,
+        *,
+        fraction: float,
+        seed: int,
+        stratified: bool = True,
+        flag: str = "validation_fraction",
+    ) -> tuple[RecordSource, RecordSource]:
+        """See `Source.split`; holds out whole files, whose examples are mixed, whatever
+        `stratified` says."""
         count = round(fraction * len(self.files))
         if not 0 < count < len(self.files):
             raise InputError(
-                f"validation_fraction={fraction:g}: streamed data is held out by whole files, "
+                f"{flag}={fraction:g}: streamed data is held out by whole files, "
                 f"and the training part has {len(self.files)} of them, {count} of which would be "
                 "held out; use another fraction, or raise `cache_gb` to hold the data in memory"
             )
-        seed = derive_seed(seed, Purpose.HELD_OUT)
-        held_out = set(permutation(len(self.files), seed=seed).numpy()[:count].tolist())
+        seeds = derive_seed(seed, held_out_purpose(flag))
+        held_out = set(permutation(len(self.files), seed=seeds).numpy()[:count].tolist())
         return (
             self._with([file for i, file in enumerate(self.files) if i not in held_out]),
             self._with([file for i, file in enumerate(self.files) if i in held_out]),
@@ -166,6 +182,18 @@ class RecordSource(Source):
             image_shape=self.image_shape,
             window=self._window,
             crop_ratio=self._crop_ratio,
+            peek=self.peek,
+        )
+
+    def with_crop_ratio(self, ratio: float) -> RecordSource:
+        """The same examples with other squares, see `images.resize_and_crop`."""
+        return RecordSource(
+            self.files,
+            self._parse,
+            image_shape=self.image_shape,
+            window=self._window,
+            crop_ratio=ratio,
+            peek=self.peek,
         )
 
     def in_memory(self) -> RecordArraySource:
@@ -181,7 +209,8 @@ class RecordArraySource(IndexedSource):
     def __init__(self, records: np.ndarray, *, decoder: RecordSource) -> None:
         self.size = len(records)
         self.image_shape = decoder.image_shape
-        self._records, self._decoder = records, decoder
+        self._records, self._decoder, self.path = records, decoder, decoder.path
+        self._seen: tuple[np.ndarray, np.ndarray] | None = None
         with tf.device("CPU:0"):
             self._tensor = tf.constant(records, tf.string)
 
@@ -192,6 +221,46 @@ class RecordArraySource(IndexedSource):
         self, raw: tf.Tensor, *, box: BoxOf, drawn: Drawn
     ) -> tuple[tf.Tensor, tf.Tensor]:
         return self._decoder.decode_crops(tf.gather(self._tensor, raw), box=box, drawn=drawn)
+
+    def labels(self) -> np.ndarray:
+        return self._peek()[1] if self._decoder.peek else super().labels()
+
+    def identities(self) -> np.ndarray:
+        if not self._decoder.peek:
+            return super().identities()
+        return self._peek()[0]
+
+    def _peek(self) -> tuple[np.ndarray, np.ndarray]:
+        """Hashes of the encoded images, and labels, each (n,)."""
+        if self._seen is None:
+            assert self._decoder.peek is not None
+            records = tf.data.Dataset.from_tensor_slices(self._tensor)
+            peek = tf.autograph.experimental.do_not_convert(self._decoder.peek)
+            pairs = [
+                (hashlib.sha256(image).digest(), label)
+                for image, label in records.map(peek).as_numpy_iterator()
+            ]
+            hashes, labels = zip(*pairs, strict=True)
+            self._seen = np.array(hashes), np.array(labels, np.int32)
+        return self._seen
+
+    def split(
+        self,
+        *,
+        fraction: float,
+        seed: int,
+        stratified: bool = True,
+        flag: str = "validation_fraction",
+    ) -> tuple[RecordArraySource, RecordArraySource]:
+        rest, held_out = super().split(
+            fraction=fraction, seed=seed, stratified=stratified, flag=flag
+        )
+        assert isinstance(rest, RecordArraySource) and isinstance(held_out, RecordArraySource)
+        return rest, held_out
+
+    def with_crop_ratio(self, ratio: float) -> RecordArraySource:
+        """The same examples with other squares, see `images.resize_and_crop`."""
+        return RecordArraySource(self._records, decoder=self._decoder.with_crop_ratio(ratio))
 
     def subset(self, rows: np.ndarray) -> RecordArraySource:
         return RecordArraySource(self._records[rows], decoder=self._decoder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import hashlib
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ import tensorflow as tf
 
 from std_keras.data.images import resize_box
 from std_keras.data.randomness import Purpose, derive_seed, permutation
+from std_keras.data.stratified import held_out_rows
 from std_keras.errors import InputError
 
 
@@ -93,8 +95,22 @@ class Source(abc.ABC):
         return crops, labels
 
     @abc.abstractmethod
-    def split(self, *, fraction: float, seed: int) -> tuple[Source, Source]:
+    def split(
+        self,
+        *,
+        fraction: float,
+        seed: int,
+        stratified: bool = True,
+        flag: str = "validation_fraction",
+    ) -> tuple[Source, Source]:
         """Parts this into (what remains, about `fraction` of the examples), chosen by `seed`.
+
+        Args:
+            fraction: in (0, 1).
+            seed: of the choice.
+            stratified: take the same fraction of every class, and copies of a picture together.
+                Without it the classes are left to chance, as older runs did and still do.
+            flag: the argument that `fraction` came from; each has its own choice for a seed.
 
         Raises:
             InputError: if one of the two would be empty.
@@ -156,15 +172,39 @@ class IndexedSource(Source):
     def subset(self, rows: np.ndarray) -> IndexedSource:
         """The examples of the given indices (n,), in that order."""
 
-    def split(self, *, fraction: float, seed: int) -> tuple[Source, Source]:
+    def labels(self) -> np.ndarray:
+        """The label of every example, (n,) int32."""
+        return self.take()[1]
+
+    def identities(self) -> np.ndarray:
+        """Of every example a value (n,), the same for copies of one picture."""
+        return np.array([hashlib.blake2b(x, digest_size=16).digest() for x in self.take()[0]])
+
+    def split(
+        self,
+        *,
+        fraction: float,
+        seed: int,
+        stratified: bool = True,
+        flag: str = "validation_fraction",
+    ) -> tuple[IndexedSource, IndexedSource]:
+        seeds = derive_seed(seed, held_out_purpose(flag))
         count = round(fraction * self.size)
-        if not 0 < count < self.size:
+        if stratified:
+            rows = held_out_rows(self.labels(), self.identities(), fraction=fraction, seed=seeds)
+        else:
+            rows = np.sort(permutation(self.size, seed=seeds).numpy()[:count])
+        if not 0 < min(count, len(rows)) <= max(count, len(rows)) < self.size:
             raise InputError(
-                f"validation_fraction={fraction:g}: {count} of {self.size} training images "
-                "would be held out; at least one must be, and one must remain"
+                f"{flag}={fraction:g}: {min(count, len(rows))} of {self.size} training images "
+                "would be held out; at least one must be, and one of each class must remain"
             )
-        order = permutation(self.size, seed=derive_seed(seed, Purpose.HELD_OUT)).numpy()
-        return self.subset(np.sort(order[count:])), self.subset(np.sort(order[:count]))
+        return self.subset(np.setdiff1d(np.arange(self.size), rows)), self.subset(rows)
+
+
+def held_out_purpose(flag: str) -> Purpose:
+    """What the random numbers of `Source.split` are for."""
+    return Purpose.TEST_PART if flag == "test_fraction" else Purpose.HELD_OUT
 
 
 def check_batch_size(batch_size: int, *, size: int) -> int:

@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from std_keras.data.arrays import ArraySource
-from std_keras.data.records import RecordFile, RecordSource
+from std_keras.data.loaded import Loaded, TestPart
+from std_keras.data.records import RecordArraySource, RecordFile, RecordSource
 from std_keras.data.source import Progress, Source, no_progress
 from std_keras.data.tfds_prepared import prepared_builder, quiet_tfds
 from std_keras.errors import InputError
@@ -26,9 +27,10 @@ def load_tfds(
     cache_bytes: float,
     eval_crop_ratio: float = 1.0,
     whole_pictures: bool = False,
+    test_part: TestPart,
     progress: Progress = no_progress,
-) -> tuple[tuple[str, ...], Source, Source]:
-    """(label names, train, test) of a prepared set; test is its `validation` if it has no test.
+) -> Loaded:
+    """A prepared set; its test part is its `validation` if it has no test, else `test_part`.
 
     The parts are decoded into memory if that takes at most `cache_bytes`, else streamed. With
     `whole_pictures`, train is held in memory as it is in its files, if they take at most that. The
@@ -42,34 +44,57 @@ def load_tfds(
     image_key, label_key = _supervised_keys(name, info)
     image_shape = _image_shape(name, info.features[image_key], image_size)
     parse = _parser(info.features, image_key, label_key)
+    peek = _parser(info.features, image_key, label_key, encoded=True)
 
     def part(split: str) -> RecordSource:
         ratio = 1.0 if split == "train" else eval_crop_ratio
         files = _files(name, info, split)
-        return RecordSource(files, parse, image_shape=image_shape, crop_ratio=ratio)
+        return RecordSource(files, parse, image_shape=image_shape, crop_ratio=ratio, peek=peek)
 
     if "train" not in info.splits:
         raise InputError(
             f"dataset={name}: has no train split, only {', '.join(sorted(info.splits))}"
         )
     train = part("train")
-    test = next((part(s) for s in ("test", "validation") if _has_labels(part, s, info)), None)
-    if test is None:
-        raise InputError(
-            f"dataset={name}: needs a labelled test or validation split, and has only "
-            f"{', '.join(sorted(info.splits))}"
-        )
+    flag = f"dataset={name}"
+    found = next((s for s in ("test", "validation") if _has_labels(part, s, info)), None)
     names = tuple(str(label) for label in info.features[label_key].names)
     height, width, channels = image_shape
-    fits = (train.size + test.size) * height * width * channels <= cache_bytes
-    kept: list[Source] = [train, test]
-    for i, source in enumerate((train, test)):
-        if whole_pictures and source is train:
-            if sum(file.bytes for file in train.files) <= cache_bytes:
-                kept[i] = _undamaged(train.in_memory, train, info)
-        elif fits:
-            kept[i] = ArraySource(*_decoded(source, info, progress=progress))
-    return names, kept[0], kept[1]
+    files_fit = sum(file.bytes for file in train.files) <= cache_bytes
+
+    def held(source: RecordSource | RecordArraySource) -> Source:
+        return ArraySource(*_decoded(source, info, progress=progress)) if fits else source
+
+    if found is not None:
+        test_part.refuse_other(flag, f"its {found} split")
+        test = part(found)
+        fits = (train.size + test.size) * height * width * channels <= cache_bytes
+        kept: Source = train
+        if not whole_pictures:
+            kept = held(train)
+        elif files_fit:
+            kept = _undamaged(train.in_memory, train, info)
+        origins = {"train": "the train split", "test": f"the {found} split"}
+        return Loaded(names, kept, held(test), origins)
+
+    test_part.require(
+        flag, f"has no labelled test or validation split, only {', '.join(sorted(info.splits))}"
+    )
+    fits = train.size * height * width * channels <= cache_bytes
+    whole = _undamaged(train.in_memory, train, info) if files_fit else train
+    rest, cut = whole, whole
+    origins = {"train": "the train split", "test": "the train split, all of it"}
+    if not test_part.whole:
+        rest, cut = whole.split(
+            fraction=test_part.fraction, seed=test_part.seed, flag="test_fraction"
+        )
+        of = "each class" if files_fit else "the files"
+        origins = {
+            "train": "the rest of the train split",
+            "test": test_part.origin("the train split", of=of),
+        }
+    test_source = held(cut.with_crop_ratio(eval_crop_ratio))
+    return Loaded(names, rest if whole_pictures else held(rest), test_source, origins)
 
 
 def _supervised_keys(name: str, info: Any) -> tuple[str, str]:
@@ -101,14 +126,18 @@ def _image_shape(name: str, feature: Any, image_size: int | None) -> tuple[int, 
     return height, width, channels
 
 
-def _parser(features: Any, image_key: str, label_key: str) -> Any:
-    """Record () to (image, label); other features, such as boxes, are not even parsed."""
+def _parser(features: Any, image_key: str, label_key: str, *, encoded: bool = False) -> Any:
+    """Record () to (image, label); other features, such as boxes, are not even parsed.
+
+    With `encoded` the image is a string, as it is in the record.
+    """
     with quiet_tfds() as tfds:
+        decoders = {image_key: tfds.decode.SkipDecoding()} if encoded else None
         wanted = tfds.decode.PartialDecoding({image_key: True, label_key: True})
         features = wanted.extract_features(features)
 
     def parse(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        example = features.deserialize_example(record)
+        example = features.deserialize_example(record, decoders=decoders)
         return example[image_key], example[label_key]
 
     return parse
@@ -143,7 +172,11 @@ def _has_labels(part: Any, split: str, info: Any) -> bool:
 
 
 def _decoded(
-    source: RecordSource, info: Any, *, n: int | None = None, progress: Progress = no_progress
+    source: RecordSource | RecordArraySource,
+    info: Any,
+    *,
+    n: int | None = None,
+    progress: Progress = no_progress,
 ) -> tuple[np.ndarray, np.ndarray]:
     """`source.take`, see `_undamaged`."""
 
@@ -153,12 +186,14 @@ def _decoded(
     return _undamaged(take, source, info)
 
 
-def _undamaged(read: Callable[[], _Read], source: RecordSource, info: Any) -> _Read:
+def _undamaged(
+    read: Callable[[], _Read], source: RecordSource | RecordArraySource, info: Any
+) -> _Read:
     """What `read` returns, with a sentence for files that are cut off or hold other things."""
     try:
         return read()
     except (tf.errors.OpError, ValueError) as error:
-        folder = os.path.dirname(source.files[0].path)
+        folder = os.path.dirname(source.path)
         raise InputError(
             f"dataset={info.name}: the files in {folder} are damaged; delete that folder and "
             "prepare the set again"

@@ -31,6 +31,8 @@ class Evaluation:
         top1: the fraction of the examples whose largest logit is the label's.
         top5: the fraction whose label is among the five largest logits.
         heads: top-1, top-5 and cross-entropy (nats) of every head, `classification` first.
+        balanced_accuracy: the mean over classes of their own top-1, of that head.
+        per_class: by class, its own top-1 as `accuracy` (None without examples), and `examples`.
     """
 
     model_dir: str
@@ -41,6 +43,8 @@ class Evaluation:
     top1: float
     top5: float
     heads: dict[str, Accuracy]
+    balanced_accuracy: float
+    per_class: dict[str, dict[str, Any]]
 
     def as_dict(self) -> dict[str, Any]:
         """The same as plain values, for JSON."""
@@ -114,6 +118,8 @@ def evaluate(
         top1=found[head].top1,
         top5=found[head].top5,
         heads=found,
+        balanced_accuracy=found[head].balanced_accuracy,
+        per_class=found[head].per_class(loaded.label_names),
     )
 
 

@@ -1,9 +1,10 @@
-"""Top-1, top-5 and loss of every head over a split."""
+"""Top-1, top-5, loss and the accuracy of each class, of every head over a split."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -15,18 +16,52 @@ from std_keras.data import Shard, Source, evaluation_batches
 from std_keras.errors import Interrupted
 from std_keras.layers.compiled import fast_inference
 
+_FIGURES = 3  # Hits, hits among five, loss; the hits by class follow them.
+
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Figures of one head: fractions of the split, and the cross-entropy in nats."""
+    """Figures of one head: fractions of the split, and the cross-entropy in nats.
+
+    Attributes:
+        top1: how often the largest logit is the label's.
+        top5: how often the label's is among the five largest.
+        loss: cross-entropy.
+        of_classes: top-1 of the examples of each class; None for a class without any.
+        examples: how many each class has.
+    """
 
     top1: float
     top5: float
     loss: float
+    of_classes: tuple[float | None, ...] = ()
+    examples: tuple[int, ...] = ()
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """The mean of `of_classes`, whatever their sizes (classes without examples left out)."""
+        known = [own for own in self.of_classes if own is not None]
+        return sum(known) / len(known) if known else math.nan
 
     def as_dict(self) -> dict[str, float]:
-        """The figures by name."""
-        return asdict(self)
+        """The figures of the whole split by name."""
+        figures = {"top1": self.top1, "top5": self.top5, "loss": self.loss}
+        if self.of_classes:
+            figures["balanced_accuracy"] = self.balanced_accuracy
+        return figures
+
+    def per_class(self, label_names: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """By class: `accuracy` (None for a class without examples) and `examples`."""
+        return {
+            name: {"accuracy": own, "examples": count}
+            for name, own, count in zip(label_names, self.of_classes, self.examples, strict=True)
+        }
+
+    def weakest(self, label_names: Sequence[str]) -> str:
+        """The class with the lowest accuracy, in words."""
+        pairs = zip(self.of_classes, label_names, strict=True)
+        own, name = min((own, name) for own, name in pairs if own is not None)
+        return f"weakest class {name} {own:.4f}"
 
 
 class Evaluator:
@@ -80,14 +115,13 @@ class Evaluator:
                     raise Interrupted("interrupted in the middle of an evaluation")
                 sums = sums + self._one(batch).numpy()
         sums = np.asarray(sums, np.float64)
-        count = sums[-1, 0]
         return {
-            name: Accuracy(*(float(v) for v in row / count))
-            for name, row in zip(self._names, sums[:-1], strict=True)
+            name: _accuracy(row, sums[-1]) for name, row in zip(self._names, sums[:-1], strict=True)
         }
 
     def _sum_batches(self, iterator: Iterator[Any]) -> tf.Tensor:
-        sums = tf.zeros((len(self._names) + 1, 3), tf.float32)
+        classes = next(iter(self._heads.output.values())).shape[-1]
+        sums = tf.zeros((len(self._names) + 1, _FIGURES + classes), tf.float32)
         more = iterator.get_next_as_optional()  # type: ignore[attr-defined]
         while more.has_value():
             sums += self._sum_batch(more.get_value())
@@ -111,6 +145,21 @@ class Evaluator:
             hit = tf.cast(best == labels[:, tf.newaxis], tf.float32)
             loss = losses.cross_entropy(logits, tf.one_hot(labels, classes))
             figures = tf.stack([hit[:, 0], tf.reduce_sum(hit, axis=1), loss])
-            rows.append(tf.linalg.matvec(figures, weights))
-        total = tf.reduce_sum(weights)
-        return tf.stack([*rows, tf.stack([total, total, total])])
+            of_classes = tf.math.unsorted_segment_sum(hit[:, 0] * weights, labels, classes)
+            rows.append(tf.concat([tf.linalg.matvec(figures, weights), of_classes], axis=0))
+        totals = tf.fill((_FIGURES,), tf.reduce_sum(weights))
+        examples = tf.math.unsorted_segment_sum(weights, labels, classes)
+        return tf.stack([*rows, tf.concat([totals, examples], axis=0)])
+
+
+def _accuracy(hits: np.ndarray, examples: np.ndarray) -> Accuracy:
+    """From two rows of sums, (_FIGURES + classes,): those of a head, and how many there were."""
+    top1, top5, loss = (float(v) for v in hits[:_FIGURES] / examples[0])
+    pairs = list(zip(hits[_FIGURES:], examples[_FIGURES:], strict=True))
+    return Accuracy(
+        top1,
+        top5,
+        loss,
+        of_classes=tuple(float(hit / count) if count else None for hit, count in pairs),
+        examples=tuple(int(count) for _, count in pairs),
+    )

@@ -2,7 +2,8 @@
 
 config.json        every resolved flag
 labels.txt         class names, one a line, in the order of the logits
-examples.json      how many examples each part of the data set had; of a folder, its content
+examples.json      how many examples each part of the data set had, how they were parted, and of
+                   a folder its content
 architecture.json  the model without weights, as Keras writes it
 checkpoints/       everything needed to continue
 tensorboard/       train/ and eval/
@@ -142,12 +143,20 @@ class RunDirectory:
         write_atomically(self.config_file, config.to_json())
 
     def read_examples(self) -> dict[str, Any] | None:
-        """How many examples each part of the data set had; None for an older run.
+        """How many examples each part of the data set had, see `stratified`; None for an older run.
 
         Raises:
             InputError: if the file is damaged.
         """
         return self._json(self.examples_file) if self.examples_file.exists() else None
+
+    def stratified(self) -> bool:
+        """Whether the validation part has the same fraction of every class, as in new runs.
+
+        Raises:
+            InputError: if `examples.json` is damaged.
+        """
+        return not self.exists() or bool((self.read_examples() or {}).get("stratified"))
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Writes the final figures."""

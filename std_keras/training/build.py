@@ -25,14 +25,31 @@ from std_keras.training.augmentation import picture_options
 from std_keras.training.objectives import own_model
 
 
-def load_data(config: TrainConfig, *, progress: Progress | None = None) -> DataSet:
-    """Loads the data set that the configuration names, cut to the examples it asks for."""
+def load_data(
+    config: TrainConfig,
+    *,
+    stratified: bool = True,
+    whole_as_test: bool = False,
+    progress: Progress | None = None,
+) -> DataSet:
+    """Loads the data set that the configuration names, cut to the examples it asks for.
+
+    Args:
+        config: names the data.
+        stratified: how the validation part is chosen; that of a run is `run.stratified()`.
+        whole_as_test: see `data.load`.
+        progress: see `data.load`.
+    """
     dataset = data.load(
         config.data.dataset,
         data_dir=config.data.data_dir,
         image_size=config.data.image_size,
         validation_fraction=config.data.validation_fraction,
         data_seed=config.data.data_seed,
+        stratified=stratified,
+        test_fraction=config.data.test_fraction,
+        test_seed=config.data.test_seed,
+        whole_as_test=whole_as_test,
         cache_gb=config.data.cache_gb,
         corrupt_images=config.data.corrupt_images,
         progress=progress,
@@ -78,15 +95,22 @@ def data_of_run(
             "directory); say where the images are with dataset=folder:PATH"
         )
     changes: dict[str, Any] = {"image_size": int(model.input_shape[1])}
+    other = False
     if dataset is not None and folder_content.has_content_of(dataset, run.read_examples()):
         changes["dataset"] = dataset
     elif dataset is not None and dataset != own:
+        other = True
         # The parts of another data set are not the run's to cut.
         changes |= {"dataset": dataset, "validation_fraction": 0.0, "max_train_examples": 0}
-        changes |= {"max_test_examples": 0}
+        changes |= {"max_test_examples": 0, "test_fraction": 0.0}
     if data_dir is not None:
         changes["data_dir"] = data_dir
-    loaded = load_data(config.replace(**changes), progress=progress)
+    loaded = load_data(
+        config.replace(**changes),
+        stratified=run.stratified(),
+        whole_as_test=other,
+        progress=progress,
+    )
     if loaded.image_shape != tuple(model.input_shape[1:]):
         raise InputError(
             f"dataset={loaded.name} has images of shape {loaded.image_shape}, the model takes "

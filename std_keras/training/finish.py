@@ -35,6 +35,7 @@ def finish(training: Training, *, step: int, train_seconds: float) -> dict[str, 
     result = {
         "top1": kept[head].top1,
         "top5": kept[head].top5,
+        "balanced_accuracy": kept[head].balanced_accuracy,
         "head": head,
         "weights": weights,
         "heads": {name: accuracy.as_dict() for name, accuracy in kept.items()},
@@ -43,6 +44,12 @@ def finish(training: Training, *, step: int, train_seconds: float) -> dict[str, 
         "epochs": config.optimization.epochs,
         "images_per_second": step * config.optimization.batch_size / train_seconds,
         "train_seconds": train_seconds,
+        "splits": {
+            part: {"examples": count, "from": training.dataset.origins.get(part, "")}
+            for part, count in training.dataset.sizes.items()
+            if count
+        },
+        "per_class": kept[head].per_class(training.dataset.label_names),
     }
     with contextlib.suppress(ValueError):  # A backbone of the user's may hold what is not counted.
         result["macs"] = models.multiply_accumulates(evaluators.heads)
@@ -57,7 +64,8 @@ def finish(training: Training, *, step: int, train_seconds: float) -> dict[str, 
         training.run.write_result(result)
     training.any_worker(False)  # No worker leaves while the chief still writes.
     progress.say(
-        f"finished: test top-1 {result['top1']:.4f}, top-5 {result['top5']:.4f} "
+        f"finished: test top-1 {result['top1']:.4f}, top-5 {result['top5']:.4f}, balanced "
+        f"{result['balanced_accuracy']:.4f}, {kept[head].weakest(training.dataset.label_names)} "
         f"({head} head, {weights} weights); {training.run.model_file}"
     )
     return result

@@ -59,7 +59,7 @@ def replay(
     # Teachers predict again, whatever a cache holds.
     config = config.replace(strategy="one_device", logical_cpus=0, teacher_cache=None)
     strategy = create_strategy("one_device")
-    dataset = build.load_data(config, progress=progress.track)
+    dataset = build.load_data(config, stratified=run.stratified(), progress=progress.track)
     config = resolve(
         config, image_size=dataset.image_shape[0], horizontal_flip=dataset.horizontal_flip
     )

@@ -80,10 +80,16 @@ def facts(config: TrainConfig, dataset: DataSet) -> dict[str, Any]:
     source = dataset.train
     names = "\n".join(dataset.label_names).encode()
     recipe = _differing(_augmentation(config, dataset))
+    parts: dict[str, Any] = {}  # What is off changes nothing, as in `_differing`.
+    if config.data.validation_fraction and dataset.stratified:
+        parts["held out"] = "of each class"
+    if config.data.test_fraction:
+        parts["--test_fraction"] = config.data.test_fraction
+        parts["--test_seed"] = config.data.test_seed
     return {
         "format": _FORMAT,
         "--dataset": dataset.name.partition(":")[0]
-        if dataset.name.startswith("folder:")
+        if dataset.name.startswith(("folder:", "csv:"))
         else dataset.name,
         "training images": source.size,
         "image shape": list(dataset.image_shape),
@@ -91,6 +97,7 @@ def facts(config: TrainConfig, dataset: DataSet) -> dict[str, Any]:
         "order": "indexed" if isinstance(source, IndexedSource) else type(source).__name__,
         "--max_train_examples": config.data.max_train_examples,
         "--validation_fraction": config.data.validation_fraction,
+        **parts,
         "--data_seed": config.data.data_seed,
         "--batch_size": config.optimization.batch_size,
         "--repeated_augmentation": config.augmentation.repeated_augmentation,

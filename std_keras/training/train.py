@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from std_keras import progress, quiet
 from std_keras.config import TrainConfig, resolve
-from std_keras.data import folder_content
+from std_keras.data import folder_content, summary
 from std_keras.errors import MachineError
 from std_keras.runs.run import Run
 from std_keras.runs.run_directory import RunDirectory
@@ -99,9 +99,13 @@ def _train(
     from std_keras.training.loop import Loop
     from std_keras.training.strategy import own_signal_handlers
 
-    dataset = build.load_data(config, progress=progress.track)
+    dataset = build.load_data(config, stratified=run.stratified(), progress=progress.track)
     for name in dataset.skipped:
         progress.warn(f"{name} cannot be read as an image and is skipped")
+    for line in summary.lines(dataset):
+        progress.say(line)
+    for line in summary.warnings(dataset):
+        progress.warn(line)
     config = resolve(
         config, image_size=dataset.image_shape[0], horizontal_flip=dataset.horizontal_flip
     )
@@ -122,7 +126,11 @@ def _train(
                 config,
                 label_names=dataset.label_names,
                 architecture=training.state.model.to_json(),
-                examples={**dataset.sizes, **folder_content.facts(config.data.dataset)},
+                examples={
+                    **dataset.sizes,
+                    "stratified": dataset.stratified,
+                    **folder_content.facts(config.data.dataset),
+                },
             )
         try:
             Loop(training).run(stop)

@@ -28,6 +28,8 @@ def config(**changes: Any) -> TrainConfig:
 LIMITS: dict[str, tuple[list[Any], list[Any]]] = {
     "image_size": ([0, -1], [1, None]),
     "validation_fraction": ([-0.1, 1.0], [0.0, 0.999]),
+    "test_fraction": ([-0.1, 1.0], [0.0, 0.999]),
+    "test_seed": ([-1], [0]),
     "max_train_examples": ([-1], [0]),
     "max_test_examples": ([-1], [0]),
     "cache_gb": ([-0.1], [0.0]),

@@ -56,6 +56,8 @@ def test_a_validation_part_is_chosen_by_the_data_seed():
         ({"validation_fraction": 1.0}, "validation_fraction=1: "),
         ({"validation_fraction": -0.1}, "validation_fraction=-0.1: "),
         ({"validation_fraction": 1e-6}, "validation_fraction=1e-06: "),
+        ({"test_fraction": 1.0}, "test_fraction=1: "),
+        ({"test_fraction": 0.2}, "test_fraction=0.2: dataset=digits has a test part of its own"),
         ({"cache_gb": -1.0}, "cache_gb=-1: "),
         ({"cache_gb": float("nan")}, "cache_gb=nan: "),
         ({"corrupt_images": "maybe"}, "corrupt_images=maybe: must be refuse or skip"),

@@ -7,7 +7,7 @@ import pytest
 
 from std_keras.data import Augmentation, load, training_batches
 from std_keras.data.arrays import ArraySource
-from std_keras.data.records import RecordSource
+from std_keras.data.records import RecordArraySource, RecordSource
 from std_keras.errors import InputError
 from tests.data.numbered import numbers
 
@@ -207,6 +207,49 @@ def test_validation_serves_as_test_where_there_is_none(own_tfds):
     for path in (directory / "tiny_animals" / "1.0.0").glob("*-test.*"):
         path.rename(path.with_name(path.name.replace("-test.", "-validation.")))
     assert sorted(numbers(load_tiny(directory).test.take()[0])) == list(range(40, 51))
+
+
+@pytest.fixture
+def train_only(own_tfds):
+    directory, edit = own_tfds
+
+    def drop(info):
+        info["splits"] = [split for split in info["splits"] if split["name"] == "train"]
+
+    edit("dataset_info.json", drop)
+    return directory
+
+
+@pytest.mark.parametrize("whole_pictures", [False, True])
+def test_a_test_part_is_cut_from_train_where_there_is_none(train_only, whole_pictures):
+    assert "pass test_fraction=0.2" in refusal(train_only)
+    options = {"test_fraction": 0.3, "whole_pictures": whole_pictures}
+    data = load_tiny(train_only, **options, validation_fraction=0.25)
+    parts = [source.take() for source in (data.train, data.validation, data.test)]
+    assert [len(labels) for _, labels in parts] == [21, 7, 12]
+    assert sorted(n for images, _ in parts for n in numbers(images)) == list(range(40))
+    assert np.bincount(parts[2][1]).tolist() == [4, 4, 4]
+    assert isinstance(data.train, RecordArraySource if whole_pictures else ArraySource)
+    assert isinstance(data.test, ArraySource)
+    again = load_tiny(train_only, **options, data_seed=3)
+    assert numbers(again.test.take()[0]) == numbers(parts[2][0])
+    assert data.origins["test"] == "test_fraction=0.3 of each class of the train split, test_seed=0"
+
+
+def test_a_streamed_test_part_is_whole_files(train_only):
+    data = load_tiny(train_only, test_fraction=0.25, cache_gb=0)
+    assert len(data.train.files) == 3 and len(data.test.files) == 1
+    assert "of the files of the train split" in data.origins["test"]
+    assert "test_fraction=0.1: streamed" in refusal(train_only, test_fraction=0.1, cache_gb=0)
+
+
+def test_other_data_without_a_test_part_is_evaluated_as_a_whole(train_only):
+    assert load_tiny(train_only, whole_as_test=True).test.size == 40
+
+
+def test_a_set_with_a_test_part_is_not_cut(prepared_tfds):
+    message = refusal(prepared_tfds, test_fraction=0.2)
+    assert message.startswith("test_fraction=0.2: ") and "its test split" in message
 
 
 def test_images_of_many_sizes_need_an_image_size(own_tfds):

@@ -9,7 +9,7 @@ import tensorflow as tf
 from std_keras import models
 from std_keras.data.arrays import ArraySource
 from std_keras.errors import Interrupted
-from std_keras.runs.evaluation import Evaluator
+from std_keras.runs.evaluation import Accuracy, Evaluator
 from tests.training.tiny import batch, randomize, student
 
 
@@ -30,6 +30,9 @@ def reference(heads, source):
             "top1": np.mean(order[:, 0] == labels),
             "top5": np.mean((order[:, :5] == labels[:, None]).any(1)),
             "loss": -np.mean(log_p[np.arange(len(labels)), labels]),
+            "balanced_accuracy": np.mean(
+                [np.mean(order[labels == c, 0] == c) for c in np.unique(labels)]
+            ),
         }
     return figures
 
@@ -96,3 +99,24 @@ def test_stop_ends_it_between_batches(heads):
     with pytest.raises(Interrupted):
         evaluator_of(heads, source_of(23), 4).run(stop=lambda: next(asked))
     assert next(asked, "exhausted") == "exhausted"
+
+
+def test_each_class_has_its_own_accuracy(heads):
+    """On unbalanced classes top-1 is the large class's; the mean over classes is not."""
+    labels = np.array([3] * 20 + [7] * 2)
+    images = batch(22)["images"]
+    predicted = heads(images.astype(np.float32), training=False)["average"].numpy().argmax(1)
+    own = evaluator_of(heads, ArraySource(images, labels), 8).run()["average"]
+    expected = {c: np.mean(predicted[labels == c] == c) for c in (3, 7)}
+    per_class = own.per_class([f"c{i}" for i in range(10)])
+    assert per_class["c3"] == {"accuracy": pytest.approx(expected[3]), "examples": 20}
+    assert per_class["c7"] == {"accuracy": pytest.approx(expected[7]), "examples": 2}
+    assert per_class["c0"] == {"accuracy": None, "examples": 0}
+    assert own.balanced_accuracy == pytest.approx((expected[3] + expected[7]) / 2)
+    assert own.top1 == pytest.approx((20 * expected[3] + 2 * expected[7]) / 22)
+
+
+def test_the_weakest_class_is_named():
+    figures = Accuracy(0.9, 1.0, 0.2, of_classes=(0.95, None, 0.25), examples=(20, 0, 4))
+    assert figures.weakest(["cat", "dog", "elk"]) == "weakest class elk 0.2500"
+    assert figures.balanced_accuracy == pytest.approx(0.6)

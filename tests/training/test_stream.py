@@ -60,12 +60,21 @@ def test_replicas_share_repeated_batches(dataset):
         ({"repeated_augmentation": 2}, "--repeated_augmentation"),
         ({"max_train_examples": 99}, "training images"),
         ({"validation_fraction": 0.2}, "--validation_fraction"),
+        ({"validation_fraction": 0.2}, "held out"),
     ],
 )
 def test_what_shapes_pixels_is_among_the_facts(changes, name):
     usual, other = resolved(**MIXED), resolved(**MIXED, **changes)
     facts = [stream.facts(c, build.load_data(c)) for c in (usual, other)]
     assert facts[0].get(name) != facts[1].get(name)
+
+
+def test_the_parts_of_older_runs_have_the_facts_of_their_time():
+    """A cache for the images that were left by the older choice serves it, and no newer run."""
+    config = resolved(validation_fraction=0.2)
+    older = stream.facts(config, build.load_data(config, stratified=False))
+    newer = stream.facts(config, build.load_data(config))
+    assert newer == older | {"held out": "of each class"}
 
 
 def test_what_does_not_shape_pixels_is_not(dataset):
