@@ -12,6 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from std_keras.errors import InputError
+from std_keras.paths import is_utf8, plain_path
 
 # name[/config][:version], as TFDS writes it.
 _NAME = re.compile(r"(?P<base>\w+)(/(?P<config>[\w.\-]+))?(:(?P<version>\d+\.\d+\.\d+))?")
@@ -49,6 +50,8 @@ def prepared_builder(name: str, *, data_dir: str | None) -> Any:
     """
     root = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     root = os.path.expanduser(root)
+    if not is_utf8(root):  # TFDS and TensorFlow's file system would refuse it.
+        root = plain_path(root)
     match = _NAME.fullmatch(name)
     if not match:
         raise _unknown(name, root)
