@@ -55,12 +55,11 @@ def _advice(path: Path) -> str:
         )
     if suffix in (".pt", ".pth", ".bin", ".npz", ".safetensors"):
         return (
-            "is a file of weights; make a run directory of it with std-keras convert "
-            f"--source={path}, and name that"
+            "is a file of weights; make a run directory of it with std_keras.convert, and name that"
         )
     return (
-        "is a file that is no teacher; name a run directory, a .keras file, a SavedModel's folder, "
-        "or keras:NAME"
+        "is a file of another kind: not a .keras file, not a run directory and not a SavedModel's "
+        "folder; name one of these, or keras:NAME"
     )
 
 
