@@ -378,7 +378,7 @@ def test_a_network_with_its_own_preprocessing(fake_application, network, images)
 
 def test_imagenet_teachers_have_1000_classes(fake_application, network):
     fake_application(lambda **options: network(shape=options["input_shape"], classes=1000))
-    assert "1000 classes apart, the data set has 10" in refused("keras:MobileNetV2,size=32")
+    assert "1000 classes, the data set has 10" in refused("keras:MobileNetV2,size=32")
 
 
 def test_a_range_for_a_network_that_has_its_own():

@@ -138,7 +138,7 @@ def test_labels_that_fit(known):
 
 
 def test_another_number_of_classes():
-    with pytest.raises(InputError, match="teacher=t tells 4 classes apart, the data set has 3"):
+    with pytest.raises(InputError, match="teacher=t has 4 classes, the data set has 3"):
         check_labels(name="t", num_classes=4, label_names=None, wanted=WANTED)
 
 
