@@ -440,7 +440,7 @@ def test_the_flags_of_a_row_make_the_same_configuration(tool, spec, tmp_path):
         ("{small}", "{tiny}", "names no teacher of the sweep; there are small"),
         ("base.flags", "nowhere.flags", "flags: --flagfile=nowhere.flags: there is no such file"),
         ("weak =", '"a/b" =', "'a/b' in [arms] names files too"),
-        ("weak =", "weak = 3 #", "arms.weak = 3 must be flags in one text"),
+        ("weak =", "weak = 3 #", "arms.weak = 3 must be a string of flags"),
         ("[arms]", "[arms", "is not TOML"),
         ("--model_dir=", "--data_dir=", "must name one --model_dir=DIR"),
     ],
