@@ -432,14 +432,14 @@ def test_the_flags_of_a_row_make_the_same_configuration(tool, spec, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("seeds = [0, 2]", "seeds = [0, 0]", "seeds = [0, 0] must be different whole numbers"),
+        ("seeds = [0, 2]", "seeds = [0, 0]", "seeds = [0, 0] must be distinct integers"),
         ("seeds = [0, 2]", "", "seeds = None must be"),
-        ("seeds = [0, 2]", "seed = [0]", "a sweep has no 'seed'"),
+        ("seeds = [0, 2]", "seed = [0]", "'seed' is not a key of a sweep"),
         ("--alpha=0.25", "--alpha=25", "arm weak: --alpha=25.0 must be a fraction"),
         ("--alpha=0.25", "--alhpa=0.25", "did you mean --alpha"),
         ("{small}", "{tiny}", "names no teacher of the sweep; there are small"),
-        ("base.flags", "nowhere.flags", "flags: --flagfile=nowhere.flags: there is no such file"),
-        ("weak =", '"a/b" =', "'a/b' in [arms] names files too"),
+        ("base.flags", "nowhere.flags", "flags: --flagfile=nowhere.flags: no such file"),
+        ("weak =", '"a/b" =', "'a/b' in [arms] becomes a file name"),
         ("weak =", "weak = 3 #", "arms.weak = 3 must be a string of flags"),
         ("[arms]", "[arms", "is not TOML"),
         ("--model_dir=", "--data_dir=", "must name one --model_dir=DIR"),
@@ -459,7 +459,7 @@ def test_a_bad_spec_gets_a_sentence(sweep, spec, capsys, tmp_path, old, new, mes
         (("--only=strong",), "--only=strong is not an arm"),
         (("--budget_minutes=-1",), "--budget_minutes=-1.0 must be 0 or more"),
         (("--output=out.txt",), "must end in .csv"),
-        (("another.toml",), "'another.toml' is one SPEC too many"),
+        (("another.toml",), "'another.toml' is unexpected"),
         (("--output={tmp_path}/study.toml.csv",), "is not the table of a sweep"),
     ],
 )

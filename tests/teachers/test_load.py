@@ -76,7 +76,7 @@ def test_a_run_directory_knows_its_own_range(make_run, network, value):
 
 def test_other_label_names(make_run, network):
     path = make_run(network(), labels=("zero", *DIGITS[1:]))
-    assert "class 0 'zero', the data set calls it '0'" in refused(str(path))
+    assert "class 0 'zero', the data set names it '0'" in refused(str(path))
 
 
 def test_another_number_of_classes(make_run, network):

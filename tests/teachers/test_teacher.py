@@ -145,8 +145,8 @@ def test_another_number_of_classes():
 @pytest.mark.parametrize(
     ("own", "shown"),
     [
-        (("ant", "cow", "bee"), "class 1 'cow', the data set calls it 'bee'"),
-        (("ant", "bee", "Cow"), "class 2 'Cow', the data set calls it 'cow'"),
+        (("ant", "cow", "bee"), "class 1 'cow', the data set names it 'bee'"),
+        (("ant", "bee", "Cow"), "class 2 'Cow', the data set names it 'cow'"),
     ],
 )
 def test_other_names_or_another_order(own, shown):
