@@ -42,7 +42,7 @@ def test_a_sweep_with_a_byte_order_mark(tmp_path):
 
 def test_the_same_name_in_two_spellings_is_one_name():
     check_labels(name="t", num_classes=2, label_names=("a", NFD), wanted=("a", NFC))
-    with pytest.raises(InputError, match="calls class 1 'cafe'"):
+    with pytest.raises(InputError, match="names class 1 'cafe'"):
         check_labels(name="t", num_classes=2, label_names=("a", "cafe"), wanted=("a", NFC))
 
 

@@ -150,5 +150,5 @@ def test_another_number_of_classes():
     ],
 )
 def test_other_names_or_another_order(own, shown):
-    with pytest.raises(InputError, match=f"teacher=t calls {shown}"):
+    with pytest.raises(InputError, match=f"teacher=t names {shown}"):
         check_labels(name="t", num_classes=3, label_names=own, wanted=WANTED)

@@ -302,7 +302,7 @@ def test_a_teacher_that_returns_nan_is_named_with_the_last_good_checkpoint(
     message = str(info.value)
     assert "loss/distillation_0" in message and "loss/classification" not in message
     assert f"{tmp_path}/checkpoints/ckpt-" in message
-    assert "teacher=x returned numbers that are not finite" in message
+    assert "teacher=x returned non-finite values" in message
 
 
 @ALSO_DATA
