@@ -61,7 +61,7 @@ def test_a_saved_model_that_returns_nan_for_some_images(
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert done.returncode == 3, done.stderr
     assert "teacher_0/entropy" in line
-    assert f"--teacher={broken_teacher} returned numbers that are not finite" in line
+    assert f"--teacher={broken_teacher} returned non-finite values" in line
     assert "--learning_rate" not in line
     again = subprocess.run(
         [sys.executable, "-m", "std_keras", "replay", f"--model_dir={run}"],

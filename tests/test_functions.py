@@ -92,7 +92,10 @@ def test_a_call_that_cannot_be_names_the_argument(student, tmp_path):
             "^max_accuracy_drop=2 must be a fraction",
         ),
         (lambda: std_keras.classify("x.png", model="no.tflite"), "^no.tflite cannot be read"),
-        (lambda: std_keras.classify("x.png", model="no.tflite", top_k=0), "^top_k=0 is below 1"),
+        (
+            lambda: std_keras.classify("x.png", model="no.tflite", top_k=0),
+            "^top_k=0 must be at least 1",
+        ),
     ):
         with pytest.raises(InputError, match=message):
             call()

@@ -52,7 +52,7 @@ class StudentPlan:
         for site in self.teacher_sites:
             if site != "last":
                 raise InputError(
-                    f"tokens={self.tokens} has no token sets, so teacher=...,site={site} does not "
+                    f"tokens={self.tokens}: no token sets, so teacher=...,site={site} does not "
                     "apply; use site=last"
                 )
         if self.token_mlps != 1:

@@ -17,8 +17,8 @@ from std_keras.programs.program import StopRequest
 _FILE = "File"
 # Those of `std_keras.weights.layouts`, which loads Keras; a test keeps the two equal.
 LAYOUTS = (
-    *("akamaster", "chenyaofo", "cyclemlp", "facebook", "google", "microsoft", "std_pytorch"),
-    *("std_pytorch_backbone", "timm"),
+    *("airbench", "akamaster", "chenyaofo", "cyclemlp", "facebook", "google", "microsoft"),
+    *("repdistiller", "std_pytorch", "std_pytorch_backbone", "timm"),
 )
 _OPTIONS = {
     "source": Option(topic=_FILE, help="A PyTorch file (.pth, .pt, .th) or .npz.", kind=str),

@@ -53,7 +53,7 @@ def test_none_is_not_given():
 
 
 def test_a_registered_name_is_taken():
-    with pytest.raises(ValueError, match="'mixer_s16' is registered already"):
+    with pytest.raises(ValueError, match="'mixer_s16' is already registered"):
         models.register("mixer_s16", MixerOptions(), build_mixer)
 
 

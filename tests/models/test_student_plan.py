@@ -20,10 +20,13 @@ from std_keras.models.student_plan import StudentPlan
         ),
         ({"tokens": "deit", "teacher_sites": ("both",)}, "tokens=deit: .*site=both"),
         ({"tokens": "deit", "propagate_tokens": True}, "`propagate_tokens`: tokens=deit"),
-        ({"propagate_tokens": True}, "`propagate_tokens`: a teacher has site=last"),
+        (
+            {"propagate_tokens": True},
+            "`propagate_tokens` needs site=both for every `teacher`, but one has site=last",
+        ),
         (
             {"teacher_sites": ("both", "intermediate"), "propagate_tokens": True},
-            "`propagate_tokens`: a teacher has site=intermediate",
+            "`propagate_tokens` needs site=both for every `teacher`, but one has site=intermediate",
         ),
     ],
 )

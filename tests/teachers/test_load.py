@@ -76,7 +76,7 @@ def test_a_run_directory_knows_its_own_range(make_run, network, value):
 
 def test_other_label_names(make_run, network):
     path = make_run(network(), labels=("zero", *DIGITS[1:]))
-    assert "class 0 'zero', the data set calls it '0'" in refused(str(path))
+    assert "class 0 'zero', the data set names it '0'" in refused(str(path))
 
 
 def test_another_number_of_classes(make_run, network):
@@ -378,7 +378,7 @@ def test_a_network_with_its_own_preprocessing(fake_application, network, images)
 
 def test_imagenet_teachers_have_1000_classes(fake_application, network):
     fake_application(lambda **options: network(shape=options["input_shape"], classes=1000))
-    assert "1000 classes apart, the data set has 10" in refused("keras:MobileNetV2,size=32")
+    assert "1000 classes, the data set has 10" in refused("keras:MobileNetV2,size=32")
 
 
 def test_a_range_for_a_network_that_has_its_own():

@@ -138,17 +138,17 @@ def test_labels_that_fit(known):
 
 
 def test_another_number_of_classes():
-    with pytest.raises(InputError, match="teacher=t tells 4 classes apart, the data set has 3"):
+    with pytest.raises(InputError, match="teacher=t has 4 classes, the data set has 3"):
         check_labels(name="t", num_classes=4, label_names=None, wanted=WANTED)
 
 
 @pytest.mark.parametrize(
     ("own", "shown"),
     [
-        (("ant", "cow", "bee"), "class 1 'cow', the data set calls it 'bee'"),
-        (("ant", "bee", "Cow"), "class 2 'Cow', the data set calls it 'cow'"),
+        (("ant", "cow", "bee"), "class 1 'cow', the data set names it 'bee'"),
+        (("ant", "bee", "Cow"), "class 2 'Cow', the data set names it 'cow'"),
     ],
 )
 def test_other_names_or_another_order(own, shown):
-    with pytest.raises(InputError, match=f"teacher=t calls {shown}"):
+    with pytest.raises(InputError, match=f"teacher=t names {shown}"):
         check_labels(name="t", num_classes=3, label_names=own, wanted=WANTED)

@@ -67,7 +67,7 @@ def test_statistics_of_batch_norm_are_copied_and_seeds_are_not():
         ({"width": 8}, r"initialize_from=x has stem/kernel with shape \(4, 4, 3, 6\)"),
         ({"input_shape": (16, 16, 3)}, r"token_mlp/hidden/kernel .* see std-keras resize-weights"),
         ({"depth": 3}, "has no block_2/token_norm/gamma"),
-        ({"depth": 1}, "has block_1/token_norm/gamma, for which the new model has no place"),
+        ({"depth": 1}, "has block_1/token_norm/gamma, which the new model lacks"),
     ],
 )
 def test_other_shapes_are_refused_and_nothing_is_copied(changes, words):

@@ -180,7 +180,7 @@ def test_a_new_head(trained, tmp_path):
     ("more", "words"),
     [
         ({"image_size": 18}, "not divisible by the model's patches of 4 pixels"),
-        ({"image_size": 12, "token_mixing": "block_diagonal"}, "no whole multiple of 2x2"),
+        ({"image_size": 12, "token_mixing": "block_diagonal"}, "not an integer multiple of 2x2"),
         ({"image_size": 16, "token_mixing": "best"}, "token_mixing=best"),
     ],
 )
