@@ -11,12 +11,17 @@ import tensorflow as tf
 
 from std_keras.data.arrays import ArraySource
 from std_keras.data.file_identities import file_identities
-from std_keras.data.images import decode_box, decode_rgb, resize_and_crop
+from std_keras.data.header import tensorflow_turn
+from std_keras.data.images import read_box, read_image, resize_and_crop
 from std_keras.data.source import BoxOf, Drawn, IndexedSource, Progress, no_progress
+from std_keras.errors import InputError
+from std_keras.picture_file import check_whole
 
 # The bytes that must come last, within this many of a file's end (some programs append a few).
 _TAIL = 64
 _ENDINGS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND", b"GI": b";"}
+
+_UNREADABLE = (tf.errors.OpError, InputError, OSError)
 
 
 class FileSource(IndexedSource):
@@ -46,20 +51,39 @@ class FileSource(IndexedSource):
         with tf.device("CPU:0"):
             self._path_tensor = tf.constant([os.fsencode(p) for p in self._paths], tf.string)
             self._label_tensor = tf.constant(self._labels)
+        self._turn_tensor: tf.Tensor | None = None
         self._read = tf.function(
             self._read_one,
-            input_signature=[tf.TensorSpec((), tf.string)],
+            input_signature=[tf.TensorSpec((), tf.string), tf.TensorSpec((), tf.int32)],
             autograph=False,
         )
 
-    def _read_one(self, path: tf.Tensor) -> tf.Tensor:
-        image = decode_rgb(tf.io.read_file(path))
+    def _read_one(self, path: tf.Tensor, turn: tf.Tensor) -> tf.Tensor:
+        image = read_image(path, turn)
         return resize_and_crop(image, self.image_shape[0], crop_ratio=self._crop_ratio)
+
+    def _rows(self, raw: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What reading the examples of indices (b,) needs, each with leading axis b."""
+        if self._turn_tensor is None:
+            # Once, when the pipeline is made: a look at every file.
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                turns = list(pool.map(tensorflow_turn, self._paths))
+            with tf.init_scope(), tf.device("CPU:0"):
+                self._turn_tensor = tf.constant(turns, tf.int32)
+        return {
+            "path": tf.gather(self._path_tensor, raw),
+            "turn": tf.gather(self._turn_tensor, raw),
+        }
+
+    def _read_file(self, path: str) -> np.ndarray:
+        """The square of one file; raises one of `_UNREADABLE` if it has none."""
+        check_whole(path)
+        return self._read(os.fsencode(path), tensorflow_turn(path)).numpy()
 
     def decode(self, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         images = tf.map_fn(
-            self._read_one,
-            tf.gather(self._path_tensor, raw),
+            lambda row: self._read_one(row["path"], row["turn"]),
+            self._rows(raw),
             fn_output_signature=tf.TensorSpec(self.image_shape, tf.uint8),
         )
         return images, tf.gather(self._label_tensor, raw)
@@ -68,12 +92,12 @@ class FileSource(IndexedSource):
         self, raw: tf.Tensor, *, box: BoxOf, drawn: Drawn
     ) -> tuple[tf.Tensor, tf.Tensor]:
         def one(row: Drawn) -> tf.Tensor:
-            contents = tf.io.read_file(row.pop("path"))
-            return decode_box(contents, lambda h, w: box(h, w, row), self.image_shape[0])
+            path, turn = row.pop("path"), row.pop("turn")
+            return read_box(path, turn, lambda h, w: box(h, w, row), self.image_shape[0])
 
         images = tf.map_fn(
             one,
-            {"path": tf.gather(self._path_tensor, raw), **drawn},
+            {**self._rows(raw), **drawn},
             fn_output_signature=tf.TensorSpec(self.image_shape, tf.uint8),
         )
         return images, tf.gather(self._label_tensor, raw)
@@ -105,9 +129,9 @@ class FileSource(IndexedSource):
 
         def read(row: int) -> None:
             try:
-                images[row] = self._read(os.fsencode(self._paths[row])).numpy()
+                images[row] = self._read_file(self._paths[row])
                 readable[row] = True
-            except tf.errors.OpError:
+            except _UNREADABLE:
                 pass
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -136,9 +160,9 @@ class FileSource(IndexedSource):
             if not thorough and _looks_whole(path):
                 return False
             try:
-                self._read(os.fsencode(path))
+                self._read_file(path)
                 return False
-            except tf.errors.OpError:
+            except _UNREADABLE:
                 return True
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections import Counter
 
 import numpy as np
 
 from std_keras import progress as progress_lines
-from std_keras.data.images import EXTENSIONS
 from std_keras.data.listed import load_listed, some
 from std_keras.data.loaded import Loaded, TestPart
 from std_keras.data.source import Progress, no_progress
 from std_keras.errors import InputError
+from std_keras.picture_folder import is_shown_folder, list_pictures, said_left_out
 from std_keras.texts import normalized
 
 _WANTED = (
@@ -34,7 +35,7 @@ def load_folder(
 ) -> Loaded:
     """A directory with train/ and val/ (or test/), with train/ alone, or with class folders.
 
-    Label names are the sorted names of the class folders. Images (JPEG, PNG, BMP, GIF; also in
+    Label names are the sorted names of the class folders. Images (what Pillow reads; also in
     folders within a class folder) become RGB squares, see `load_listed`. Without val/ and test/
     the test part is cut by `test_part`.
 
@@ -92,20 +93,21 @@ def _layout(path: str, *, flag: str, test_part: TestPart) -> tuple[str, str | No
 
 
 def _folders(path: str, *, flag: str = "") -> list[str]:
-    """Sorted names of the folders that are not hidden."""
+    """Sorted names of the folders that count."""
     try:
-        return sorted(e.name for e in os.scandir(path) if e.is_dir() and e.name[0] != ".")
+        return sorted(e.name for e in os.scandir(path) if e.is_dir() and is_shown_folder(e.name))
     except OSError as error:
         raise InputError(f"{flag}: cannot read {error.filename}: {error.strerror}") from error
 
 
 def _list_classes(directory: str, *, flag: str) -> dict[str, list[str]]:
-    """Class name to its sorted image files; hidden files and folders do not count."""
+    """Class name to its image files as `list_pictures` finds them."""
 
     def fail(error: OSError) -> None:
         raise InputError(f"{flag}: cannot read {error.filename}: {error.strerror}") from error
 
     classes: dict[str, list[str]] = {}
+    left_out: Counter[str] = Counter()
     found = _folders(directory, flag=flag)
     if not found:
         raise InputError(f"{flag}: {directory} has no class folders")
@@ -119,20 +121,18 @@ def _list_classes(directory: str, *, flag: str) -> dict[str, list[str]]:
                 "spellings of Unicode; put their images together"
             )
     for name in names:
-        files = []
-        for folder, folders, entries in os.walk(os.path.join(directory, name), onerror=fail):
-            folders[:] = sorted(f for f in folders if f[0] != ".")
-            files += [
-                os.path.join(folder, entry)
-                for entry in sorted(entries)
-                if entry[0] != "." and entry.lower().endswith(EXTENSIONS)
-            ]
-        if not files:
+        contents = list_pictures(os.path.join(directory, name), fail=fail)
+        left_out += contents.left_out
+        if not contents.pictures:
+            others = ", ".join(f"{n} {ending}" for ending, n in sorted(contents.left_out.items()))
             raise InputError(
-                f"{flag}: the class folder {os.path.join(directory, name)} has no images "
-                f"({', '.join(EXTENSIONS)})"
+                f"{flag}: the class folder {os.path.join(directory, name)} has no images that can "
+                f"be read (JPEG, PNG, WebP and others)" + (f", but {others}" if others else "")
             )
-        classes[labels[name]] = files
+        classes[labels[name]] = contents.pictures
+    warning = said_left_out(directory, left_out)
+    if warning is not None:
+        progress_lines.warn(warning)
     return classes
 
 

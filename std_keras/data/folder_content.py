@@ -8,7 +8,8 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from std_keras.data.images import EXTENSIONS
+from std_keras.picture_file import extensions
+from std_keras.picture_folder import is_shown_folder
 
 PREFIX = "folder:"
 
@@ -54,6 +55,8 @@ def _files(folder: str, *, seen: set[str], inner: str = "") -> Iterator[tuple[st
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
+            if not is_shown_folder(entry.name):
+                continue
             yield from _files(folder, seen={*seen, real}, inner=os.path.join(inner, entry.name))
-        elif entry.name.lower().endswith(EXTENSIONS) and entry.is_file():
+        elif os.path.splitext(entry.name)[1].lower() in extensions() and entry.is_file():
             yield name, entry.stat().st_size

@@ -1,84 +1,74 @@
-"""From the bytes of an image file to uint8 pixels of one size."""
+"""From an image file to uint8 pixels of one size, in TensorFlow's graphs.
+
+What the pixels of a file are, `std_keras.picture_file` says. TensorFlow decodes the files that it
+reads alike, JPEG but for the rounding of its faster inverse transform; Pillow decodes the others.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
-# Pillow's limit, too. A few bytes can claim any size, and the memory is taken before the pixels
-# turn out to be missing.
-_MOST_PIXELS = 178_956_970
+from std_keras.data.picture_size import refuse_too_large
+from std_keras.picture_file import read_pixels
 
 
-def decode_rgb(contents: tf.Tensor) -> tf.Tensor:
-    """JPEG, PNG, BMP or GIF bytes () to pixels (H, W, 3) uint8.
+def read_image(path: tf.Tensor, turn: tf.Tensor) -> tf.Tensor:
+    """The pixels (H, W, 3) uint8 of a file, upright; see `std_keras.picture_file`.
 
-    Of an animation the first frame; 16-bit channels keep their upper 8 bits; transparency is
-    dropped. Raises tf.errors.InvalidArgumentError for anything that is cut off or no image, or by
-    its header of more than 179 million pixels.
+    Args:
+        path: () string.
+        turn: () int32 as `header.tensorflow_turn` returns it: TensorFlow decodes what it can.
+
+    Raises tf.errors.OpError for anything that is cut off or no image, or by its header of more than
+    179 million pixels.
     """
-    with tf.control_dependencies([_check_size(_size_in_header(contents))]):
-        contents = tf.identity(contents)
-    # TensorFlow reads a BMP with a palette as if the palette were grey; so look it up here.
-    has_palette = tf.logical_and(
-        tf.strings.length(contents) > 54,
-        tf.strings.regex_full_match(tf.strings.substr(contents, 0, 30), r"(?s)BM\C{26}\x08\x00"),
+    return tf.cond(
+        tf.greater(turn, 0),
+        lambda: turned(_decode_plain(tf.io.read_file(path)), turn),
+        lambda: _read(path),
     )
-    image = tf.cond(
-        has_palette,
-        lambda: _decode_palette_bmp(contents),
-        lambda: tf.io.decode_image(contents, channels=3, expand_animations=False),
+
+
+def _read(path: tf.Tensor) -> tf.Tensor:
+    """Any file, by Pillow."""
+    # An eager call has an array around the bytes of the path, a graph has not.
+    pixels = tf.numpy_function(
+        lambda path: read_pixels(np.asarray(path).item()), [path], tf.uint8, stateful=False
     )
+    return tf.ensure_shape(pixels, (None, None, 3))
+
+
+def _decode_plain(contents: tf.Tensor) -> tf.Tensor:
+    """Opaque JPEG or PNG bytes () to pixels (H, W, 3) uint8, as they are stored."""
+    contents = refuse_too_large(contents)
+    image = tf.io.decode_image(contents, channels=3, expand_animations=False)
     return tf.ensure_shape(image, (None, None, 3))
 
 
-def _check_size(size: tf.Tensor) -> tf.Operation:
-    """Refuses a height and width (2,) int64 of too many pixels."""
-    pixels = tf.reduce_prod(tf.minimum(tf.abs(size), _MOST_PIXELS))
-    # One operation: what tf.debugging makes of it takes a tenth of a decoder's time.
-    return tf.raw_ops.Assert(
-        condition=pixels <= _MOST_PIXELS, data=["the image has too many pixels", pixels]
+def turned(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    """An image (H, W, C) as it is stored, upright. Orientations: CIPA DC-008, section 4.6.4."""
+
+    def upright() -> tf.Tensor:
+        rows, columns, swapped = _moves(orientation)
+        flipped = tf.cond(rows, lambda: image[::-1], lambda: image)
+        flipped = tf.cond(columns, lambda: flipped[:, ::-1], lambda: flipped)
+        return tf.cond(swapped, lambda: tf.transpose(flipped, (1, 0, 2)), lambda: flipped)
+
+    return tf.ensure_shape(
+        tf.cond(tf.greater(orientation, 1), upright, lambda: image), (None, None, image.shape[-1])
     )
 
 
-def _size_in_header(contents: tf.Tensor) -> tf.Tensor:
-    """Height and width (2,) int64 as the file's first bytes say; zeros if it is none of these."""
-
-    def number(begin: int, kind: tf.DType, *, little_endian: bool = True) -> tf.Tensor:
-        part = tf.strings.substr(contents, begin, 2 * kind.size)
-        pair = tf.io.decode_raw(part, kind, little_endian=little_endian)
-        return tf.reverse(tf.cast(pair[:2], tf.int64), (0,))  # The files say the width first.
-
-    def starts(pattern: str) -> tf.Tensor:
-        begin = tf.strings.substr(contents, 0, 30)
-        return tf.strings.regex_full_match(begin, rf"(?s){pattern}\C*") & (
-            tf.strings.length(contents) >= 30
-        )
-
-    return tf.case(
-        [
-            (
-                tf.image.is_jpeg(contents),
-                lambda: tf.cast(tf.image.extract_jpeg_shape(contents)[:2], tf.int64),
-            ),
-            (starts(r"\CPNG"), lambda: number(16, tf.int32, little_endian=False)),
-            (starts("GIF8"), lambda: number(6, tf.uint16)),
-            (starts("BM"), lambda: number(18, tf.int32)),
-        ],
-        default=lambda: tf.zeros(2, tf.int64),
+def _moves(orientation: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """What turns a stored image upright: rows flipped, columns flipped, then both transposed."""
+    return (
+        tf.reduce_any(tf.equal(orientation, (3, 4, 6, 7))),
+        tf.reduce_any(tf.equal(orientation, (2, 3, 7, 8))),
+        tf.greater_equal(orientation, 5),
     )
-
-
-def _decode_palette_bmp(contents: tf.Tensor) -> tf.Tensor:
-    """8-bit BMP: the palette of (blue, green, red, 0) lies between the header and the pixels."""
-    pixels_at = tf.io.decode_raw(tf.strings.substr(contents, 10, 4), tf.int32)[0]
-    palette_at = 14 + tf.io.decode_raw(tf.strings.substr(contents, 14, 4), tf.int32)[0]
-    palette = tf.strings.substr(contents, palette_at, pixels_at - palette_at)
-    palette = tf.reshape(tf.io.decode_raw(palette, tf.uint8), (-1, 4))[:, 2::-1]
-    indices = tf.io.decode_bmp(contents)[..., 0]
-    return tf.gather(palette, tf.cast(indices, tf.int32))
 
 
 def resize_and_crop(images: tf.Tensor, size: int, *, crop_ratio: float = 1.0) -> tf.Tensor:
@@ -138,22 +128,44 @@ def resize_box(image: tf.Tensor, box: tf.Tensor, size: int) -> tf.Tensor:
     return _resize(part, size)
 
 
-def decode_box(contents: tf.Tensor, box: Box, size: int) -> tf.Tensor:
-    """As `decode_rgb`, then `resize_box`; of a JPEG only the box is decoded."""
+def read_box(path: tf.Tensor, turn: tf.Tensor, box: Box, size: int) -> tf.Tensor:
+    """As `read_image`, then `resize_box`; of a JPEG that TensorFlow reads only the box is decoded.
 
-    def jpeg() -> tf.Tensor:
-        height, width, _ = tf.unstack(tf.image.extract_jpeg_shape(contents))
-        with tf.control_dependencies([_check_size(tf.cast([height, width], tf.int64))]):
-            height = tf.identity(height)
-        part = tf.image.decode_and_crop_jpeg(contents, box(height, width), channels=3)
-        return _resize(part, size)
+    Args:
+        path: () string.
+        turn: see `read_image`.
+        box: of the upright picture.
+        size: side of the square.
+    """
 
-    def other() -> tf.Tensor:
-        image = decode_rgb(contents)
+    def boxed(image: tf.Tensor) -> tf.Tensor:
         return resize_box(image, box(tf.shape(image)[0], tf.shape(image)[1]), size)
 
-    # TensorFlow's own check looks at the first three bytes.
-    return tf.cond(tf.image.is_jpeg(contents), jpeg, other)
+    def plain() -> tf.Tensor:
+        contents = tf.io.read_file(path)
+        # TensorFlow's own check looks at the first three bytes.
+        return tf.cond(
+            tf.image.is_jpeg(contents),
+            lambda: _resize(_decode_jpeg_box(contents, turn, box), size),
+            lambda: boxed(turned(_decode_plain(contents), turn)),
+        )
+
+    return tf.cond(tf.greater(turn, 0), plain, lambda: boxed(_read(path)))
+
+
+def _decode_jpeg_box(contents: tf.Tensor, turn: tf.Tensor, box: Box) -> tf.Tensor:
+    """The box of the upright picture, (height, width, 3)."""
+    height, width, _ = tf.unstack(tf.image.extract_jpeg_shape(refuse_too_large(contents)))
+    rows, columns, swapped = _moves(turn)
+    shape = tf.stack([height, width])
+    upright = tf.where(swapped, shape[::-1], shape)
+    place = box(upright[0], upright[1])
+    corner, extent = place[:2], place[2:]
+    corner = tf.where(swapped, corner[::-1], corner)
+    extent = tf.where(swapped, extent[::-1], extent)
+    corner = tf.where(tf.stack([rows, columns]), shape - corner - extent, corner)
+    part = tf.image.decode_and_crop_jpeg(contents, tf.concat([corner, extent], 0), channels=3)
+    return turned(part, turn)
 
 
 def _resize(image: tf.Tensor, size: int) -> tf.Tensor:

@@ -1,8 +1,9 @@
 """A smaller copy of a folder of images, made once, so that training need not scale large pictures.
 
 The copy has the same folders and files. Each picture's shorter side becomes `size`, the other one
-follows; smaller pictures are copied as they are. A file appears under its name only when it is
-complete, so that a copy that was cut off, however rudely, goes on where it was.
+follows; smaller JPEGs and PNGs that stand upright and are opaque are copied as they are. So nothing
+is left in the copy that another program could read differently. A file appears under its name only
+when it is complete, so that a copy that was cut off, however rudely, goes on where it was.
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ from pathlib import Path
 import tensorflow as tf
 
 from std_keras import progress as progress_
-from std_keras.data.images import EXTENSIONS, decode_rgb, resize_pixels
+from std_keras.data.header import tensorflow_turn
+from std_keras.data.images import read_image, resize_pixels
 from std_keras.data.source import Progress, no_progress
 from std_keras.errors import InputError, Interrupted
 from std_keras.paths import user_path
+from std_keras.picture_file import check_whole
+from std_keras.picture_folder import FolderContents, list_pictures, said_left_out
 
-_JPEG = (".jpg", ".jpeg")
+_JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
 _UNFINISHED = ".unfinished-"  # Hidden: nothing that reads a folder of images takes them for one.
 _OPTIONS_FILE = ".smaller_copy.json"
 _LIMITS = {"size": (1, 65535), "quality": (1, 100), "workers": (0, 1024)}
@@ -124,8 +128,8 @@ def write_smaller_copy(
     """Writes what is missing of the copy.
 
     JPEG stays JPEG; other formats become PNG, with `.png` behind their name if it is another. Files
-    whose source is newer are written again. Pixels are decoded and scaled as for training: bicubic
-    with antialiasing.
+    whose source is newer are written again. Pixels are decoded and scaled as for training: upright,
+    opaque, bicubic with antialiasing. Links are followed.
 
     Args:
         source: a directory with images, at any depth; hidden files and folders do not count.
@@ -147,30 +151,37 @@ def write_smaller_copy(
         raise InputError(
             f"output_dir={output_dir}: must lie outside of source={source}, and not contain it"
         )
-    names = list(_image_names(source))
-    if not names:
-        raise InputError(f"source={source}: there are no images ({', '.join(EXTENSIONS)})")
+    found = _find_images(source)
+    warning = said_left_out(str(source), found.left_out)
+    if not found.pictures:
+        others = "" if warning is None else f" ({warning})"
+        raise InputError(f"source={source}: there are no images that can be read{others}")
+    names = [os.path.relpath(path, source) for path in found.pictures]
     _claim(output_dir, {"source": str(outer), "size": size, "quality": quality})
     _remove_unfinished(output_dir)
+    if warning is not None:
+        progress_.warn(warning)
     targets = {name: _target_name(name) for name in names}
     missing = [n for n in names if not _is_done(source / n, output_dir / targets[n])]
     for folder in {os.path.dirname(targets[name]) for name in missing}:
         os.makedirs(output_dir / folder, exist_ok=True)
     shrink = tf.function(
-        lambda contents: resize_pixels(decode_rgb(contents), size),
-        input_signature=[tf.TensorSpec((), tf.string)],
+        lambda path, turn: resize_pixels(read_image(path, turn), size),
+        input_signature=[tf.TensorSpec((), tf.string), tf.TensorSpec((), tf.int32)],
     )
 
     def copy(name: str) -> bool:
         """Whether it could be decoded."""
-        contents = (source / name).read_bytes()
+        path = str(source / name)
         try:
-            pixels, smaller = shrink(contents)
-        except tf.errors.OpError:
+            check_whole(path)
+            turn = tensorflow_turn(path)
+            pixels, smaller = shrink(os.fsencode(path), turn)
+        except (tf.errors.OpError, InputError):
             return False
         target = output_dir / targets[name]
         unfinished = target.with_name(f"{_UNFINISHED}{target.name}")
-        if not bool(smaller):
+        if turn == 1 and not bool(smaller):
             shutil.copyfile(source / name, unfinished)
         elif target.suffix.lower() in _JPEG:
             unfinished.write_bytes(tf.io.encode_jpeg(pixels, quality=quality).numpy())
@@ -219,17 +230,11 @@ def _in_threads(
                 yield waiting.pop(future), future.result()
 
 
-def _image_names(source: Path) -> Iterator[str]:
-    """Paths of the images below a directory, relative to it, in a fixed order."""
-
+def _find_images(source: Path) -> FolderContents:
     def fail(error: OSError) -> None:
         raise InputError(f"source={source}: cannot read {error.filename}: {error.strerror}")
 
-    for folder, folders, files in os.walk(source, onerror=fail, followlinks=True):
-        folders[:] = sorted(name for name in folders if name[0] != ".")
-        for name in sorted(files):
-            if name[0] != "." and name.lower().endswith(EXTENSIONS):
-                yield os.path.relpath(os.path.join(folder, name), source)
+    return list_pictures(str(source), fail=fail)
 
 
 def _target_name(name: str) -> str:

@@ -12,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from std_keras import quiet
-from std_keras.data.images import decode_rgb, resize_and_crop
+from std_keras.data.graph_decoder import decode_rgb
+from std_keras.data.images import resize_and_crop
 from std_keras.exporting.inference import ServingModule
 from std_keras.paths import plain_path
 

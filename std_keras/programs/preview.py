@@ -84,14 +84,15 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
 
 def _choose(folder: Path, count: int) -> list[str]:
     """The first image of each folder that has some, then the second ones, and so on."""
-    from std_keras.data.images import EXTENSIONS
+    from std_keras.picture_file import extensions
 
     if not folder.is_dir():
         raise InputError(f"--images={folder}: no such directory")
+    known = tuple(extensions())
     groups = []
     for place, folders, files in os.walk(folder):
         folders.sort()
-        names = sorted(f for f in files if f[0] != "." and f.lower().endswith(EXTENSIONS))
+        names = sorted(f for f in files if f[0] != "." and f.lower().endswith(known))
         groups.append([os.path.join(place, name) for name in names])
     turns = [group[i] for i in range(count) for group in groups if i < len(group)]
     if len(turns) < max(2, count):

@@ -9,7 +9,10 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from std_keras.data.images import decode_box, decode_rgb, resize_and_crop
+from std_keras.data.graph_decoder import decode_rgb
+from std_keras.data.header import tensorflow_turn
+from std_keras.data.images import read_box, read_image, resize_and_crop
+from std_keras.errors import InputError
 
 SMOOTH = np.kron(np.random.default_rng(0).integers(0, 256, (5, 7, 3)), np.ones((8, 8, 1))).astype(
     np.uint8
@@ -35,7 +38,6 @@ def encoded(mode: str, file_format: str, **options) -> bytes:
         ("1", "PNG", 0),
         ("RGBA", "PNG", 0),
         ("RGB", "BMP", 0),
-        ("RGBA", "BMP", 0),
         ("L", "BMP", 0),
         ("P", "BMP", 0),
         ("P", "GIF", 0),
@@ -62,7 +64,7 @@ def test_an_animation_gives_its_first_frame():
     np.testing.assert_array_equal(decode_rgb(tf.constant(contents)), expected)
 
 
-@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "BMP", "GIF"])
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "BMP", "GIF", "WEBP"])
 @pytest.mark.parametrize("kept", [0.0, 0.01, 0.5, 0.95])
 def test_cut_off_files_are_errors(file_format, kept):
     contents = encoded("P" if file_format == "GIF" else "RGB", file_format)
@@ -121,7 +123,7 @@ def claiming(file_format: str, width: int, height: int) -> bytes:
 @pytest.mark.parametrize("file_format", ["PNG", "GIF", "BMP", "JPEG"])
 @pytest.mark.parametrize("width, height", [(50_000, 50_000), (13_500, 13_500)])
 def test_a_picture_that_is_too_large_by_its_header_is_refused(
-    monkeypatch, file_format, width, height
+    monkeypatch, tmp_path, file_format, width, height
 ):
     content = claiming(file_format, width, height)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # Pillow refuses it, too.
@@ -129,5 +131,11 @@ def test_a_picture_that_is_too_large_by_its_header_is_refused(
         assert opened.size == (width, height)
     with pytest.raises(tf.errors.InvalidArgumentError, match="too many pixels"):
         decode_rgb(tf.constant(content))
-    with pytest.raises(tf.errors.InvalidArgumentError, match="too many pixels"):
-        decode_box(tf.constant(content), lambda h, w: tf.constant([0, 0, 1, 1]), 8)
+    (tmp_path / "a").write_bytes(content)
+    path, turn = tf.constant(str(tmp_path / "a")), tensorflow_turn(str(tmp_path / "a"))
+    assert turn == (file_format in ("PNG", "JPEG"))
+    message = "too many pixels|million pixels"
+    with pytest.raises((tf.errors.InvalidArgumentError, InputError), match=message):
+        read_image(path, turn)
+    with pytest.raises((tf.errors.InvalidArgumentError, InputError), match=message):
+        read_box(path, turn, lambda h, w: tf.constant([0, 0, 1, 1]), 8)

@@ -10,9 +10,11 @@ from typing import Any
 
 from PIL import Image
 
+from std_keras import progress
 from std_keras.errors import InputError, Interrupted
 from std_keras.exporting.classifying.classifier import Classifier, Prediction
-from std_keras.exporting.classifying.picture import extensions, open_picture, upright
+from std_keras.picture_file import open_picture, upright
+from std_keras.picture_folder import list_pictures, said_left_out
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,11 @@ def _each(
             continue
         place = os.fspath(picture)
         if os.path.isdir(place):
-            found = sorted(_in_folder(place))
+            contents = list_pictures(place)
+            found = sorted(contents.pictures)
+            warning = said_left_out(place, contents.left_out)
+            if warning is not None:
+                progress.warn(warning)
             if not found:
                 raise InputError(f"the folder {place} has no pictures")
             yield from found
@@ -126,13 +132,3 @@ def _each(
             yield from found
         else:
             yield place  # If it is not there, opening it says so.
-
-
-def _in_folder(folder: str) -> Iterator[str]:
-    """The pictures in and below a folder; hidden files and folders do not count."""
-    known = extensions()
-    for inner, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in known:
-                yield os.path.join(inner, name)

@@ -11,7 +11,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageCms
 
-from std_keras.data.images import decode_rgb, resize_and_crop
+from std_keras.data.graph_decoder import decode_rgb
+from std_keras.data.images import resize_and_crop
 from std_keras.errors import InputError
 from std_keras.exporting.classifying import center_square, extensions, open_picture
 

@@ -1,0 +1,216 @@
+"""What the pixels of an image file are, by Pillow; needs no TensorFlow.
+
+Upright, as the file's EXIF orientation says; 8-bit RGB; over white where they are transparent; the
+first frame of an animation. Training, evaluation, classification and the resizing of folders all
+mean these. `std_keras.data.images` is TensorFlow's twin for the plain files that both read alike.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from typing import IO
+
+import numpy as np
+from PIL import Image
+
+from std_keras.errors import InputError
+
+MOST_PIXELS = 178_956_970
+"""Larger pictures are refused by their header, before memory is taken for them; Pillow's limit."""
+
+GROUND = 255
+"""The grey level behind transparent pixels."""
+
+ORIENTATION_TAG = 0x0112  # EXIF
+
+# Pillow hands these to Ghostscript or to Windows, which interpret programs.
+_REFUSED_FORMATS = frozenset({"EPS", "WMF"})
+# These it recognizes, but cannot read by itself.
+_UNREADABLE_FORMATS = frozenset({"BUFR", "GRIB", "HDF5", "MPEG"})
+_TRANSPOSED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_END_OF_JPEG = b"\xff\xd9"
+_TAIL = 64  # The end marker is looked for in so many last bytes; some programs append a few.
+
+
+def extensions() -> frozenset[str]:
+    """The endings of files that `open_picture` may be able to read, such as ".jpg"."""
+    Image.init()
+    known = Image.registered_extensions()
+    return frozenset(
+        ending
+        for ending, name in known.items()
+        if name in Image.OPEN and name not in _REFUSED_FORMATS | _UNREADABLE_FORMATS
+    )
+
+
+def open_picture(path: str | os.PathLike[str], *, channels: int = 3) -> Image.Image:
+    """Reads any image that Pillow knows, upright, as RGB (3 channels) or grey (1).
+
+    Turned as its EXIF orientation says; of an animation the first frame; 16-bit channels keep their
+    upper 8 bits; palettes, CMYK and other colour spaces are converted; transparent pixels lie over
+    white.
+
+    Raises:
+        InputError: the file cannot be read, is no image, is cut off, has more than `MOST_PIXELS`
+            pixels, or has values whose range nobody knows.
+    """
+    try:
+        with open(path, "rb") as file:
+            return _read(file, channels=channels, name=str(path))
+    except (InputError, MemoryError):
+        raise
+    except Image.DecompressionBombError as error:
+        raise InputError(
+            f"{path} has more than {MOST_PIXELS // 10**6} million pixels, which may be a "
+            "decompression bomb; make it smaller first"
+        ) from error
+    except Image.UnidentifiedImageError as error:
+        raise InputError(f"{path} is not an image that can be read") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # Decoders raise many kinds for a damaged file.
+        raise InputError(f"{path} is damaged: {error or type(error).__name__}") from error
+
+
+def read_pixels(path: str | bytes) -> np.ndarray:
+    """The pixels of a file, (H, W, 3) uint8; raises InputError as `open_picture`."""
+    return np.array(open_picture(os.fsdecode(path)))
+
+
+def check_whole(path: str | bytes) -> None:
+    """Raises InputError for a JPEG that was cut off and then got its end marker back.
+
+    Reads all of the file, but makes an eighth of the pixels in each direction. Progressive JPEGs
+    and other formats pass.
+    """
+    with open(path, "rb") as file:
+        content = file.read()
+    if content[:2] != b"\xff\xd8":
+        return
+    without = _without_end(content)
+    if without is content:
+        return
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(without), formats=("JPEG",)) as image:
+                image.draft("L", (1, 1))
+                image.load()
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"{os.fsdecode(path)} is cut off: {error}") from error
+
+
+def upright(image: Image.Image, *, channels: int = 3, name: str = "the picture") -> Image.Image:
+    """An image as RGB (3 channels) or grey (1), turned as its EXIF orientation says.
+
+    Args:
+        image: any that Pillow knows.
+        channels: 3 or 1.
+        name: what errors call it.
+
+    Raises:
+        InputError: for values whose range nobody knows.
+    """
+    image.load()  # Pillow turns a TIFF upright here, and forgets the note.
+    turn = _TRANSPOSED.get(exif_orientation(image.info.get("exif")))
+    converted = _over_ground(_to_8_bits(image, name)).convert("RGB" if channels == 3 else "L")
+    return converted if turn is None else converted.transpose(turn)
+
+
+def exif_orientation(block: bytes | None) -> int:
+    """The orientation, 1 to 8, of an EXIF block as files hold it; 1 if it says nothing sensible."""
+    if not block:
+        return 1
+    try:
+        exif = Image.Exif()
+        exif.load(block)
+        orientation = int(exif.get(ORIENTATION_TAG, 1))
+    except Exception:  # A damaged note does not make the pixels worse.
+        return 1
+    return orientation if orientation in _TRANSPOSED else 1
+
+
+def _read(file: IO[bytes], *, channels: int, name: str) -> Image.Image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # About sizes (checked here) and damaged metadata.
+        source: IO[bytes] = file
+        if file.read(2) == b"\xff\xd8":
+            file.seek(0)
+            source = io.BytesIO(_without_end(file.read()))
+        source.seek(0)
+        with Image.open(source, formats=_formats()) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise Image.DecompressionBombError
+            return upright(image, channels=channels, name=name)
+
+
+def _without_end(content: bytes) -> bytes:
+    """A JPEG without its end marker, so that Pillow misses what is not there.
+
+    libjpeg makes grey of what is missing before an end marker, and tells nobody. Without one it
+    asks for more, and Pillow refuses. The zeros are for its decoder, which reads ahead. Progressive
+    files need their marker.
+    """
+    end = content.rfind(_END_OF_JPEG, max(0, len(content) - _TAIL))
+    if end < 0 or not _is_sequential(content):
+        return content
+    return content[:end] + bytes(16)
+
+
+def _is_sequential(content: bytes) -> bool:
+    """Whether the frame of a JPEG is coded in one go: the marker SOF0 or SOF1."""
+    at = 2
+    while at + 4 <= len(content) and content[at] == 0xFF:
+        marker = content[at + 1]
+        if marker in (0xC0, 0xC1):
+            return True
+        if marker in (0xC2, 0xDA, 0xD9):
+            return False
+        at += 1 if marker == 0xFF else 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+    return False
+
+
+def _formats() -> list[str]:
+    Image.init()
+    return [name for name in Image.ID if name not in _REFUSED_FORMATS]
+
+
+def _to_8_bits(image: Image.Image, name: str) -> Image.Image:
+    """An image in a mode that `convert` reduces to RGB or grey without loss of meaning."""
+    if image.mode == "F":
+        raise InputError(
+            f"{name} has floating-point pixels of unknown range; save it with 8 or 16 bits"
+        )
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 0xFFFF:
+            raise InputError(
+                f"{name} has 32-bit pixels of unknown range; save it with 8 or 16 bits"
+            )
+        grey = Image.fromarray((values >> 8).astype(np.uint8))
+        transparent = image.info.get("transparency")
+        if isinstance(transparent, int):
+            grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
+        return grey
+    if image.mode in ("RGBa", "La"):  # Colours that are multiplied by their opacity.
+        return image.convert("RGBA" if image.mode == "RGBa" else "LA")
+    return image
+
+
+def _over_ground(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image
+    picture = image.convert("RGBA")
+    ground = Image.new("RGB", image.size, (GROUND,) * 3)
+    ground.paste(picture, mask=picture.getchannel("A"))  # Rounds to the nearest.
+    return ground

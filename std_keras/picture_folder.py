@@ -1,0 +1,80 @@
+"""Which pictures a folder has: the same for training, resizing and classification."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from std_keras.picture_file import extensions
+
+# What systems leave behind.
+_FOLDERS_OF_SYSTEMS = frozenset({"__MACOSX"})
+_FILES_OF_SYSTEMS = frozenset({"thumbs.db", "desktop.ini"})
+
+
+@dataclass
+class FolderContents:
+    """What was found in and below a folder.
+
+    Attributes:
+        pictures: paths of the files whose ending says that Pillow may be able to read them.
+        left_out: how many other files there are, by ending.
+    """
+
+    pictures: list[str] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def list_pictures(folder: str, *, fail: Callable[[OSError], None] | None = None) -> FolderContents:
+    """The pictures in and below a folder: its own by name, then those of its folders by name.
+
+    Links to files and folders are followed, but for one that leads back to a folder above it.
+    Hidden files and folders, and what operating systems leave behind, do not count.
+
+    Args:
+        folder: where to look.
+        fail: called with the error if a folder cannot be read; such a folder is empty otherwise.
+    """
+    found = FolderContents()
+    known = extensions()
+
+    def look(place: str, above: frozenset[str]) -> None:
+        real = os.path.realpath(place)
+        if real in above:
+            return
+        try:
+            with os.scandir(place) as entries:
+                shown = sorted(e for e in ((e.name, e.is_dir()) for e in entries) if e[0][0] != ".")
+        except OSError as error:
+            if fail is not None:
+                fail(error)
+            return
+        for name, is_folder in shown:
+            ending = os.path.splitext(name)[1].lower()
+            if is_folder or name.lower() in _FILES_OF_SYSTEMS:
+                continue
+            if ending in known:
+                found.pictures.append(os.path.join(place, name))
+            else:
+                found.left_out[ending or "no ending"] += 1
+        for name, is_folder in shown:
+            if is_folder and is_shown_folder(name):
+                look(os.path.join(place, name), above | {real})
+
+    look(folder, frozenset())
+    return found
+
+
+def is_shown_folder(name: str) -> bool:
+    """Whether a folder of this name counts: not hidden, and not a system's."""
+    return not name.startswith(".") and name not in _FOLDERS_OF_SYSTEMS
+
+
+def said_left_out(folder: str, left_out: Counter[str]) -> str | None:
+    """One sentence on the files that are no pictures for us; None if there are none."""
+    if not left_out:
+        return None
+    kinds = ", ".join(f"{count} {ending}" for ending, count in sorted(left_out.items()))
+    return f"{folder}: left out {left_out.total()} files that are not read as pictures ({kinds})"
