@@ -153,7 +153,8 @@ class FileSource(IndexedSource):
         """Paths of the files that cannot be decoded.
 
         A quick check reads the first and last bytes of each file, which finds empty, foreign and
-        cut-off files, and decodes only the doubtful ones; a thorough one decodes all.
+        cut-off files, and decodes only the doubtful ones; a thorough one decodes all, and finds
+        what is missing before a JPEG's end marker.
         """
 
         def is_corrupt(path: str) -> bool:
@@ -175,10 +176,12 @@ def _looks_whole(path: str) -> bool:
     """Whether a file begins and ends as its format asks; False is a doubt, not a verdict."""
     try:
         with open(path, "rb") as file:
-            head = file.read(6)
+            head = file.read(8)
             size = file.seek(0, 2)
             if head[:2] == b"BM":
                 return int.from_bytes(head[2:6], "little") == size
+            if head[:4] == b"RIFF":  # WebP
+                return int.from_bytes(head[4:8], "little") + 8 <= size
             ending = _ENDINGS.get(head[:2])
             file.seek(max(0, size - _TAIL))
             return ending is not None and ending in file.read()

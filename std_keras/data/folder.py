@@ -41,7 +41,8 @@ def load_folder(
 
     Raises:
         InputError: for a directory that is missing, empty or without classes, class folders that
-            differ, or unreadable images (with corrupt_images="skip" they are left out).
+            differ, or unreadable images. With corrupt_images="skip" they are left out; then images
+            that are to be read while training are decoded once beforehand, all of them.
     """
     flag = f"dataset=folder:{path}"
     path = os.path.expanduser(path)

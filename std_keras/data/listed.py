@@ -42,8 +42,9 @@ def load_listed(
     parts have `eval_crop_ratio` of a picture's short side.
 
     Raises:
-        InputError: for unreadable images (with corrupt_images="skip" they are left out), and for a
-            part without images.
+        InputError: for a part without images, and for unreadable images. With
+            corrupt_images="skip" they are left out; then images that are to be read while training
+            are all decoded once beforehand.
     """
     origins = dict(origins)
     if "test" not in parts:
@@ -60,7 +61,12 @@ def load_listed(
         if total_bytes <= cache_bytes and not (whole_pictures and part == "train"):
             kept[part], bad = source.read_all(progress=progress, what=f"reading {part} images")
         else:
-            bad = source.find_corrupt(progress=progress, what=f"checking {part} images")
+            # What is unreadable must be known before the first epoch, or its length would change.
+            bad = source.find_corrupt(
+                thorough=corrupt_images == "skip",
+                progress=progress,
+                what=f"checking {part} images",
+            )
             kept[part] = source.without(bad)
         corrupt += [name for name in bad if name not in corrupt]
     if corrupt and corrupt_images == "refuse":

@@ -171,7 +171,7 @@ def refuse_damaged_data(dataset: DataSet, error: tf.errors.OpError) -> None:
         if bad:
             raise InputError(
                 f"dataset={dataset.name}: {len(bad)} image(s) cannot be decoded, such as {bad[0]}; "
-                "remove them, or use corrupt_images=skip with a larger `cache_gb`"
+                "remove them, or use corrupt_images=skip"
             ) from error
     if isinstance(error, tf.errors.DataLossError):
         raise InputError(

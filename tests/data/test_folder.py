@@ -10,7 +10,10 @@ from PIL import Image
 from std_keras.data import load
 from std_keras.data.arrays import ArraySource
 from std_keras.data.files import FileSource
+from std_keras.data.smaller_copy import write_smaller_copy
 from std_keras.errors import InputError
+from std_keras.exporting.classifying import center_square, open_picture
+from std_keras.picture_folder import list_pictures
 
 
 def refusal(folder, **options) -> str:
@@ -140,3 +143,98 @@ def test_differing_classes_are_named(image_folder):
     (image_folder / "val" / "bee").rename(image_folder / "val" / "dog")
     message = refusal(image_folder)
     assert "only train/ has bee" in message and "only val/ has dog" in message
+
+
+@pytest.mark.parametrize("cache_gb", [4.0, 0.0])
+def test_photographs_stand_upright_as_in_classify(image_folder, cache_gb):
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    for path in image_folder.glob("*/*/*"):
+        with Image.open(path) as image:
+            image.load()
+        image.save(path, exif=exif)
+    data = load(f"folder:{image_folder}", image_size=16, cache_gb=cache_gb)
+    images, _ = data.train.take()
+    paths = [
+        path
+        for name in ("ant", "bee", "cow")
+        for path in sorted((image_folder / "train" / name).iterdir())
+    ]
+    assert len(paths) == len(images)
+    for path, pixels in zip(paths, images, strict=True):
+        expected = center_square(open_picture(path), 16).astype(int)
+        assert np.abs(pixels - expected).max() <= 16  # Decoders of JPEG differ, and it is noise.
+        assert np.abs(pixels - expected[::-1, ::-1]).max() > 100
+
+
+def test_more_formats_are_read_and_the_rest_is_counted(image_folder, monkeypatch):
+    ant = image_folder / "train" / "ant"
+    for name in ("a.webp", "b.tif", "c.jfif"):
+        Image.new("RGB", (20, 20), (0, 90, 0)).save(ant / name)
+    for name in ("a.heic", "b.heic", "c.txt", "Thumbs.db", ".hidden"):
+        (ant / name).write_bytes(b"something")
+    lines: list[str] = []
+    monkeypatch.setattr("std_keras.progress.warn", lines.append)
+    data = load(f"folder:{image_folder}", image_size=16)
+    assert data.train.size == 12 and data.skipped == ()
+    assert len(lines) == 1 and "left out 3 files" in lines[0] and "2 .heic, 1 .txt" in lines[0]
+
+
+def test_folders_of_systems_are_no_classes(image_folder):
+    for part in ("train", "val"):
+        (image_folder / part / "__MACOSX" / "ant").mkdir(parents=True)
+        (image_folder / part / "__MACOSX" / "ant" / "._0.jpg").write_bytes(b"\0")
+    inside = image_folder / "train" / "ant" / "__MACOSX"
+    inside.mkdir()
+    (inside / "0.jpg").write_bytes(b"\0")
+    data = load(f"folder:{image_folder}", image_size=16)
+    assert data.label_names == ("ant", "bee", "cow") and data.train.size == 9
+
+
+def test_links_are_followed_but_not_in_circles(image_folder, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    Image.new("RGB", (20, 20)).save(elsewhere / "0.png")
+    ant = image_folder / "train" / "ant"
+    (ant / "more").symlink_to(elsewhere)
+    (elsewhere / "back").symlink_to(ant)
+    assert load(f"folder:{image_folder}", image_size=16).train.size == 10
+    copy = write_smaller_copy(image_folder, tmp_path / "copy", size=8)
+    assert copy.total == 16 and copy.complete
+    assert len(list_pictures(str(ant)).pictures) == 4
+
+
+def cut_but_ended(path) -> None:
+    """A JPEG without its second half, with its end marker, as a careless repair leaves it."""
+    noise = np.random.default_rng(1).integers(0, 256, (90, 90, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path, "JPEG")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] + b"\xff\xd9")
+
+
+@pytest.mark.parametrize("whole_pictures", [False, True])
+@pytest.mark.parametrize("cache_gb", [4.0, 0.0])
+def test_what_the_quick_check_misses_is_skipped_too(image_folder, cache_gb, whole_pictures):
+    train = image_folder / "train"
+    cut_but_ended(train / "bee" / "0.JPG")
+    spoilt = bytearray((train / "ant" / "0.JPG").read_bytes())
+    spoilt[2:200] = bytes(198)  # Begins and ends like a JPEG.
+    (train / "ant" / "0.JPG").write_bytes(spoilt)
+    data = load(
+        f"folder:{image_folder}",
+        image_size=16,
+        cache_gb=cache_gb,
+        corrupt_images="skip",
+        whole_pictures=whole_pictures,
+    )
+    assert data.skipped == (str(train / "ant" / "0.JPG"), str(train / "bee" / "0.JPG"))
+    images, labels = data.train.take()
+    assert labels.tolist() == [0, 0, 1, 1, 2, 2, 2] and len(images) == 7
+
+
+def test_a_jpeg_that_was_cut_and_ended_is_refused(image_folder):
+    path = image_folder / "val" / "bee" / "0.JPG"
+    cut_but_ended(path)
+    assert str(path) in refusal(image_folder)
+    with pytest.raises(InputError, match="truncated"):
+        open_picture(path)
