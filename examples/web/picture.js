@@ -1,5 +1,5 @@
 // From any picture that the browser can decode to the square of pixels that the model wants: the
-// arithmetic of std_keras/classifying/picture.py, so that page and desktop agree.
+// arithmetic of std_keras/exporting/classifying/picture.py, so that page and desktop agree.
 
 const STRIP = 256; // Rows that are read at a time: phones limit the size of a canvas.
 
@@ -89,6 +89,8 @@ function toByte(value) {
 function readRows(bitmap, left, top, width, height, channels) {
   const canvas = new OffscreenCanvas(width, height);
   const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.fillStyle = "white"; // What is transparent lies over white, as on the desktop.
+  context.fillRect(0, 0, width, height);
   context.drawImage(bitmap, -left, -top);
   const rgba = context.getImageData(0, 0, width, height).data;
   const pixels = new Uint8Array(width * height * channels);

@@ -23,8 +23,8 @@ def write_saved_model(model: keras.Model, path: Path, *, crop_ratio: float = 1.0
 
     Two signatures, for any batch size B, return `logits` and `probabilities`, float32
     (B, num_classes): `serving_default` takes `images`, uint8 (B, H, W, C); `serving_bytes` takes
-    `image_bytes`, strings (B,), each the content of a JPEG, PNG, BMP or GIF file, which is decoded,
-    scaled and cut as in evaluation.
+    `image_bytes`, strings (B,), each the content of a file that `graph_decoder.decode_rgb` reads,
+    which is decoded, scaled and cut as in evaluation.
 
     Args:
         model: as `inference_model` returns it.

@@ -92,9 +92,18 @@ def test_bytes_are_prepared_as_in_evaluation(colour, tmp_path):
     write_saved_model(colour, tmp_path / "saved_model", crop_ratio=0.8)
     contents, squares = [], []
     rng = np.random.default_rng(3)
-    for shape, kind in (((30, 40, 3), "JPEG"), ((9, 25), "PNG"), ((20, 20, 4), "PNG")):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for shape, kind in (
+        ((30, 40, 3), "JPEG"),
+        ((9, 25), "PNG"),
+        ((20, 20, 4), "PNG"),
+        ((20, 27, 4), "WEBP"),
+        ((20, 20), "GIF"),
+        ((20, 21, 3), "BMP"),
+    ):
         file = io.BytesIO()
-        Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(file, kind)
+        Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(file, kind, exif=exif)
         contents.append(file.getvalue())
         squares.append(resize_and_crop(decode_rgb(contents[-1]), 8, crop_ratio=0.8))
     serve = tf.saved_model.load(str(tmp_path / "saved_model")).signatures["serving_bytes"]

@@ -221,3 +221,21 @@ def test_killed_and_interrupted_runs_go_on(root, tmp_path):
     copies = contents(output)
     assert len(copies) == 150 and len(set(copies.values())) == 1
     assert not (output / ".unfinished-077.jpg").exists()
+
+
+@pytest.mark.parametrize("size", [24, 200])
+def test_photographs_are_turned_upright_whether_large_or_small(tmp_path, size):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    (tmp_path / "photos").mkdir()
+    stored = smooth(80, 60).transpose(Image.Transpose.ROTATE_90)
+    for name in ("a.jpg", "b.webp", "c.png"):
+        stored.save(tmp_path / "photos" / name, exif=exif, quality=95)
+    done = write_smaller_copy(tmp_path / "photos", tmp_path / "copy", size=size)
+    assert done.written == 3
+    expected = smooth(80, 60) if size > 60 else smooth(80, 60).resize((24, 32))
+    for name in ("a.jpg", "b.webp.png", "c.png"):
+        with Image.open(tmp_path / "copy" / name) as copy:
+            assert 0x0112 not in copy.getexif() and copy.size == expected.size
+            difference = np.asarray(copy.convert("RGB")).astype(int) - np.asarray(expected)
+            assert np.abs(difference).mean() < 4
