@@ -238,4 +238,4 @@ def test_photographs_are_turned_upright_whether_large_or_small(tmp_path, size):
         with Image.open(tmp_path / "copy" / name) as copy:
             assert 0x0112 not in copy.getexif() and copy.size == expected.size
             difference = np.asarray(copy.convert("RGB")).astype(int) - np.asarray(expected)
-            assert np.abs(difference).mean() < 4
+            assert np.abs(difference).mean() < 8  # Upside down it is above 40.
