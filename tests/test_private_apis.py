@@ -84,7 +84,7 @@ def listed(root: Path) -> set[tuple[str, str]]:
     text = (root / "CONTRIBUTING.md").read_text(encoding="utf-8")
     section = text.split("## Private APIs\n", 1)[1].split("\n## ", 1)[0]
     rows = [line.split("|")[1:3] for line in section.splitlines() if line.startswith("| `")]
-    return {(name.strip(" `"), file.strip(" `")) for name, file in rows}
+    return {(name.strip(" `"), file.strip(" `")) for cell, file in rows for name in cell.split(",")}
 
 
 def test_every_private_name_is_listed(root):
@@ -209,3 +209,37 @@ def test_get_variable_index():
     optimizer.build(variables)
     assert hasattr(optimizer, "_get_variable_index"), message
     assert [optimizer._get_variable_index(v) for v in variables] == [0, 1, 2], message
+
+
+def test_the_links_of_a_functional_model():
+    message = moved("_inbound_nodes of an operation", "std_keras/training/matrices.py")
+    first, second = keras.layers.Dense(2), keras.layers.Dense(3)
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, second(first(inputs)))
+    assert hasattr(model, "operations") and hasattr(second, "_inbound_nodes"), message
+    parents = [p.operation for node in second._inbound_nodes for p in node.parent_nodes]
+    assert parents == [first], message
+
+
+def test_flatten_layers():
+    message = moved("Layer._flatten_layers", "std_keras/training/matrices.py")
+    inner = keras.layers.Dense(2)
+    outer = keras.layers.TimeDistributed(inner)
+    assert hasattr(outer, "_flatten_layers"), message
+    assert inner in list(outer._flatten_layers()), message
+
+
+def test_muon():
+    message = moved("keras.optimizers.Muon", "std_keras/training/muon.py")
+    overridden = ("_should_use_adamw", "_muon_update_step", "_apply_weight_decay")
+    used = ("_var_key", "_use_weight_decay", "zeropower_via_newtonschulz5")
+    for name in (*overridden, *used):
+        assert callable(getattr(keras.optimizers.Muon, name, None)), f"{name}: {message}"
+    first, second = (keras.Variable([[1.0]], name="kernel") for _ in range(2))
+    optimizer = keras.optimizers.Muon(0.1, weight_decay=0.1)
+    optimizer.build([first, second])
+    assert optimizer._var_key(first) != optimizer._var_key(second), message
+    optimizer.exclude_from_weight_decay(var_list=[second])
+    decays = [optimizer._use_weight_decay(v) for v in (first, second)]
+    assert decays == [True, False], message
+    assert hasattr(optimizer, "_distribution_strategy"), message

@@ -32,7 +32,7 @@ class WhitenedConv2D(keras.layers.Conv2D):
         self.filters = 2 * self.kernel_size[0] * self.kernel_size[1] * channels
         self.kernel_initializer = _BothSigns()
         super().build(input_shape)
-        self._kernel.trainable = False
+        self.kernel.trainable = False
 
     def whiten(self, images: np.ndarray, *, epsilon: float = 5e-4) -> None:
         """Sets the kernel from images as they enter this layer, (n, H, W, C).
@@ -58,7 +58,7 @@ class WhitenedConv2D(keras.layers.Conv2D):
         # Of the two signs of an eigenvector, the one that a library returns is chance.
         filters = filters * np.where(filters.sum(0) < 0, -1.0, 1.0)
         both = np.concatenate([filters, -filters], axis=1)
-        self._kernel.assign(both.reshape(self._kernel.shape))
+        self.kernel.assign(both.reshape(self.kernel.shape))
 
     def get_config(self) -> dict[str, Any]:
         base = keras.layers.Layer.get_config(self)

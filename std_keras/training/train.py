@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from std_keras import progress, quiet
 from std_keras.config import TrainConfig, resolve
-from std_keras.data import folder_content, summary
 from std_keras.errors import MachineError
 from std_keras.runs.run import Run
 from std_keras.runs.run_directory import RunDirectory
@@ -93,6 +92,7 @@ def _train(
     chief: bool,
     stop: Callable[[], bool],
 ) -> None:
+    from std_keras.data import folder_content, summary
     from std_keras.training import build
     from std_keras.training.assembly import assemble
     from std_keras.training.checks import check_devices, check_same_run, slow_choice

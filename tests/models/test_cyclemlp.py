@@ -175,8 +175,8 @@ def test_resolutions(size, step, stages):
 @pytest.mark.parametrize(
     ("shape", "options", "message"),
     [
-        ((16, 16, 3), {}, "patch_size=4: it leaves 4 of 16 pixels, .* so use 2 or less"),
-        ((8, 32, 3), {}, "patch_size=4: it leaves 2 of 8 pixels, .* so use 1 or less"),
+        ((16, 16, 3), {}, "patch_size=4 reduces 16 pixels to 4, .*use 2 or less"),
+        ((8, 32, 3), {}, "patch_size=4 reduces 8 pixels to 2, .*use 1 or less"),
         ((7, 7, 3), {"patch_size": 1}, "image_size=7: cyclemlp_b1 .* at least 8 pixels"),
         ((32, 32, 3), {"patch_size": 3}, "patch_size=3: image size 32 is not divisible by it"),
         ((32, 32, 3), {"patch_size": 0}, "patch_size=0"),

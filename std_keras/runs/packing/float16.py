@@ -1,6 +1,6 @@
 """A `.keras` file with its weights in float16; Keras loads it into float32 variables as it is.
 
-A network that was trained with `--mixed_precision` computes in float32 once it is packed, for it
+A network that was trained in mixed precision computes in float32 once it is packed, for it
 may run on processors for which bfloat16 is slow. As a teacher it computes as its student does.
 """
 
