@@ -15,7 +15,7 @@ from std_keras.data.header import tensorflow_turn
 from std_keras.data.images import read_box, read_image, resize_and_crop
 from std_keras.data.source import BoxOf, Drawn, IndexedSource, Progress, no_progress
 from std_keras.errors import InputError
-from std_keras.picture_file import check_whole
+from std_keras.files.picture_file import check_whole
 
 # The bytes that must come last, within this many of a file's end (some programs append a few).
 _TAIL = 64

@@ -13,8 +13,8 @@ from std_keras.data.listed import load_listed, some
 from std_keras.data.loaded import Loaded, TestPart
 from std_keras.data.source import Progress, no_progress
 from std_keras.errors import InputError
-from std_keras.picture_folder import is_shown_folder, list_pictures, said_left_out
-from std_keras.texts import normalized
+from std_keras.files.picture_folder import is_shown_folder, list_pictures, said_left_out
+from std_keras.files.texts import normalized
 
 _WANTED = (
     "there must be one folder per class under train/ and val/ (or test/), or one folder per class "

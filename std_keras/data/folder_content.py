@@ -8,8 +8,8 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from std_keras.picture_file import extensions
-from std_keras.picture_folder import is_shown_folder
+from std_keras.files.picture_file import extensions
+from std_keras.files.picture_folder import is_shown_folder
 
 PREFIX = "folder:"
 

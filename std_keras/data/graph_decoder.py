@@ -1,6 +1,6 @@
 """From the bytes of an image file to its pixels, by TensorFlow's operations alone.
 
-For exported models, which have no Pillow. What the pixels are, `std_keras.picture_file` says; files
+For exported models, which have no Pillow. `std_keras.files.picture_file` defines the pixels; files
 of which TensorFlow would make something else are refused.
 """
 
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from std_keras.data.images import turned
 from std_keras.data.picture_size import refuse_too_large
-from std_keras.picture_file import GROUND, ORIENTATION_TAG
+from std_keras.files.picture_file import GROUND, ORIENTATION_TAG
 
 # Before a JPEG's other markers: its four channels are CMYK, inverted, as everybody stores them.
 _ADOBE = b"\xff\xee\x00\x0eAdobe\x00d\x00\x00\x00\x00\x00"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import IO
 
-from std_keras.picture_file import exif_orientation
+from std_keras.files.picture_file import exif_orientation
 
 _EXIF = b"Exif\0\0"
 _NO_FRAMES = frozenset({0xC4, 0xC8, 0xCC})  # Between the markers of a JPEG's frame.
@@ -14,7 +14,7 @@ def tensorflow_turn(path: str) -> int:
     """The EXIF orientation, 1 to 8, of a file that TensorFlow decodes to the pixels of Pillow.
 
     These are JPEGs, but for CMYK without Adobe's marker, and PNGs without transparency. 0 stands
-    for every other file, also for one that cannot be read: `std_keras.picture_file` is to decide.
+    for every other file, also for one that cannot be read: `files.picture_file` is to decide.
     """
     try:
         with open(path, "rb") as file:

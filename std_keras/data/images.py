@@ -1,7 +1,7 @@
 """From an image file to uint8 pixels of one size, in TensorFlow's graphs.
 
-What the pixels of a file are, `std_keras.picture_file` says. TensorFlow decodes the files that it
-reads alike, JPEG but for the rounding of its faster inverse transform; Pillow decodes the others.
+`std_keras.files.picture_file` defines the pixels of a file. TensorFlow decodes the files that it
+reads alike, except for the rounding of JPEG's inverse transform; Pillow decodes the others.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import numpy as np
 import tensorflow as tf
 
 from std_keras.data.picture_size import refuse_too_large
-from std_keras.picture_file import read_pixels
+from std_keras.files.picture_file import read_pixels
 
 
 def read_image(path: tf.Tensor, turn: tf.Tensor) -> tf.Tensor:
-    """The pixels (H, W, 3) uint8 of a file, upright; see `std_keras.picture_file`.
+    """The pixels (H, W, 3) uint8 of a file, upright; see `std_keras.files.picture_file`.
 
     Args:
         path: () string.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from std_keras.picture_file import MOST_PIXELS
+from std_keras.files.picture_file import MOST_PIXELS
 
 
 def refuse_too_large(contents: tf.Tensor) -> tf.Tensor:

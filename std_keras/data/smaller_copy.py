@@ -23,9 +23,9 @@ from std_keras.data.header import tensorflow_turn
 from std_keras.data.images import read_image, resize_pixels
 from std_keras.data.source import Progress, no_progress
 from std_keras.errors import InputError, Interrupted
-from std_keras.paths import user_path
-from std_keras.picture_file import check_whole
-from std_keras.picture_folder import FolderContents, list_pictures, said_left_out
+from std_keras.files.paths import user_path
+from std_keras.files.picture_file import check_whole
+from std_keras.files.picture_folder import FolderContents, list_pictures, said_left_out
 
 _JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
 _UNFINISHED = ".unfinished-"  # Hidden: nothing that reads a folder of images takes them for one.

@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from std_keras.errors import InputError
-from std_keras.paths import is_utf8, plain_path
+from std_keras.files.paths import is_utf8, plain_path
 
 # name[/config][:version], as TFDS writes it.
 _NAME = re.compile(r"(?P<base>\w+)(/(?P<config>[\w.\-]+))?(:(?P<version>\d+\.\d+\.\d+))?")

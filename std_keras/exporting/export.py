@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from std_keras import progress, quiet
 from std_keras.errors import InputError, Interrupted
 from std_keras.exporting.output_folder import check_output_dir, make_output_dir
-from std_keras.paths import user_path
+from std_keras.files.paths import user_path
 from std_keras.runs.run import Run
 from std_keras.runs.run_directory import write_atomically
 

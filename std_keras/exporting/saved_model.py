@@ -15,7 +15,7 @@ from std_keras import quiet
 from std_keras.data.graph_decoder import decode_rgb
 from std_keras.data.images import resize_and_crop
 from std_keras.exporting.inference import ServingModule
-from std_keras.paths import plain_path
+from std_keras.files.paths import plain_path
 
 
 def write_saved_model(model: keras.Model, path: Path, *, crop_ratio: float = 1.0) -> None:

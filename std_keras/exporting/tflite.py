@@ -24,7 +24,7 @@ from std_keras.exporting.quantize import (
     quantize,
 )
 from std_keras.exporting.saved_model import save_silently
-from std_keras.paths import plain_path
+from std_keras.files.paths import plain_path
 
 QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
 INPUT_TYPES = ("uint8", "float32")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from std_keras.config.option import MODEL, Option
 from std_keras.exporting.export import checked_quantizations, export
 from std_keras.exporting.output_folder import check_output_dir
-from std_keras.paths import user_path
+from std_keras.files.paths import user_path
 from std_keras.programs import flags, program, shared_options
 from std_keras.programs.program import StopRequest
 from std_keras.runs.run import Run

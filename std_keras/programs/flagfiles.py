@@ -12,9 +12,9 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from std_keras.errors import InputError
-from std_keras.paths import user_path
+from std_keras.files.paths import user_path
+from std_keras.files.texts import read_text
 from std_keras.programs import flag_line, installation
-from std_keras.texts import read_text
 
 _DIRECTIVE = re.compile(r"^--?flagfile(?:=(.*))?$")
 

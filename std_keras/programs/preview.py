@@ -17,7 +17,7 @@ from std_keras.config import TrainConfig, options, resolve
 from std_keras.config import augmentation_presets as presets
 from std_keras.config.option import AUGMENTATION, COUNT, DATA, RUN, Option
 from std_keras.errors import InputError
-from std_keras.paths import user_path
+from std_keras.files.paths import user_path
 from std_keras.programs import flags, shared_options
 from std_keras.programs.program import StopRequest
 
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
 
 def _choose(folder: Path, count: int) -> list[str]:
     """The first image of each folder that has some, then the second ones, and so on."""
-    from std_keras.picture_file import extensions
+    from std_keras.files.picture_file import extensions
 
     if not folder.is_dir():
         raise InputError(f"--images={folder}: no such directory")

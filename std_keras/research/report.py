@@ -8,7 +8,7 @@ from pathlib import Path
 
 from std_keras import progress, quiet
 from std_keras.errors import InputError, Interrupted
-from std_keras.paths import user_path
+from std_keras.files.paths import user_path
 from std_keras.runs.run import Run
 from std_keras.runs.run_directory import RunDirectory
 

@@ -9,7 +9,7 @@ import keras
 
 import std_keras.layers  # noqa: F401 (registers the layers that a saved model holds)
 from std_keras.errors import InputError
-from std_keras.runs.archive import HostileArchiveError, check_unpacked_size
+from std_keras.files.archive import HostileArchiveError, check_unpacked_size
 
 
 def load_keras_file(path: Path) -> keras.Model:

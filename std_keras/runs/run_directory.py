@@ -26,8 +26,8 @@ from typing import IO, Any
 
 from std_keras.config import TrainConfig
 from std_keras.errors import DISK_FAULTS, InputError
-from std_keras.paths import user_path
-from std_keras.texts import read_text
+from std_keras.files.paths import user_path
+from std_keras.files.texts import read_text
 
 # File names that are not UTF-8 are written as the terminal shows them.
 _UNKNOWN = "backslashreplace"

@@ -22,7 +22,7 @@ from typing import Any
 import tensorflow as tf
 
 from std_keras.errors import InputError
-from std_keras.paths import plain_path, user_path
+from std_keras.files.paths import plain_path, user_path
 from std_keras.teachers import prediction_file
 from std_keras.teachers.prediction_file import Part, parts_of
 from std_keras.teachers.predictions import PredictionFormat

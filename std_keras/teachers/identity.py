@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from std_keras.errors import InputError
-from std_keras.paths import user_path
+from std_keras.files.paths import user_path
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.teachers.spec import TeacherSpec
 

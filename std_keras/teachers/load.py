@@ -13,13 +13,13 @@ import numpy as np
 import tensorflow as tf
 
 from std_keras.errors import InputError
-from std_keras.paths import plain_path, user_path
+from std_keras.files.paths import plain_path, user_path
+from std_keras.files.texts import read_text
 from std_keras.runs.keras_file import load_keras_file
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.teachers.identity import find, unfinished
 from std_keras.teachers.spec import TeacherSpec
 from std_keras.teachers.teacher import INPUT_RANGES, Teacher, check_labels
-from std_keras.texts import read_text
 
 _RANGES = "|".join(INPUT_RANGES)
 

@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from std_keras.errors import InputError, MachineError
-from std_keras.paths import plain_path
+from std_keras.files.paths import plain_path
 from std_keras.teachers.predictions import (
     CLASS,
     CONFIDENCE,

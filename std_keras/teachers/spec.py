@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 
 from std_keras.errors import InputError
-from std_keras.paths import user_path
+from std_keras.files.paths import user_path
 from std_keras.runs import pretrained
 from std_keras.teachers.teacher import INPUT_RANGES
 

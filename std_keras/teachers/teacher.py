@@ -10,9 +10,9 @@ import tensorflow as tf
 
 from std_keras import losses, progress
 from std_keras.errors import InputError
+from std_keras.files.texts import normalized
 from std_keras.layers.compiled import fast_inference
 from std_keras.teachers.inference_form import inference_form
-from std_keras.texts import normalized
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -18,9 +18,9 @@ from std_keras.data import DataSet, folder_content
 from std_keras.data.limit import limited
 from std_keras.data.source import Progress
 from std_keras.errors import InputError
+from std_keras.files.texts import normalized
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.teachers import Teacher
-from std_keras.texts import normalized
 from std_keras.training.augmentation import picture_options
 from std_keras.training.objectives import own_model
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from std_keras import progress
 from std_keras.errors import InputError, MachineError
-from std_keras.paths import plain_path
+from std_keras.files.paths import plain_path
 from std_keras.training.state import TrainState
 
 # What TensorFlow raises for a file that is cut off, altered, or of another model.

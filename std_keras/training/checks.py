@@ -14,11 +14,11 @@ from std_keras.config import TrainConfig, differing_options
 from std_keras.data import DataSet, folder_content
 from std_keras.data.files import FileSource
 from std_keras.errors import InputError
+from std_keras.files.paths import user_path
+from std_keras.files.texts import normalized
 from std_keras.losses import mine
-from std_keras.paths import user_path
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.teachers.spec import parse
-from std_keras.texts import normalized
 
 
 def check_devices(config: TrainConfig, strategy: tf.distribute.Strategy) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from std_keras.paths import plain_path
+from std_keras.files.paths import plain_path
 from std_keras.runs.run_directory import replace_atomically
 
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from std_keras import progress
 from std_keras.config import TrainConfig
-from std_keras.paths import plain_path
+from std_keras.files.paths import plain_path
 from std_keras.runs.run_directory import RunDirectory, write_atomically
 from std_keras.training import event_files
 from std_keras.training.optimizers import is_token

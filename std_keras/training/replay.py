@@ -16,7 +16,7 @@ from std_keras import progress
 from std_keras.config import resolve
 from std_keras.data import Shard
 from std_keras.errors import InputError, Interrupted
-from std_keras.runs.archive import check_arrays
+from std_keras.files.archive import check_arrays
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.training import build, feed, stream
 from std_keras.training.assembly import assemble

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from std_keras.runs.archive import HostileArchiveError, check_arrays
+from std_keras.files.archive import HostileArchiveError, check_arrays
 from std_keras.weights.format_error import FormatError, damaged_archive
 
 

@@ -11,9 +11,9 @@ import keras
 from std_keras import models
 from std_keras.config import TrainConfig
 from std_keras.errors import InputError
-from std_keras.paths import user_path
+from std_keras.files.paths import user_path
+from std_keras.files.texts import read_text
 from std_keras.runs.run_directory import RunDirectory, replace_atomically
-from std_keras.texts import read_text
 
 
 def check_output(path: str | Path) -> RunDirectory:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from std_keras.errors import InputError
-from std_keras.paths import user_path
+from std_keras.files.paths import user_path
 from std_keras.weights.format_error import FormatError, damaged_archive, is_archive
 from std_keras.weights.npz_file import read_npz
 from std_keras.weights.state_dict import find_state_dict

@@ -13,7 +13,7 @@ from std_keras.data.files import FileSource
 from std_keras.data.smaller_copy import write_smaller_copy
 from std_keras.errors import InputError
 from std_keras.exporting.classifying import center_square, open_picture
-from std_keras.picture_folder import list_pictures
+from std_keras.files.picture_folder import list_pictures
 
 
 def refusal(folder, **options) -> str:

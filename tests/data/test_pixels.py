@@ -13,7 +13,7 @@ from PIL import Image, features
 from std_keras.data.graph_decoder import decode_rgb
 from std_keras.data.header import tensorflow_turn
 from std_keras.data.images import read_box, read_image, resize_box
-from std_keras.picture_file import open_picture
+from std_keras.files.picture_file import open_picture
 
 RNG = np.random.default_rng(0)
 # Smooth, so that decoders of JPEG differ little; its sides differ, so that a turn shows.

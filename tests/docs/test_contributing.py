@@ -83,9 +83,8 @@ def test_a_room_that_stands_alone(room):
     for file in modules():
         if inside(file.as_posix(), room):
             others = {path for path in imported(file) if not inside(path, room)}
-            allowed = {"errors", "progress", "quiet", "paths", "texts"}
-            allowed |= {"picture_file", "picture_folder"}
-            assert others <= allowed, f"std_keras/{file}"
+            others = {path for path in others if not inside(path, "files")}
+            assert others <= {"errors", "progress", "quiet"}, f"std_keras/{file}"
 
 
 @pytest.fixture(scope="module")

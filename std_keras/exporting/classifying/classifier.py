@@ -14,7 +14,7 @@ from std_keras.errors import InputError
 from std_keras.exporting.classifying.card import ModelCard
 from std_keras.exporting.classifying.picture import center_square
 from std_keras.exporting.classifying.self_description import read_description
-from std_keras.paths import user_path
+from std_keras.files.paths import user_path
 
 
 @dataclass(frozen=True)

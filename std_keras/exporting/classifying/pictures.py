@@ -13,8 +13,8 @@ from PIL import Image
 from std_keras import progress
 from std_keras.errors import InputError, Interrupted
 from std_keras.exporting.classifying.classifier import Classifier, Prediction
-from std_keras.picture_file import open_picture, upright
-from std_keras.picture_folder import list_pictures, said_left_out
+from std_keras.files.picture_file import open_picture, upright
+from std_keras.files.picture_folder import list_pictures, said_left_out
 
 
 @dataclass(frozen=True)

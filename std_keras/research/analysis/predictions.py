@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from std_keras import models
 from std_keras.errors import Interrupted
-from std_keras.paths import user_path
+from std_keras.files.paths import user_path
 from std_keras.teachers import Teacher
 from std_keras.teachers.spec import source_of
 

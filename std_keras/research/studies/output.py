@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from std_keras.paths import plain_path
+from std_keras.files.paths import plain_path
 from std_keras.research.studies import page
 from std_keras.runs.run_directory import write_atomically
 

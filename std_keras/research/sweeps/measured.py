@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from std_keras.errors import InputError
-from std_keras.texts import read_text
+from std_keras.files.texts import read_text
 
 
 @dataclass(frozen=True)

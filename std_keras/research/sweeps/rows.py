@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from std_keras.errors import InputError
+from std_keras.files.texts import read_text
 from std_keras.research.sweeps import record
 from std_keras.research.sweeps.metrics import result_of
 from std_keras.research.sweeps.plan import Run, arguments_of
 from std_keras.runs.run_directory import RunDirectory, write_atomically
-from std_keras.texts import read_text
 
 Row = dict[str, str]
 _FIRST = ("arm", "seed", "state", "split", "top1", "top5")

@@ -30,9 +30,9 @@ from typing import Any
 
 from std_keras.config import options
 from std_keras.errors import InputError
-from std_keras.paths import user_path
+from std_keras.files.paths import user_path
+from std_keras.files.texts import read_text
 from std_keras.programs import flagfiles
-from std_keras.texts import read_text
 
 _KEYS: dict[str, tuple[type, str]] = {
     "title": (str, "a string"),

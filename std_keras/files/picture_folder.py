@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from std_keras.picture_file import extensions
+from std_keras.files.picture_file import extensions
 
 # What systems leave behind.
 _FOLDERS_OF_SYSTEMS = frozenset({"__MACOSX"})

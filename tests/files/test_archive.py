@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from std_keras.errors import InputError
-from std_keras.runs.archive import HostileArchiveError, check_arrays, check_unpacked_size
+from std_keras.files.archive import HostileArchiveError, check_arrays, check_unpacked_size
 from std_keras.runs.keras_file import load_keras_file
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from std_keras import paths
-from std_keras.paths import plain_path, user_path
+from std_keras.files import paths
+from std_keras.files.paths import plain_path, user_path
 
 
 def test_a_name_without_special_characters_stays():

@@ -1,0 +1,1 @@
+"""Files as people have them: paths, texts, pictures, and archives from strangers."""
