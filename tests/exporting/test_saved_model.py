@@ -156,7 +156,7 @@ def test_a_failed_write_leaves_the_former_one(small, images, tmp_path, monkeypat
     before = module.run_saved_model(path, images)
 
     def fail(self, folder, signatures):
-        (tmp_path / ".saved_model.part").mkdir()
+        (tmp_path / ".saved_model.part").mkdir(exist_ok=True)
         raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
 
     monkeypatch.setattr(tf.saved_model, "save", fail)

@@ -70,7 +70,7 @@ def test_fills_stops_at_a_signal_and_continues(precompute, teacher, tmp_path, mo
     ("flags", "message"),
     [
         ((), "--teacher_cache is missing"),
-        (("--teacher_cache=labels",), "--distillation=none follows no teacher"),
+        (("--teacher_cache=labels",), "--distillation=none uses no teacher"),
         (("--teacher_cache=labels", "--distillation=hard", "--batch_size=101"), "--batch_size=101"),
         (("--teacher_cache=labels", "--teacher=", "--distillation=hard"), "--teacher"),
     ],

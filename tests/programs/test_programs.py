@@ -47,9 +47,10 @@ def test_start_up_is_silent_but_for_our_own_lines(run_program, teacher):
     done = run_program("train", *TINY, f"--model_dir={teacher}")  # Finished: nothing to do.
     assert done.returncode == 0
     lines = done.stderr.splitlines()
-    assert len(lines) == 2, done.stderr
     assert "strategy one_device" in lines[0]
-    assert "finished run" in lines[1]
+    assert "finished run" in lines[-1]
+    assert all(" data: " in line for line in lines[1:-1]), done.stderr
+    assert 3 <= len(lines) <= 6, done.stderr
 
 
 @pytest.mark.parametrize(
@@ -145,7 +146,7 @@ def test_a_student_from_the_command_line(run_program, teacher, tmp_path):
         (("--model_dir=/nowhere",), ("/nowhere",)),
         ((), ("--model_dir is missing",)),
         (("--model_dir={teacher}", "--head=average"), ("--head=average", "classification")),
-        (("--model_dir={teacher}", "--weights=ema"), ("--weights=ema", "--ema_decay=0")),
+        (("--model_dir={teacher}", "--weights=ema"), ("--weights=ema", "ema_decay=0")),
         (("--model_dir={teacher}", "--split=validation"), ("--split=validation",)),
     ],
 )

@@ -296,7 +296,7 @@ def test_variants_add_one_thing_each(tools):
             base = made[variant.added_to]
             more = {k for k, v in variant.changes.items() if base.changes.get(k) != v}
             assert set(base.changes) <= set(variant.changes)
-            assert more or variant.figures != base.figures
+            assert more or variant.metrics != base.metrics
     assert made["moving average"].changes["ema_decay"] == 0.5
     assert len(made["a second teacher's token set"].changes["teacher"]) == 2
 

@@ -22,8 +22,8 @@ def test_a_run_is_interrupted_and_continued(tmp_path, name):
     config = tiny.config(keep_checkpoints=1, ema_decay=0.5)
     with pytest.raises(Interrupted, match="after step 2 of 6"):
         train(config, model_dir=folder, stop=StopAfter(1))
-    result = train(config, model_dir=folder)
-    assert result["steps"] == 6
+    run = train(config, model_dir=folder)
+    assert run.result["steps"] == 6
     assert steps(folder)[-1] == 6
     kept = [f.name for f in (folder / "checkpoints").glob("*.index")]
     assert kept == ["ckpt-6.index"], "those before it are removed"

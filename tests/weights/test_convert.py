@@ -140,7 +140,7 @@ def test_without_a_data_set_one_must_be_given(convert, capsys):
 
 def test_training_does_not_go_on_in_it(digits_run):
     config = RunDirectory(digits_run).read_config()
-    with pytest.raises(InputError, match="other options"):
+    with pytest.raises(InputError, match="is a finished run"):
         training.train(config.replace(epochs=1), model_dir=digits_run)
 
 
@@ -215,7 +215,7 @@ def test_what_does_not_fit_gets_a_sentence(convert, tmp_path, more, words):
 def test_values_that_are_not_finite_are_refused(convert):
     arrays = small_arrays()
     arrays["norm.bias"][2] = np.nan
-    with pytest.raises(InputError, match="final_norm/beta that are not finite"):
+    with pytest.raises(InputError, match="non-finite values for final_norm/beta"):
         convert(arrays)
 
 

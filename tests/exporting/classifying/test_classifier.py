@@ -99,5 +99,5 @@ def test_values_that_are_not_finite_are_refused(student, card, photograph, tmp_p
         bias.assign(kept)
     path = tmp_path / "student.tflite"
     path.write_bytes(describe(content, card))
-    with pytest.raises(InputError, match="not finite"):
+    with pytest.raises(InputError, match="non-finite values"):
         Classifier(path).classify(Image.fromarray(photograph))

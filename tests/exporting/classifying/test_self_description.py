@@ -92,7 +92,7 @@ def test_the_standard_metadata(plain, card):
     root = Table(data, int.from_bytes(data[:4], "little"))
     assert root.text(0) == "mixer_s16"
     assert root.text(1) == (
-        "Tells 10 classes of numbers apart. Right on 75.00% of 40 test images before conversion."
+        "Classifies numbers into 10 classes. Top-1 75.00% on 40 test images before conversion."
     )
     assert root.text(2) == "1.2.3"
     assert root.text(7) == "1.0.0"

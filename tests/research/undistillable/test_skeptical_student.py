@@ -100,7 +100,7 @@ def test_odd_sizes():
 
 
 def test_bad_input():
-    with pytest.raises(InputError, match="model=mixer_s16 is none"):
+    with pytest.raises(InputError, match="needs a CIFAR ResNet, not model=mixer_s16"):
         models.create_skeptical("mixer_s16", input_shape=(16, 16, 3), num_classes=5)
     with pytest.raises(InputError, match="skeptical_stage=3"):
         create(stage=3)
