@@ -10,6 +10,7 @@ import keras
 from std_keras.errors import InputError
 from std_keras.layers import FusedBatchNorm, ZeroPaddedShortcut
 from std_keras.models import option_checks
+from std_keras.models.convolution import convolution
 from std_keras.models.image_model import ImageModelSpec, full_precision
 from std_keras.models.registry import register
 
@@ -50,7 +51,7 @@ def build_cifar_resnet(spec: ImageModelSpec, options: CifarResNetOptions) -> ker
 
     inputs, x = spec.normalized_input()
     stem, *widths = options.widths
-    x = _convolution(x, stem, 3, 1, "stem")
+    x = convolution(x, stem, 3, 1, "stem")
     x = keras.layers.ReLU(name="stem_relu")(FusedBatchNorm(name="stem_norm")(x))
     for stage, channels in enumerate(widths):
         for block in range((options.depth - 2) // 6):
@@ -72,30 +73,15 @@ def _basic_block(x: Any, channels: int, stride: int, shortcut: str, name: str) -
     residual = x
     changes = stride != 1 or x.shape[-1] != channels
     if changes and shortcut == "projection":
-        residual = _convolution(x, channels, 1, stride, f"{name}_shortcut")
+        residual = convolution(x, channels, 1, stride, f"{name}_shortcut")
         residual = FusedBatchNorm(name=f"{name}_shortcut_norm")(residual)
     elif changes:
         residual = ZeroPaddedShortcut(channels, stride, name=f"{name}_shortcut")(x)
-    x = _convolution(x, channels, 3, stride, f"{name}_conv_1")
+    x = convolution(x, channels, 3, stride, f"{name}_conv_1")
     x = keras.layers.ReLU(name=f"{name}_relu_1")(FusedBatchNorm(name=f"{name}_norm_1")(x))
-    x = _convolution(x, channels, 3, 1, f"{name}_conv_2")
+    x = convolution(x, channels, 3, 1, f"{name}_conv_2")
     x = FusedBatchNorm(name=f"{name}_norm_2")(x)
     return keras.layers.ReLU(name=name)(keras.layers.Add(name=f"{name}_add")([x, residual]))
-
-
-def _convolution(x: Any, channels: int, size: int, stride: int, name: str) -> Any:
-    if size > 1 and stride > 1:
-        # Padding "same" with a stride of 2 would pad even sizes on one side only, unlike PyTorch.
-        x = keras.layers.ZeroPadding2D(size // 2, name=f"{name}_padding")(x)
-    return keras.layers.Conv2D(
-        channels,
-        size,
-        strides=stride,
-        padding="same" if stride == 1 else "valid",
-        use_bias=False,
-        kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
-        name=name,
-    )(x)
 
 
 for _depth in (20, 32, 44, 56, 110):

@@ -9,6 +9,7 @@ import keras
 
 from std_keras.errors import InputError
 from std_keras.layers import FusedBatchNorm
+from std_keras.models.convolution import convolution
 from std_keras.models.image_model import ImageModelSpec, full_precision
 from std_keras.models.registry import register
 
@@ -49,7 +50,7 @@ def build_wide_resnet(spec: ImageModelSpec, options: WideResNetOptions) -> keras
         raise InputError(f"image_size={min(height, width)}: {spec.name} needs at least 4 pixels")
 
     inputs, x = spec.normalized_input()
-    x = _convolution(x, _STEM, 3, 1, "stem")
+    x = convolution(x, _STEM, 3, 1, "stem")
     for stage, base in enumerate((16, 32, 64)):
         for block in range((options.depth - 4) // 6):
             stride = 2 if stage > 0 and block == 0 else 1
@@ -69,26 +70,11 @@ def build_wide_resnet(spec: ImageModelSpec, options: WideResNetOptions) -> keras
 def _block(x: Any, channels: int, stride: int, name: str) -> Any:
     y = keras.layers.ReLU(name=f"{name}_relu_1")(FusedBatchNorm(name=f"{name}_norm_1")(x))
     if x.shape[-1] != channels:
-        x = _convolution(y, channels, 1, stride, f"{name}_shortcut")
-    y = _convolution(y, channels, 3, stride, f"{name}_conv_1")
+        x = convolution(y, channels, 1, stride, f"{name}_shortcut")
+    y = convolution(y, channels, 3, stride, f"{name}_conv_1")
     y = keras.layers.ReLU(name=f"{name}_relu_2")(FusedBatchNorm(name=f"{name}_norm_2")(y))
-    y = _convolution(y, channels, 3, 1, f"{name}_conv_2")
+    y = convolution(y, channels, 3, 1, f"{name}_conv_2")
     return keras.layers.Add(name=name)([x, y])
-
-
-def _convolution(x: Any, channels: int, size: int, stride: int, name: str) -> Any:
-    if size > 1 and stride > 1:
-        # Padding "same" with a stride of 2 would pad even sizes on one side only, unlike PyTorch.
-        x = keras.layers.ZeroPadding2D(size // 2, name=f"{name}_padding")(x)
-    return keras.layers.Conv2D(
-        channels,
-        size,
-        strides=stride,
-        padding="same" if stride == 1 else "valid",
-        use_bias=False,
-        kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
-        name=name,
-    )(x)
 
 
 for _depth, _widening in ((16, 2), (40, 2), (16, 4)):
