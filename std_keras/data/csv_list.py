@@ -40,13 +40,14 @@ def load_csv(
     flag = f"dataset=csv:{file}"
     if image_size is None:
         raise InputError(f"`image_size` is needed for csv: data ({flag}), e.g. image_size=224")
-    rows = _read(os.path.expanduser(file), flag=flag)
+    rows = read_rows(file)
+    folder = os.path.dirname(os.path.expanduser(file))
     label_names = tuple(sorted({label for _, label, _ in rows}))
     numbers = {name: i for i, name in enumerate(label_names)}
     listed: dict[str, tuple[list[str], list[int]]] = {}
     for path, label, split in rows:
         paths, labels = listed.setdefault(split, ([], []))
-        paths.append(path)
+        paths.append(located(path, folder))
         labels.append(numbers[label])
     if "train" not in listed:
         raise InputError(f"{flag}: no line has the split train")
@@ -74,8 +75,19 @@ def load_csv(
     )
 
 
-def _read(file: str, *, flag: str) -> list[tuple[str, str, str]]:
-    """Path, label and split of every line."""
+def located(path: str, folder: str) -> str:
+    """The place of a picture that a line names, relative to the file's folder or absolute."""
+    return os.path.join(folder, os.path.expanduser(path))
+
+
+def read_rows(file: str) -> list[tuple[str, str, str]]:
+    """Path (as it is written), label and split of every line.
+
+    Raises:
+        InputError: for a file or line that cannot be used, and for pictures that are not there.
+    """
+    flag = f"dataset=csv:{file}"
+    file = os.path.expanduser(file)
     folder = os.path.dirname(file)
     found, missing = [], []
     try:
@@ -97,10 +109,9 @@ def _read(file: str, *, flag: str) -> list[tuple[str, str, str]]:
                         f"{flag}: line {table.line_num} has the split {split!r}; it must be "
                         "train, test or validation"
                     )
-                path = os.path.join(folder, os.path.expanduser(path))
                 found.append((path, label, _SPLITS[split.lower()]))
-                if not os.path.isfile(path):
-                    missing.append(f"{path} (line {table.line_num})")
+                if not os.path.isfile(located(path, folder)):
+                    missing.append(f"{located(path, folder)} (line {table.line_num})")
     except OSError as error:
         raise InputError(f"{flag}: cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:

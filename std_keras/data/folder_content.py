@@ -1,49 +1,60 @@
-"""What tells the images of a `folder:` from others, wherever the folder is."""
+"""What tells the pictures of a `folder:` or a `csv:` from others, wherever they are."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from std_keras.data import csv_list
 from std_keras.files.picture_file import extensions
 from std_keras.files.picture_folder import is_shown_folder
 
-PREFIX = "folder:"
+_CSV = "csv:"
+PREFIXES = ("folder:", _CSV)
 
 
 def place(dataset: str) -> str | None:
-    """The absolute path of a `folder:`; None for other data sets."""
-    if not dataset.startswith(PREFIX):
-        return None
-    return os.path.realpath(os.path.expanduser(dataset.removeprefix(PREFIX)))
+    """The absolute path of a `folder:` or of the file of a `csv:`; None for other data sets."""
+    for prefix in PREFIXES:
+        if dataset.startswith(prefix):
+            return os.path.realpath(os.path.expanduser(dataset.removeprefix(prefix)))
+    return None
 
 
 def facts(dataset: str) -> dict[str, str]:
-    """The place of a `folder:` and a fingerprint of its images; nothing for other data sets.
-
-    The fingerprint is of the names of the files below the folder and of their sizes in bytes, not
-    of their pixels, and needs no file to be read.
-    """
-    folder = place(dataset)
-    return {} if folder is None else {"folder": folder, "fingerprint": fingerprint(folder)}
+    """The place of own pictures and a fingerprint of them; nothing for other data sets."""
+    path = place(dataset)
+    return {} if path is None else {"folder": path, "fingerprint": fingerprint(dataset)}
 
 
 def has_content_of(dataset: str, recorded: Mapping[str, Any] | None) -> bool:
-    """Whether a `folder:` holds the images of which `facts` were recorded."""
-    folder = place(dataset)
+    """Whether a `folder:` or `csv:` has the pictures of which `facts` were recorded."""
     known = (recorded or {}).get("fingerprint")
-    return folder is not None and known is not None and known == fingerprint(folder)
+    return place(dataset) is not None and known is not None and known == fingerprint(dataset)
 
 
-def fingerprint(folder: str) -> str:
-    """SHA-256 of the names (NFC, below the folder) and sizes of all image files."""
+def fingerprint(dataset: str) -> str:
+    """SHA-256 of what identifies own pictures without reading them.
+
+    That is of a folder the names (NFC, below it) and sizes in bytes of all image files, and of a
+    list, line by line, the path as it is written, the label, the split and the size of the file.
+    """
+    where = os.path.expanduser(dataset.partition(":")[2])
+    lines: Iterable[tuple[object, ...]]  # Those of a list in their order, that of the examples.
+    lines = _rows(where) if dataset.startswith(_CSV) else sorted(_files(where, seen=set()))
     total = hashlib.sha256()
-    for name, size in sorted(_files(folder, seen=set())):
-        total.update(f"{name}\0{size}\n".encode(errors="surrogateescape"))
+    for line in lines:
+        total.update(("\0".join(map(str, line)) + "\n").encode(errors="surrogateescape"))
     return total.hexdigest()
+
+
+def _rows(file: str) -> Iterator[tuple[str, str, str, int]]:
+    for path, label, split in csv_list.read_rows(file):
+        size = os.path.getsize(csv_list.located(path, os.path.dirname(file)))
+        yield unicodedata.normalize("NFC", path), unicodedata.normalize("NFC", label), split, size
 
 
 def _files(folder: str, *, seen: set[str], inner: str = "") -> Iterator[tuple[str, int]]:

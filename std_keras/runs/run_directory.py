@@ -4,6 +4,7 @@ config.json        every resolved flag
 labels.txt         class names, one a line, in the order of the logits
 examples.json      how many examples each part of the data set had, how they were parted, and of
                    a folder its content
+teachers.json      what tells its teachers from all others, wherever they are
 architecture.json  the model without weights, as Keras writes it
 checkpoints/       everything needed to continue
 tensorboard/       train/ and eval/
@@ -47,6 +48,7 @@ class RunDirectory:
         self.config_file = self.path / "config.json"
         self.labels_file = self.path / "labels.txt"
         self.examples_file = self.path / "examples.json"
+        self.teachers_file = self.path / "teachers.json"
         self.architecture_file = self.path / "architecture.json"
         self.metrics_file = self.path / "metrics.jsonl"
         self.model_file = self.path / "model.keras"
@@ -134,8 +136,11 @@ class RunDirectory:
         label_names: Sequence[str],
         architecture: str,
         examples: Mapping[str, Any] | None = None,
+        teachers: Sequence[Mapping[str, str]] = (),
     ) -> None:
         """Writes what is known when a run begins; the configuration last, for it marks a run."""
+        if teachers:
+            write_atomically(self.teachers_file, json.dumps([*map(dict, teachers)]) + "\n")
         if examples is not None:
             write_atomically(self.examples_file, json.dumps(dict(examples)) + "\n")
         write_atomically(self.architecture_file, architecture)
@@ -150,6 +155,14 @@ class RunDirectory:
         """
         return self._json(self.examples_file) if self.examples_file.exists() else None
 
+    def read_teachers(self) -> list[dict[str, str]]:
+        """What tells the teachers from all others, in their order; nothing for an older run.
+
+        Raises:
+            InputError: if the file is damaged.
+        """
+        return self._json(self.teachers_file, list) if self.teachers_file.exists() else []
+
     def stratified(self) -> bool:
         """Whether the validation part has the same fraction of every class, as in new runs.
 
@@ -162,7 +175,7 @@ class RunDirectory:
         """Writes the final figures."""
         write_atomically(self.result_file, json.dumps(result, indent=2) + "\n")
 
-    def _json(self, path: Path) -> dict[str, Any]:
+    def _json(self, path: Path, kind: type = dict) -> Any:
         try:
             value = json.loads(read_text(path))
         except OSError as error:
@@ -172,9 +185,12 @@ class RunDirectory:
             ) from error
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise InputError(f"{path} is damaged: {error}") from error
-        if not isinstance(value, dict):
-            raise InputError(f"{path} is damaged: it holds no JSON object")
+        if not isinstance(value, kind):
+            raise InputError(f"{path} is damaged: it holds no JSON {_JSON_NAMES[kind]}")
         return value
+
+
+_JSON_NAMES = {dict: "object", list: "array"}
 
 
 def _check_room_for_names(folder: Path) -> None:

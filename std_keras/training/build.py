@@ -89,10 +89,10 @@ def data_of_run(
         )
     own = config.data.dataset
     place = folder_content.place(own)
-    if dataset is None and place is not None and not os.path.isdir(place):
+    if dataset is None and place is not None and not os.path.exists(place):
         raise InputError(
-            f"dataset={own}, on which {run.path} was trained, is not here ({place} is not a "
-            "directory); say where the images are with dataset=folder:PATH"
+            f"dataset={own}, on which {run.path} was trained, is not here ({place} does "
+            f"not exist); say where the images are with dataset={own.partition(':')[0]}:PATH"
         )
     changes: dict[str, Any] = {"image_size": int(model.input_shape[1])}
     other = False

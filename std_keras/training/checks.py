@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -18,6 +19,7 @@ from std_keras.files.paths import user_path
 from std_keras.files.texts import normalized
 from std_keras.losses import mine
 from std_keras.runs.run_directory import RunDirectory
+from std_keras.teachers.identity import identity
 from std_keras.teachers.spec import parse
 
 
@@ -83,7 +85,7 @@ def check_same_run(run: RunDirectory, config: TrainConfig, dataset: DataSet) -> 
     The place of data and teachers does not matter: a folder may have moved with its images.
     """
     begun = run.read_config()
-    differing = differing_options(begun, _with_places_of(begun, config))
+    differing = differing_options(begun, _with_places_of(begun, config, run.read_teachers()))
     if (
         differing
         and run.result_file.is_file()
@@ -115,26 +117,35 @@ def check_same_run(run: RunDirectory, config: TrainConfig, dataset: DataSet) -> 
     _check_folder(run, config, before)
 
 
-def _with_places_of(begun: TrainConfig, config: TrainConfig) -> TrainConfig:
-    """The configuration with what only lies elsewhere, or is named differently, named as before."""
+def _with_places_of(
+    begun: TrainConfig, config: TrainConfig, identities: Sequence[Mapping[str, str]]
+) -> TrainConfig:
+    """The configuration with what only lies elsewhere, or is named differently, named as before.
+
+    `identities` are those of the teachers that the run began with.
+    """
     names: dict[str, Any] = {}
     old, new = begun.data.dataset, config.data.dataset
-    if old.startswith(folder_content.PREFIX) and new.startswith(folder_content.PREFIX):
+    if any(old.startswith(p) and new.startswith(p) for p in folder_content.PREFIXES):
         names["dataset"] = old  # Its content is compared, not its name.
     start, now = begun.optimization.initialize_from, config.optimization.initialize_from
     if start and now and _is_same_place(start, now):
         names["initialize_from"] = start
     teachers = begun.distillation.teachers, config.distillation.teachers
     if len(teachers[0]) == len(teachers[1]) and all(
-        a == b or _is_same_teacher(a, b) for a, b in zip(*teachers, strict=True)
+        a == b or _is_same_teacher(a, b, known)
+        for a, b, known in itertools.zip_longest(*teachers, identities)
     ):
         names["teacher"] = teachers[0]
     return config.replace(**names)
 
 
-def _is_same_teacher(first: str, second: str) -> bool:
+def _is_same_teacher(first: str, second: str, known: Mapping[str, str] | None) -> bool:
+    """Whether a teacher has only moved; `known` is the identity of the first."""
     a, b = parse(first), parse(second)
-    return _is_same_place(a.source, b.source) and dataclasses.replace(a, source=b.source) == b
+    if dataclasses.replace(a, source=b.source) != b:
+        return False
+    return _is_same_place(a.source, b.source) or (known is not None and known == identity(b))
 
 
 def _is_same_place(first: str, second: str) -> bool:
@@ -144,7 +155,7 @@ def _is_same_place(first: str, second: str) -> bool:
 def _check_folder(
     run: RunDirectory, config: TrainConfig, recorded: Mapping[str, Any] | None
 ) -> None:
-    """Compares the images of a `folder:` with those that the run began with.
+    """Compares the images of a `folder:` or `csv:` with those that the run began with.
 
     In the place where they were, repaired images only get a warning.
     """

@@ -93,6 +93,8 @@ def _train(
     stop: Callable[[], bool],
 ) -> None:
     from std_keras.data import folder_content, summary
+    from std_keras.teachers import parse
+    from std_keras.teachers.identity import identity
     from std_keras.training import build
     from std_keras.training.assembly import assemble
     from std_keras.training.checks import check_devices, check_same_run, slow_choice
@@ -131,6 +133,7 @@ def _train(
                     "stratified": dataset.stratified,
                     **folder_content.facts(config.data.dataset),
                 },
+                teachers=[identity(parse(t)) for t in config.distillation.teachers],
             )
         try:
             Loop(training).run(stop)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -16,6 +17,8 @@ from std_keras.data import folder_content
 from std_keras.data.limit import limited
 from std_keras.errors import InputError
 from std_keras.runs.run_directory import RunDirectory
+from std_keras.teachers import parse
+from std_keras.teachers.identity import identity
 from std_keras.training import build
 from std_keras.training.checks import check_same_run, slow_choice
 
@@ -145,6 +148,43 @@ def test_a_folder_goes_by_its_content(tmp_path, monkeypatch, pictures, facts):
     check_on(run, ".")
 
 
+def write_list(file, pictures):
+    lines = [
+        f"{path.relative_to(file.parent)},{path.parent.name},{path.parts[-3]}"
+        for path in sorted(pictures.rglob("*.png"))
+    ]
+    file.write_text("\n".join(["path,label,split", *lines]) + "\n")
+
+
+def check_list(run, file):
+    options = folder_config("").replace(dataset=f"csv:{file}")
+    check_same_run(run, options, build.load_data(options))
+
+
+def test_a_list_goes_by_its_content(tmp_path, pictures):
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    pictures = pictures.rename(whole / "pictures")
+    write_list(whole / "list.csv", pictures)
+    options = folder_config("").replace(dataset=f"csv:{whole}/list.csv")
+    loaded = build.load_data(options)
+    run = RunDirectory(tmp_path / "run")
+    run.prepare()
+    run.write_start(
+        options,
+        label_names=loaded.label_names,
+        architecture="{}",
+        examples={**loaded.sizes, **folder_content.facts(options.data.dataset)},
+    )
+    moved = whole.rename(tmp_path / "moved")
+    check_list(run, moved / "list.csv")
+    head, *lines = (moved / "list.csv").read_text().splitlines()
+    for other in (lines[::-1], [*lines[1:], lines[0].replace(",ant,", ",bee,")]):
+        (moved / "other.csv").write_text("\n".join([head, *other]) + "\n")
+        with pytest.raises(InputError, match=r"other.csv: its images are not those .*list.csv"):
+            check_list(run, moved / "other.csv")
+
+
 def test_other_images_of_the_same_count_are_refused(tmp_path, monkeypatch, pictures):
     monkeypatch.chdir(tmp_path)
     run = begin_on(tmp_path, "pictures")
@@ -166,6 +206,34 @@ def test_an_image_that_was_repaired_gets_a_warning(tmp_path, monkeypatch, pictur
     check_on(run, pictures)
     assert len(said) == 1
     assert "some images changed" in said[0]
+
+
+def test_a_teacher_that_moved_is_the_same(tmp_path, digits):
+    model = keras.Sequential(
+        [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)]
+    )
+    model.save(tmp_path / "teacher.keras")
+
+    def options(teacher):
+        return TrainConfig(distillation="hard", teacher=(teacher,))
+
+    begun = f"{tmp_path}/teacher.keras,input=byte"
+    run = RunDirectory(tmp_path / "run")
+    run.prepare()
+    run.write_start(
+        options(begun),
+        label_names=digits.label_names,
+        architecture="{}",
+        teachers=[identity(parse(begun))],
+    )
+    (tmp_path / "teacher.keras").rename(tmp_path / "moved.keras")
+    check_same_run(run, options(f"{tmp_path}/moved.keras,input=byte"), digits)
+    with pytest.raises(InputError, match="other options .*teacher="):
+        check_same_run(run, options(f"{tmp_path}/moved.keras,input=unit"), digits)
+    model.set_weights([weights + 1 for weights in model.get_weights()])
+    model.save(tmp_path / "other.keras")
+    with pytest.raises(InputError, match="other options .*teacher="):
+        check_same_run(run, options(f"{tmp_path}/other.keras,input=byte"), digits)
 
 
 def test_a_teacher_and_a_start_named_relatively_are_the_same(tmp_path, monkeypatch, digits):
