@@ -46,6 +46,7 @@ def test_the_run_directory_holds_what_is_promised(student_run):
         "metrics.jsonl",
         "model.keras",
         "result.json",
+        "teachers.json",
         "tensorboard",
     ]
     assert (student_run / "labels.txt").read_text().split() == list("0123456789")
