@@ -4,8 +4,8 @@ Usage: python -m tools.results_page [--published=results/published.csv] [--outpu
 
 `questions.csv`, beside it, has the questions of the paper's ablations and which difference of ours
 answers them. `published.csv` names our cell as TABLE:ARM:COLUMN, of `results/TABLE.csv`: an arm of
-a sweep, a difference `ARM - ARM` (of runs with the same seed), or a model of `models.csv`. A cell
-that names nothing, or something that is not in the table yet, is "not run".
+a sweep, a difference `ARM - ARM` (of runs with the same seed), or a model of `models.csv`. Cells
+that name nothing, or something that is not in the table yet, stand together at the end of the page.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CERTAINTIES = {
     "second-hand": "from somebody else's description of the source, not from the source",
     "missing": "looked for and not found",
 }
-NOT_RUN = "not run"
+NOT_RUN = "Not run here"
 _QUESTIONS = (
     "From `results/questions.csv` and the sweeps that it names. Ours is the mean difference ± half "
     "the width of its 95 % confidence interval (Student's t; runs with the same seed are paired, n "
@@ -94,33 +94,57 @@ def page(published: Path) -> str:
     ]
     lines += [f"  - *{name}*: {meaning};" for name, meaning in CERTAINTIES.items()]
     lines += [
-        f"- *{NOT_RUN}*: there is no measurement of ours.",
+        f"- What has no measurement of ours is at the end, under [{NOT_RUN}](#not-run-here).",
         "- The paper's ablations are on ImageNet. Ours beside them, from `cifar100_cpu_study`, ask "
         "the same question of a far smaller student on CIFAR-100; compare the sign, not the size.",
         "- `cifar100_reproduction_short` has 60 epochs where the reproduction has 300.",
     ]
     tables: dict[str, Table | None] = {}
-    for title in dict.fromkeys(cell["table"] for cell in cells):
-        lines += ["", f"## {title}", "", "| setting | figure | published | certainty | source | "]
-        lines[-1] += "ours | from |"
-        lines.append("| --- | --- | ---: | --- | --- | ---: | --- |")
-        for cell in cells:
-            if cell["table"] == title:
-                lines.append(_line(cell, folder=published.parent, tables=tables))
+    not_run = []
+    measured_lines: dict[str, list[str]] = {}
+    for cell in cells:
+        ours = _cell_of_ours(cell, folder=published.parent, tables=tables)
+        if ours is None:
+            not_run.append(_row([cell["table"], *_published(cell)]))
+        else:
+            measured_lines.setdefault(cell["table"], []).append(_row([*_published(cell), *ours]))
     asked = published.with_name("questions.csv")
     if asked.is_file():
         lines += ["", "## The paper's questions, answered at CPU size", "", *_QUESTIONS, ""]
         lines += questions.lines(asked)
         tables |= questions.sources(asked)
+    for title, rows in measured_lines.items():
+        lines += ["", f"## {title}", "", *_head(*_PUBLISHED, "ours", "from"), *rows]
     used = {name: table for name, table in tables.items() if table is not None}
     if used:
         lines += ["", "## The commands", ""]
         for name, table in used.items():
             lines += [f"- `results/{name}.csv`: `{table.command}`"]
+    if not_run:
+        lines += ["", f"## {NOT_RUN}", "", *_head("table", *_PUBLISHED), *not_run]
     return "\n".join(lines) + "\n"
 
 
-def _line(cell: dict[str, str], *, folder: Path, tables: dict[str, Table | None]) -> str:
+_PUBLISHED = ("setting", "figure", "published", "certainty", "source")
+
+
+def _published(cell: dict[str, str]) -> list[str]:
+    return [cell[name] or "not found" if name == "published" else cell[name] for name in _PUBLISHED]
+
+
+def _head(*names: str) -> list[str]:
+    numbers = ("published", "ours")
+    return [_row(names), _row(["---:" if name in numbers else "---" for name in names])]
+
+
+def _row(values: Sequence[str]) -> str:
+    return f"| {' | '.join(values)} |"
+
+
+def _cell_of_ours(
+    cell: dict[str, str], *, folder: Path, tables: dict[str, Table | None]
+) -> tuple[str, str] | None:
+    """Our figure and where it is from; None if it was not measured."""
     if cell["certainty"] not in CERTAINTIES or (cell["certainty"] == "missing") is bool(
         cell["published"]
     ):
@@ -129,7 +153,6 @@ def _line(cell: dict[str, str], *, folder: Path, tables: dict[str, Table | None]
             f"published={cell['published']!r}; it must be one of {', '.join(CERTAINTIES)}, and "
             "missing if there is no figure"
         )
-    ours, origin = NOT_RUN, ""
     for place in filter(None, cell["ours"].split("; ")):
         name, _, rest = place.partition(":")
         arm, _, column = rest.rpartition(":")
@@ -139,13 +162,9 @@ def _line(cell: dict[str, str], *, folder: Path, tables: dict[str, Table | None]
         table = tables[name]
         found = None if table is None else _ours(table, arm, column)
         if found is not None:
-            ours, origin = found, f"`{name}`, `{arm}`"
-            if " - " in column:
-                origin += f", `{column}`"
-            break
-    published = cell["published"] or "not found"
-    parts = [cell["setting"], cell["figure"], published, cell["certainty"], cell["source"]]
-    return f"| {' | '.join([*parts, ours, origin])} |"
+            origin = f"`{name}`, `{arm}`"
+            return found, f"{origin}, `{column}`" if " - " in column else origin
+    return None
 
 
 def _ours(table: Table, arm: str, column: str) -> str | None:

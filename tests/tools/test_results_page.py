@@ -38,7 +38,7 @@ def cell(tool, tmp_path):
         path = tmp_path / "published.csv"
         path.write_text(f"{HEADER}T,S,top-1,{published},{certainty},somebody,{ours}\n")
         text = tool.page(path)
-        return next(x for x in text.splitlines() if x.startswith("| S |"))
+        return next(x for x in text.splitlines() if x.startswith(("| S |", "| T | S |")))
 
     return line
 
@@ -60,15 +60,25 @@ def test_a_difference_is_that_of_runs_with_the_same_seed(cell):
     "ours",
     ["", "study:nobody:top1", "elsewhere:plain:top1", "study:broken:top1", "study:chosen:top1"],
 )
-def test_what_was_not_measured_on_the_test_split_is_not_run(cell, ours):
-    assert cell(ours).endswith("| not run |  |")
+def test_what_was_not_measured_on_the_test_split_stands_at_the_end(cell, ours):
+    assert cell(ours) == "| T | S | top-1 | 51.00 | read | somebody |"
 
 
 def test_the_first_place_that_has_a_figure_counts(cell):
     assert cell("study:nobody:top1; study:plain:top1").endswith("| `study`, `plain` |")
     assert cell("elsewhere:plain:top1; study:plain:top1").endswith("| `study`, `plain` |")
     assert cell("study:plain:top1; study:better:top1").endswith("| `study`, `plain` |")
-    assert cell("study:nobody:top1; elsewhere:x:top1").endswith("| not run |  |")
+    assert cell("study:nobody:top1; elsewhere:x:top1").startswith("| T | S |")
+
+
+def test_what_has_no_measurement_is_the_last_section(tool, tmp_path):
+    (tmp_path / "study.csv").write_text(SWEEP)
+    (tmp_path / "published.csv").write_text(
+        f"{HEADER}T,S,top-1,51,read,x,\nU,S,top-1,51,read,x,study:plain:top1\n"
+        "T,R,top-1,,missing,,\n"
+    )
+    heads = [x for x in tool.page(tmp_path / "published.csv").splitlines() if x.startswith("## ")]
+    assert heads == ["## U", "## The commands", "## Not run here"]
 
 
 def test_a_figure_that_was_not_found(cell):
