@@ -8,6 +8,7 @@ from std_keras.layers.combine_heads import CombineHeads
 from std_keras.layers.cycle_fc import CycleFC
 from std_keras.layers.cycle_mixing import CycleMixing
 from std_keras.layers.cyclemlp_block import CycleMLPBlock
+from std_keras.layers.dirac import PartialDirac
 from std_keras.layers.fused_batch_norm import FusedBatchNorm
 from std_keras.layers.gelu_activation import GELU
 from std_keras.layers.gmlp_block import GMLPBlock
@@ -47,6 +48,7 @@ __all__ = [
     "LayerNorm",
     "LayerScale",
     "MixerBlock",
+    "PartialDirac",
     "PatchMerging",
     "PositionEmbedding",
     "PrependToken",
