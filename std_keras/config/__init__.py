@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
-from std_keras.config.train_config import TrainConfig, defaults, differing_options, options, resolve
+from std_keras.config.train_config import (
+    TrainConfig,
+    defaults,
+    differing_options,
+    options,
+    resolve,
+    with_model_of,
+)
 
-__all__ = ["TrainConfig", "defaults", "differing_options", "options", "resolve"]
+__all__ = [
+    "TrainConfig",
+    "defaults",
+    "differing_options",
+    "options",
+    "resolve",
+    "with_model_of",
+]

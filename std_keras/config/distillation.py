@@ -25,8 +25,8 @@ class DistillationOptions(OptionGroup):
         "none",
         str,
         "Distillation target: the teachers' predicted classes (hard), their probabilities (soft), "
-        "or none.",
-        choices=("none", "soft", "hard"),
+        "or none. auto: soft if there is a --teacher, else none.",
+        choices=("none", "soft", "hard", "auto"),
         flag="distillation",
     )
     teachers: tuple[str, ...] = option_field(
@@ -134,6 +134,11 @@ class DistillationOptions(OptionGroup):
         "probability evenly over the other classes; 0 for all logits.",
         **NATURAL,
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.kind == "auto":
+            object.__setattr__(self, "kind", "soft" if self.teachers else "none")
 
     @property
     def uses_teachers(self) -> bool:

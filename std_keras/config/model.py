@@ -15,6 +15,8 @@ from std_keras.config.option import (
     option_field,
 )
 
+DEFAULT_MODEL = "mixer_s16"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions(OptionGroup):
@@ -22,8 +24,11 @@ class ModelOptions(OptionGroup):
 
     topic: ClassVar[str] = MODEL
 
-    name: str = option_field(
-        "mixer_s16", str, "Name of the model, for example mixer_s16.", flag="model"
+    given_name: str | None = option_field(
+        None,
+        str,
+        "Name of the model; that of --initialize_from, or else mixer_s16, if not given.",
+        flag="model",
     )
     patch_size: int | None = option_field(
         None, int, "Patch size in pixels; the model's default if not given.", **COUNT
@@ -76,10 +81,15 @@ class ModelOptions(OptionGroup):
         choices=("projection", "identity"),
     )
 
+    @property
+    def name(self) -> str:
+        """Name of the model, as `std_keras.models.create` takes it."""
+        return self.given_name or DEFAULT_MODEL
+
     def architecture(self) -> dict[str, Any]:
         """The options that were set, as `std_keras.models.create` takes them."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        del values["name"]
+        del values["given_name"]
         return {
             name: value
             for name, value in values.items()

@@ -61,6 +61,13 @@ class OptimizationOptions(OptionGroup):
         "Weight decay; not applied to biases, normalisation and tokens.",
         **NATURAL,
     )
+    class_weights: str = option_field(
+        "none",
+        str,
+        "balanced: weigh the loss of each example, of labels and of teachers, by the inverse size "
+        "of its class (1 on average), so that all classes count alike.",
+        choices=("none", "balanced"),
+    )
     momentum: float = option_field(0.9, float, "Momentum of sgd.", **FRACTION)
     clip_norm: float = option_field(
         0.0,
@@ -80,8 +87,9 @@ class OptimizationOptions(OptionGroup):
     initialize_from: str | None = option_field(
         None,
         str,
-        "Fine-tune: start from the weights of this finished run. Its input normalisation is used "
-        "too; heads are new if the number of classes differs.",
+        "Fine-tune: start from the weights of this finished run, or of std_keras:NAME (packed "
+        "weights), adapted to other image and patch sizes. Its input normalisation is used too, "
+        "and its model options where they are not given; heads are new if the classes differ.",
     )
     seed: int = option_field(0, int, "Seed of initialisation and dropout.", **NATURAL)
 

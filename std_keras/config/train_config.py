@@ -138,7 +138,7 @@ def resolve(config: TrainConfig, *, image_size: int, horizontal_flip: bool) -> T
         horizontal_flip: whether a mirrored image of the data set keeps its class.
     """
     batch_size, epochs = config.optimization.batch_size, config.optimization.epochs
-    filled: dict[str, Any] = {"image_size": image_size}
+    filled: dict[str, Any] = {"image_size": image_size, "model": config.model.name}
     filled |= resolved_augmentation(
         config.augmentation, image_size=image_size, flip_keeps_class=horizontal_flip
     )
@@ -151,6 +151,18 @@ def resolve(config: TrainConfig, *, image_size: int, horizontal_flip: bool) -> T
     if config.performance.evaluation_batch_size is None:
         filled["evaluation_batch_size"] = batch_size
     return config.replace(**filled)
+
+
+def with_model_of(config: TrainConfig, model: ModelOptions) -> TrainConfig:
+    """The configuration with a model's options in place of those that were not given.
+
+    Args:
+        config: as the user gave it.
+        model: of the run that it starts from, or continues.
+    """
+    given = config.flat()
+    theirs = {flag: getattr(model, field) for flag, (field, _) in ModelOptions.options().items()}
+    return config.replace(**{n: value for n, value in theirs.items() if given[n] is None})
 
 
 def differing_options(old: TrainConfig, new: TrainConfig) -> list[str]:

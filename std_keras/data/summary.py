@@ -11,6 +11,7 @@ from std_keras.data.listed import some
 from std_keras.data.source import IndexedSource, Source
 
 _FEW = 12  # Classes that are counted one by one.
+_UNBALANCED = 3  # Largest over smallest class, above which accuracy says little of the smallest.
 
 
 def lines(dataset: DataSet) -> list[str]:
@@ -44,8 +45,13 @@ def lines(dataset: DataSet) -> list[str]:
     return found
 
 
-def warnings(dataset: DataSet) -> list[str]:
-    """What makes figures on this data worth little."""
+def warnings(dataset: DataSet, *, weighted: bool = False) -> list[str]:
+    """What makes figures on this data worth little.
+
+    Args:
+        dataset: the data.
+        weighted: whether classes of all sizes count alike in training.
+    """
     found = []
     if dataset.num_classes == 1:
         found.append(
@@ -66,7 +72,23 @@ def warnings(dataset: DataSet) -> list[str]:
             found.append(
                 f"dataset={dataset.name}: {have} no image in the {part} part: {some(lacking)}"
             )
+    if not weighted and "train" in counts:
+        found += _imbalance(dataset, counts["train"])
     return found
+
+
+def _imbalance(dataset: DataSet, counts: np.ndarray) -> list[str]:
+    there = np.flatnonzero(counts)
+    least, most = (int(there[pick(counts[there])]) for pick in (np.argmin, np.argmax))
+    ratio = counts[most] / counts[least]
+    if ratio <= _UNBALANCED:
+        return []
+    return [
+        f"dataset={dataset.name} is unbalanced: {dataset.label_names[most]} has {counts[most]} "
+        f"training images, {dataset.label_names[least]} {counts[least]} (ratio {ratio:.3g}); small "
+        "classes will rarely be predicted: use class_weights=balanced, and compare balanced "
+        "accuracy"
+    ]
 
 
 def class_counts(dataset: DataSet) -> dict[str, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from std_keras.losses.class_weights import balanced_class_weights, example_weights
 from std_keras.losses.distillation import (
     CONFIDENCES,
     KINDS,
@@ -22,9 +23,11 @@ __all__ = [
     "KINDS",
     "SCOPES",
     "agreement",
+    "balanced_class_weights",
     "confidence_weights",
     "cross_entropy",
     "distillation",
+    "example_weights",
     "hard_distillation",
     "negative_entropy",
     "soft_distillation",

@@ -28,7 +28,7 @@ from std_keras.models.outputs import (
     training_model,
     without_auxiliaries,
 )
-from std_keras.models.registry import create, names, register
+from std_keras.models.registry import create, names, register, resolve
 from std_keras.models.sites import sites
 from std_keras.models.student import attach_tokens, create_student
 
@@ -43,6 +43,7 @@ __all__ = [
     "names",
     "prediction_model",
     "register",
+    "resolve",
     "sites",
     "trainable_parameters",
     "training_model",

@@ -140,6 +140,8 @@ def assemble(
         state,
         prediction_format=prediction_format(config.distillation, dataset),
         teachers=loaded,
+        class_weights=build.class_weights(config, dataset),
+        label_smoothing=config.augmentation.label_smoothing or 0.0,
     )
     trainer = Trainer(
         state=state,

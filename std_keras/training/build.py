@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
-from std_keras import data, models, progress, teachers
+from std_keras import data, losses, models, progress, teachers
 from std_keras.config import TrainConfig
 from std_keras.config.distillation import DistillationOptions
 from std_keras.config.performance import PerformanceOptions
 from std_keras.data import DataSet, folder_content
 from std_keras.data.limit import limited
-from std_keras.data.source import Progress
+from std_keras.data.source import IndexedSource, Progress
 from std_keras.errors import InputError
 from std_keras.files.texts import normalized
 from std_keras.runs.run_directory import RunDirectory
@@ -176,6 +177,29 @@ def build_model(
             propagate_tokens=config.distillation.propagate_tokens,
             **common,
         )
+
+
+def class_weights(config: TrainConfig, dataset: DataSet) -> tuple[float, ...]:
+    """The weight of each class in the loss; () for 1.
+
+    Raises:
+        InputError: if the classes of the training images are not known before they are read.
+    """
+    if config.optimization.class_weights == "none":
+        return ()
+    if not isinstance(dataset.train, IndexedSource):
+        raise InputError(
+            "class_weights=balanced has to know how many images each class has, but these are "
+            "read from records while training; raise `cache_gb` so that they fit, or leave it out"
+        )
+    counts = np.bincount(dataset.train.labels(), minlength=dataset.num_classes)
+    weights = losses.balanced_class_weights(counts)
+    shown = (
+        f"{weights[index]:.3g} ({dataset.label_names[index]})"
+        for index in (int(np.argmin(weights)), int(np.argmax(weights)))
+    )
+    progress.say(f"class_weights=balanced: from {' to '.join(shown)}")
+    return tuple(weights.tolist())
 
 
 def load_teachers(

@@ -36,6 +36,8 @@ def create_task(
     *,
     prediction_format: PredictionFormat,
     teachers: Sequence[Teacher] = (),
+    class_weights: Sequence[float] = (),
+    label_smoothing: float = 0.0,
 ) -> DistillationTask:
     """The task that a configuration names.
 
@@ -45,12 +47,16 @@ def create_task(
         state: the model, whose heads follow the teachers, and the critics.
         prediction_format: how batches hold the teachers' predictions.
         teachers: in the order of the options; none if every batch brings their predictions.
+        class_weights: see `DistillationTask`.
+        label_smoothing: of the batches' targets.
     """
     kind: type[DistillationTask] = _imported(_TASKS[options.objective])
     return kind(
         **kind.settings(options, state.model),
         teachers=teachers,
         prediction_format=prediction_format,
+        class_weights=tuple(class_weights),
+        label_smoothing=label_smoothing,
         information=InformationTerm.of(state, mine) if mine.schedule == "step" else None,
     )
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from std_keras import models, progress
-from std_keras.config import TrainConfig
+from std_keras.config import TrainConfig, with_model_of
 from std_keras.config.mine import MineOptions
 from std_keras.data import DataSet
 from std_keras.errors import InputError
+from std_keras.files.texts import normalized
 from std_keras.losses import mine
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.training import build, optimizers
@@ -22,14 +24,41 @@ from std_keras.training.objectives import own_model
 from std_keras.training.rematerialize import rematerialized
 from std_keras.training.state import TrainState
 from std_keras.training.whitening import whiten_stems
-from std_keras.weights.initialize import copy_weights, input_normalization, load_start
+from std_keras.weights.initialize import (
+    copy_weights,
+    find_start,
+    inherited_options,
+    input_normalization,
+)
+
+
+def inherited(config: TrainConfig, dataset: DataSet, run: RunDirectory) -> TrainConfig:
+    """With `initialize_from`, the configuration with the model options that were not given.
+
+    They come from the other run, or, when a run continues, from what it began with.
+
+    Raises:
+        InputError: if the other run is not finished, or an option contradicts it.
+    """
+    name = config.optimization.initialize_from
+    if name is None:
+        return config
+    if run.exists():
+        return with_model_of(config, run.read_config().model)
+    filled = inherited_options(config, find_start(name), image_size=dataset.image_shape[0])
+    before, after = config.flat(), filled.flat()
+    taken = [f"{key}={after[key]}" for key in after if before[key] != after[key]]
+    if taken:
+        progress.say(f"taken from {name}: {', '.join(taken)}")
+    return filled
 
 
 def create_model(config: TrainConfig, dataset: DataSet, run: RunDirectory) -> keras.Model:
     """Creates the model, and with `initialize_from` gives it that run's weights.
 
-    The other run's input normalisation is taken over with its weights. A run that continues gets
-    the same model; its weights come from its checkpoint.
+    The other run's input normalisation is taken over with its weights. Its heads are, if it has
+    the same classes. A run that continues gets the same model; its weights come from its
+    checkpoint.
 
     Raises:
         InputError: if the other run is not finished, or its model differs.
@@ -42,7 +71,8 @@ def create_model(config: TrainConfig, dataset: DataSet, run: RunDirectory) -> ke
     if newest_checkpoint(run.checkpoints) is not None and run.architecture_file.is_file():
         architecture = run.architecture_file.read_text(encoding="utf-8")
         return build.build_model(config, dataset, normalization=input_normalization(architecture))
-    source = load_start(path)
+    start = find_start(path)
+    source = start.load()
     if tuple(source.input_shape[3:]) != dataset.image_shape[2:]:
         raise InputError(
             f"initialize_from={path} takes images of {source.input_shape[-1]} channel(s), "
@@ -50,8 +80,16 @@ def create_model(config: TrainConfig, dataset: DataSet, run: RunDirectory) -> ke
         )
     normalization = input_normalization(source.to_json())
     model = build.build_model(config, dataset, normalization=normalization)
-    progress.say(f"starting from {path}: {copy_weights(model, source, path=path)}")
+    other_classes = _are_others(start.run.read_labels(), dataset.label_names)
+    done = copy_weights(model, source, path=path, new_heads=other_classes)
+    progress.say(f"starting from {path}: {done}")
     return model
+
+
+def _are_others(theirs: Sequence[str], ours: Sequence[str]) -> bool:
+    """Whether classes are known to be others; numbers alone (of converted weights) say nothing."""
+    unnamed = all(name.isdecimal() for name in theirs)
+    return not unnamed and normalized(theirs) != normalized(ours)
 
 
 def create_state(

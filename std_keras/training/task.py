@@ -90,6 +90,9 @@ class DistillationTask:
         teachers: in the order of `teacher_heads`; not needed where batches bring predictions.
         prediction_format: how batches hold the teachers' predictions; none without teachers.
         information: λ · I; none if it is no part of the step's loss.
+        class_weights: c, by which the losses of labels and teachers of an example are multiplied:
+            L_class and L_dist become 1/B · Σ_i c(y_i) · ...; none for 1.
+        label_smoothing: of the targets, which the weights do not see.
     """
 
     teacher_heads: tuple[tuple[str, ...], ...] = ()
@@ -101,6 +104,8 @@ class DistillationTask:
     teachers: Sequence[Teacher] = ()
     prediction_format: PredictionFormat | None = None
     information: InformationTerm | None = None
+    class_weights: tuple[float, ...] = ()
+    label_smoothing: float = 0.0
 
     @classmethod
     def settings(cls, options: DistillationOptions, model: keras.Model) -> dict[str, Any]:
@@ -186,6 +191,16 @@ class DistillationTask:
             predictions=TeacherPredictions.of(batch),
             teacher_weights=batch.get(TEACHER_WEIGHTS),
         )
+        if self.class_weights:
+            weights = losses.example_weights(
+                batch["targets"], self.class_weights, label_smoothing=self.label_smoothing
+            )
+            weights = tf.cast(weights, examples.dtype)
+            examples *= weights
+            metrics = {
+                name: value * tf.cast(weights, value.dtype) if name.startswith("loss/") else value
+                for name, value in metrics.items()
+            }
         loss = tf.reduce_sum(examples) / share.batch_size
         sums = [tf.cast(tf.reduce_sum(metrics[n]), tf.float32) for n in self.example_metric_names()]
         values = tf.stack([value / share.batch_size for value in sums])

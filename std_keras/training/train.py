@@ -99,17 +99,21 @@ def _train(
     from std_keras.training.assembly import assemble
     from std_keras.training.checks import check_devices, check_same_run, slow_choice
     from std_keras.training.loop import Loop
+    from std_keras.training.start import inherited
     from std_keras.training.strategy import own_signal_handlers
 
     dataset = build.load_data(config, stratified=run.stratified(), progress=progress.track)
     for name in dataset.skipped:
         progress.warn(f"{name} cannot be read as an image and is skipped")
+    weighted = config.optimization.class_weights != "none"
     for line in summary.lines(dataset):
         progress.say(line)
-    for line in summary.warnings(dataset):
+    for line in summary.warnings(dataset, weighted=weighted):
         progress.warn(line)
     config = resolve(
-        config, image_size=dataset.image_shape[0], horizontal_flip=dataset.horizontal_flip
+        inherited(config, dataset, run),
+        image_size=dataset.image_shape[0],
+        horizontal_flip=dataset.horizontal_flip,
     )
     check_devices(config, strategy)
     if run.exists():

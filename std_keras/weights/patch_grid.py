@@ -25,13 +25,23 @@ class TiledGrid:
     repeats: Grid
 
     @property
+    def before(self) -> Grid:
+        """Rows and columns of the small grid."""
+        return self.tile
+
+    @property
+    def after(self) -> Grid:
+        """Rows and columns of the large grid."""
+        return self.tile[0] * self.repeats[0], self.tile[1] * self.repeats[1]
+
+    @property
     def tiles(self) -> int:
         """Number of tiles."""
         return self.repeats[0] * self.repeats[1]
 
     def positions(self) -> tuple[np.ndarray, np.ndarray]:
         """For each patch of the large grid: its tile, and its place in the tile."""
-        rows, columns = (t * r for t, r in zip(self.tile, self.repeats, strict=True))
+        rows, columns = self.after
         row, column = np.divmod(np.arange(rows * columns), columns)
         tile = row // self.tile[0] * self.repeats[1] + column // self.tile[1]
         return tile, row % self.tile[0] * self.tile[1] + column % self.tile[1]
@@ -57,6 +67,12 @@ class TiledGrid:
         result[np.arange(len(tile)), tile] = weights[place]
         return result.reshape(len(tile), self.tiles * hidden)
 
+    def between(self, weights: np.ndarray) -> np.ndarray:
+        """Weights from patches to patches (P, P), inside each tile: (P', P')."""
+        tile, place = self.positions()
+        same_tile = tile[:, np.newaxis] == tile
+        return np.where(same_tile, weights[np.ix_(place, place)], 0).astype(weights.dtype)
+
 
 @dataclass(frozen=True)
 class InterpolatedGrid:
@@ -80,3 +96,7 @@ class InterpolatedGrid:
         """Weights with which patches are summed up; what a constant image gives stays the same."""
         factor = (self.before[0] * self.before[1]) / (self.after[0] * self.after[1])
         return self.spread(weights) * factor
+
+    def between(self, weights: np.ndarray) -> np.ndarray:
+        """Weights from patches to patches: (P, P) -> (P', P')."""
+        return self.spread(self.share(weights).T).T

@@ -19,26 +19,23 @@ head of T_S is near.
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from std_keras import models, progress, teachers
 from std_keras.config import TrainConfig
 from std_keras.errors import InputError
 from std_keras.runs.run_directory import RunDirectory
-from std_keras.weights.initialize import input_normalization, load_start
-from std_keras.weights.load import is_random_state
+from std_keras.weights.adapt import can_be_tiled, grid_between, token_mlp_dim
+from std_keras.weights.initialize import Start, copy_weights, find_start, input_normalization
 from std_keras.weights.patch_grid import InterpolatedGrid, TiledGrid
 from std_keras.weights.run import check_output, read_label_names, write_run
 
 TOKEN_MIXING = ("auto", "block_diagonal", "interpolated")
-_DISTILLATION_HEAD = re.compile(r"distillation_\d+_\w+/kernel")
-_HEAD = re.compile(r"(classification|distillation_\d+_\w+)/")
+_FAMILIES = ("mixer_", "resmlp_", "gmlp_")
 
 
 @dataclass(frozen=True)
@@ -124,8 +121,8 @@ def resize_run(
         InputError: if the run is not a Mixer's, or the size does not fit.
     """
     run = check_output(output)
-    old = load_start(str(source), flag="source")
-    config = RunDirectory(source).read_config()
+    start = find_start(str(source), flag="source")
+    old, config = start.load(), start.run.read_config()
     _check_model(old, config, source)
     patch = int(old.get_layer("stem").kernel.shape[0])
     before = (int(old.input_shape[1]) // patch, int(old.input_shape[2]) // patch)
@@ -138,13 +135,9 @@ def resize_run(
     old_classes = int(old.output_shape[-1])
     new_heads = num_classes is not None
     classes = num_classes or old_classes
-    names = (
-        read_label_names(labels, num_classes=classes)
-        if new_heads
-        else RunDirectory(source).read_labels()
-    )
-    hidden = int(old.get_layer("block_0").token_mlp_dim)
-    if isinstance(grid, TiledGrid):
+    names = read_label_names(labels, num_classes=classes) if new_heads else start.run.read_labels()
+    hidden = token_mlp_dim(old)
+    if hidden is not None and isinstance(grid, TiledGrid):
         hidden *= grid.tiles
     config = config.replace(
         image_size=image_size,
@@ -154,22 +147,24 @@ def resize_run(
         initialize_from=None,
     )
     model = _create(config, old, image_size=image_size, num_classes=classes)
-    _transfer(old, model, grid, new_heads=new_heads)
+    tiled = isinstance(grid, TiledGrid)
+    copy_weights(model, old, path=str(source), new_heads=new_heads, tiled=tiled)
     notes = _notes(grid, config, new_heads=new_heads)
     write_run(
         run,
         model=model,
         config=config,
         label_names=names,
-        origin=_origin(source, old, grid, notes, image_size=image_size),
+        origin=_origin(start, old, grid, notes, image_size=image_size),
     )
     return Resized(run, isinstance(grid, TiledGrid), notes)
 
 
 def _check_model(model: keras.Model, config: TrainConfig, source: str | Path) -> None:
-    if not config.model.name.startswith("mixer_"):
+    if not config.model.name.startswith(_FAMILIES):
         raise InputError(
-            f"source={source} is a {config.model.name}; only the weights of a Mixer are resized"
+            f"source={source} is a {config.model.name}; only the weights of a Mixer, a ResMLP or a "
+            "gMLP are resized"
         )
     if any(layer.name == "distillation_token" for layer in model.layers):
         raise InputError(
@@ -181,7 +176,7 @@ def _check_model(model: keras.Model, config: TrainConfig, source: str | Path) ->
 def _grid(
     before: tuple[int, int], after: tuple[int, int], token_mixing: str, *, image_size: int
 ) -> TiledGrid | InterpolatedGrid:
-    whole = all(new % old == 0 for new, old in zip(after, before, strict=True))
+    whole = can_be_tiled(before, after)
     if token_mixing not in TOKEN_MIXING:
         raise InputError(f"token_mixing={token_mixing} is not one of {', '.join(TOKEN_MIXING)}")
     if token_mixing == "block_diagonal" and not whole:
@@ -189,9 +184,7 @@ def _grid(
             f"token_mixing=block_diagonal: {image_size} pixels are {after[0]}x{after[1]} "
             f"patches, not an integer multiple of {before[0]}x{before[1]}; use interpolated"
         )
-    if whole and token_mixing != "interpolated":
-        return TiledGrid(before, (after[0] // before[0], after[1] // before[1]))
-    return InterpolatedGrid(before, after)
+    return grid_between(before, after, tiled=whole and token_mixing != "interpolated")
 
 
 def _create(
@@ -216,55 +209,6 @@ def _create(
         propagate_tokens=config.distillation.propagate_tokens,
         **common,
     )
-
-
-def _transfer(
-    old: keras.Model, new: keras.Model, grid: TiledGrid | InterpolatedGrid, *, new_heads: bool
-) -> None:
-    values = {weight.path: weight.numpy() for weight in old.weights}
-    width = int(old.get_layer("stem").kernel.shape[-1])
-    for weight in new.weights:
-        path = weight.path
-        if is_random_state(weight) or (new_heads and _HEAD.match(path)):
-            continue
-        weight.assign(_resized(path, values[path], grid, width=width))
-
-
-def _resized(
-    path: str, value: np.ndarray, grid: TiledGrid | InterpolatedGrid, *, width: int
-) -> np.ndarray:
-    """The new value of one weight."""
-    if "/token_mlp/" in path:
-        return _token_mixing(path.split("/token_mlp/")[1], value, grid)
-    if path.endswith("/channel_token"):  # (P, 1)
-        return grid.spread(value)
-    if "/spatial_mlp_" in path and path.endswith("/hidden/kernel"):  # (P + 1, hidden)
-        return np.concatenate([grid.share(value[:-1]), value[-1:]])
-    if _DISTILLATION_HEAD.fullmatch(path) and value.shape[0] != width:
-        # [T_S, T_C], (N + P, classes), or T_C alone.
-        spatial = value.shape[0] - _patches(grid)
-        return np.concatenate([value[:spatial], grid.share(value[spatial:])])
-    return value
-
-
-def _token_mixing(name: str, value: np.ndarray, grid: TiledGrid | InterpolatedGrid) -> np.ndarray:
-    """A weight of the token-mixing MLP: P -> D -> P, from patches to patches."""
-    if name == "output/bias":  # (P,)
-        return grid.spread(value)
-    if isinstance(grid, TiledGrid):
-        if name == "hidden/kernel":  # (P, D)
-            return grid.block_diagonal(value)
-        if name == "hidden/bias":  # (D,)
-            return np.tile(value, grid.tiles)
-        return grid.block_diagonal(value.T).T  # (D, P)
-    if name == "hidden/kernel":
-        return grid.share(value)
-    return value if name == "hidden/bias" else grid.spread(value.T).T
-
-
-def _patches(grid: TiledGrid | InterpolatedGrid) -> int:
-    rows, columns = grid.tile if isinstance(grid, TiledGrid) else grid.before
-    return rows * columns
 
 
 def _notes(
@@ -297,19 +241,18 @@ def _notes(
 
 
 def _origin(
-    source: str | Path,
+    start: Start,
     old: keras.Model,
     grid: TiledGrid | InterpolatedGrid,
     notes: tuple[str, ...],
     *,
     image_size: int,
 ) -> dict[str, Any]:
-    run = RunDirectory(source)
-    with open(run.model_file, "rb") as file:
+    with open(start.file, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
         "kind": "resized",
-        "run": run.path.name,
+        "run": start.run.path.name,
         "sha256": digest,
         "image_size_before": int(old.input_shape[1]),
         "image_size": image_size,

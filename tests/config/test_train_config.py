@@ -121,7 +121,8 @@ def test_choices(name):
     for choice in OPTIONS[name].choices:
         if name == "objective" and choice != "standard":
             more = {"teacher": ("x",), "distillation": "none" if choice == "nasty" else "soft"}
-        assert config(**{name: choice, **more}).flat()[name] == choice
+        taken = "soft" if name == "distillation" and choice == "auto" else choice
+        assert config(**{name: choice, **more}).flat()[name] == taken
 
 
 WRONG_KIND = {str: 3, int: 1.5, float: "0.5", bool: "yes"}
@@ -358,3 +359,9 @@ def test_model_options_are_those_that_were_set():
     assert config().model.architecture() == {}
     given = {"patch_size": 4, "width": 96, "gelu": "tanh", "stochastic_depth": 0.1}
     assert config(**given, epochs=3).model.architecture() == given
+
+
+def test_distillation_auto_is_soft_where_there_is_a_teacher():
+    assert TrainConfig(distillation="auto", teacher=("x",)).flat()["distillation"] == "soft"
+    assert TrainConfig(distillation="auto").flat()["distillation"] == "none"
+    assert not TrainConfig(distillation="auto").distillation.has_student_heads

@@ -188,7 +188,7 @@ def test_the_block_at_the_start(classes):
     )
     assert lines[1].startswith("data: train images by class: ant 15, bee ")
     assert lines[3].startswith("data: test: 8 images, test_fraction=0.25")
-    assert summary.warnings(data) == []
+    assert summary.warnings(data, weighted=True) == []
 
 
 def test_many_classes_are_shown_by_the_largest_and_the_smallest(tmp_path):
@@ -203,9 +203,21 @@ def test_many_classes_are_shown_by_the_largest_and_the_smallest(tmp_path):
 def test_classes_that_a_part_lacks_are_named(classes):
     data = load(f"folder:{classes}", image_size=16, test_fraction=0.06)
     assert counts(data.test) == [1, 1, 0]
-    assert summary.warnings(data) == [
+    assert summary.warnings(data, weighted=True) == [
         f"dataset=folder:{classes}: a class has no image in the test part: train (4 in train)"
     ]
+
+
+def test_unbalanced_classes_are_said_unless_they_are_weighted(tmp_path):
+    for name, count in (("many", 7), ("some", 4), ("few", 2)):
+        for part in ("train", "val"):
+            for number in range(count if part == "train" else 1):
+                picture(tmp_path / part / name / f"{number}.png", number)
+    data = load(f"folder:{tmp_path}", image_size=16)
+    (line,) = summary.warnings(data)
+    assert "many has 7 training images, few 2 (ratio 3.5)" in line
+    assert "class_weights=balanced" in line
+    assert summary.warnings(data, weighted=True) == []
 
 
 def test_one_class_is_said(tmp_path):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 
 from std_keras import models
 from std_keras.config import TrainConfig
-from std_keras.data import folder_content
+from std_keras.data import Source, folder_content
 from std_keras.errors import InputError
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.training import build
@@ -168,3 +170,21 @@ def test_other_data_must_have_the_shape_and_the_classes(run, model, image_folder
     (image_folder / "val" / "7").rename(image_folder / "val" / "seven")
     with pytest.raises(InputError, match=r"dataset=folder:.*7, seven"):
         of_run(run, coloured, f"folder:{image_folder}")
+
+
+def test_class_weights_are_of_the_training_images(dataset):
+    assert build.class_weights(SMALL, dataset) == ()
+    balanced = SMALL.replace(class_weights="balanced")
+    counts = np.bincount(dataset.train.labels(), minlength=10)
+    np.testing.assert_allclose(
+        build.class_weights(balanced, dataset), counts.sum() / (10 * counts), rtol=1e-6
+    )
+
+
+def test_class_weights_need_labels_before_the_images_are_read(dataset):
+    class Streamed(Source):
+        shuffled = sequential = decode = split = None
+
+    streamed = dataclasses.replace(dataset, train=Streamed())
+    with pytest.raises(InputError, match="class_weights=balanced .*raise `cache_gb`"):
+        build.class_weights(SMALL.replace(class_weights="balanced"), streamed)

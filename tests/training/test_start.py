@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from std_keras import models
+from std_keras import models, progress
 from std_keras.config import TrainConfig
 from std_keras.data import load
 from std_keras.errors import InputError, Interrupted
@@ -87,6 +87,16 @@ def test_a_run_that_goes_on_does_not_need_the_source(source, digits, tmp_path):
     assert normalization(start.create_model(config, digits, run)) == ([0.1], [0.2])
 
 
+def test_heads_of_other_classes_are_new(source, digits, tmp_path):
+    """As many, but with other names."""
+    model, config = source()
+    run = RunDirectory(config.optimization.initialize_from)
+    run.labels_file.write_text("a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n")
+    started = start.create_model(config, digits, RunDirectory(tmp_path / "run"))
+    assert not started.get_layer("classification").kernel.numpy().any()
+    np.testing.assert_array_equal(started.get_layer("stem").kernel, model.get_layer("stem").kernel)
+
+
 def test_images_of_other_channels(source, digits, tmp_path):
     _, config = source(input_shape=(8, 8, 3))
     with pytest.raises(InputError, match=r"takes images of 3 channel\(s\), dataset=digits has 1"):
@@ -106,7 +116,8 @@ def test_only_a_finished_run_will_do(source, digits, tmp_path, unfinished):
 def test_a_training_starts_there_and_goes_on_from_its_checkpoint(source, tmp_path):
     """With hardly any learning rate the weights stay what they were."""
     model, config = source()
-    config = config.replace(steps_per_call=1)
+    # What the source says need not be said again, neither now nor when it goes on.
+    config = config.replace(steps_per_call=1, **dict.fromkeys(("model", *MODEL)))
     calls = iter([False, True])
     with pytest.raises(Interrupted):
         train(config, model_dir=tmp_path / "run", stop=lambda: next(calls))
@@ -117,3 +128,29 @@ def test_a_training_starts_there_and_goes_on_from_its_checkpoint(source, tmp_pat
     assert_same_weights(load_trained(tmp_path / "run"), model, atol=1e-6)
     with pytest.raises(InputError, match="initialize_from"):
         train(config.replace(initialize_from=None), model_dir=tmp_path / "run")
+    with pytest.raises(InputError, match="width=8, now 16"):
+        train(config.replace(width=16), model_dir=tmp_path / "run")
+
+
+def test_larger_patches_start_a_student_of_larger_images(source, tmp_path, monkeypatch):
+    """Twice the size in patches of twice the size; the sets of teachers are new."""
+    model, config = source()
+    said = []
+    monkeypatch.setattr(progress, "say", said.append)
+    config = config.replace(
+        **dict.fromkeys(MODEL),
+        image_size=16,
+        distillation="soft",
+        teacher=(config.optimization.initialize_from,),
+    ).replace(patch_size=8, augmentation="none")
+    run = train(config, model_dir=tmp_path / "run")
+    kept = {w.path: w.numpy() for w in run.model().weights}
+    for weight in model.weights:
+        if weight.path != "stem/kernel":
+            np.testing.assert_allclose(kept[weight.path], weight, atol=1e-6)
+    lines = [line for line in said if config.optimization.initialize_from in line]
+    assert any("width=8" in line and "depth=2" in line for line in lines)
+    assert any(
+        "stem resampled from 4 to 8 pixels; new: tokens_0_last, distillation_0_last" in line
+        for line in lines
+    )

@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from std_keras.teachers.predictions import PredictionFormat, TeacherPredictions
+from std_keras.teachers.predictions import (
+    CLASS,
+    CONFIDENCE,
+    LOGITS,
+    PredictionFormat,
+    TeacherPredictions,
+)
 from std_keras.training.task import TEACHER_WEIGHTS, BatchShare, DistillationTask
 from tests.training.tiny import teacher
 
@@ -118,6 +124,40 @@ def test_without_teachers_the_loss_is_the_cross_entropy_whatever_alpha(example):
     assert set(metrics) == {"loss/total", "loss/classification", "accuracy/classification"}
     expected = -(targets * log_softmax(outputs["classification"])).sum(-1)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+
+def test_class_weights_multiply_the_losses_of_labels_and_teachers(example):
+    outputs, targets, teachers = example
+    labels, smoothing = targets.argmax(-1), 0.1
+    classes = targets.shape[-1]
+    smoothed = (1 - smoothing) * np.eye(classes)[labels] + smoothing / classes
+    weights = np.random.default_rng(3).uniform(0.1, 5.0, classes)
+    tensors = {n: tf.constant(v, tf.float32) for n, v in outputs.items() if n != "tokens_0_last"}
+    options = {"teacher_heads": HEADS, "kind": "soft", "temperature": 2.0}
+    plain = DistillationTask(**options)
+    task = DistillationTask(
+        **options, class_weights=tuple(weights.tolist()), label_smoothing=smoothing
+    )
+    predictions = predictions_of(teachers, soft=True)
+    batch = {
+        "targets": tf.constant(smoothed, tf.float32),
+        CLASS: predictions.classes,
+        CONFIDENCE: predictions.negative_entropies,
+        LOGITS: predictions.logits,
+        TEACHER_WEIGHTS: teacher_weights(task, teachers),
+    }
+    losses, metrics = plain.example_losses(
+        tensors,
+        batch["targets"],
+        predictions=predictions,
+        teacher_weights=batch[TEACHER_WEIGHTS],
+    )
+    found = task.loss(tensors, batch, share=BatchShare(batch_size=6))
+    own = weights[labels]
+    np.testing.assert_allclose(found.loss, np.mean(own * losses), rtol=1e-5)
+    for name, value in zip(task.metric_names(), found.metrics.numpy(), strict=True):
+        factor = own if name.startswith("loss/") else 1.0
+        np.testing.assert_allclose(value, np.mean(factor * metrics[name]), rtol=1e-4, err_msg=name)
 
 
 def test_batch_weights_use_the_sum_over_replicas(example):

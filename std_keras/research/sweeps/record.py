@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from std_keras.config import TrainConfig, differing_options, resolve
+from std_keras.config import TrainConfig, differing_options, resolve, with_model_of
 from std_keras.errors import InputError
 from std_keras.research.sweeps.plan import Run
 from std_keras.runs.run_directory import RunDirectory, write_atomically
@@ -88,8 +88,11 @@ def flags_that_differ(run: Run) -> list[str]:
     if "origin" in directory.read_result():
         return []
     trained = directory.read_config()
+    config = run.config
+    if config.optimization.initialize_from:
+        config = with_model_of(config, trained.model)
     asked = resolve(
-        run.config,
+        config,
         image_size=trained.data.image_size or 0,
         horizontal_flip=trained.augmentation.horizontal_flip != "no",
     )
