@@ -129,6 +129,7 @@ def _train(
                 examples={
                     **dataset.sizes,
                     "stratified": dataset.stratified,
+                    "teacher_views": training.view_sizes,
                     **folder_content.facts(config.data.dataset),
                 },
             )
