@@ -13,8 +13,9 @@ from PIL import Image
 
 from std_keras import teachers
 from std_keras.config import TrainConfig, resolve
-from std_keras.data import Shard, training_batches
+from std_keras.data import Shard, tfds_source, training_batches
 from std_keras.data import load as load_data
+from std_keras.data.records import RecordFile, RecordSource
 from std_keras.errors import InputError, Interrupted
 from std_keras.training import build, feed, stream, teacher_views, train
 from std_keras.training.augmentation import create_augmentation
@@ -263,12 +264,10 @@ def test_each_teacher_has_its_own_view(settings, folder):
         np.testing.assert_allclose(said[:, index], alone, rtol=1e-5, atol=1e-5)
 
 
-def test_too_large_for_memory_is_one_sentence(tmp_path, settings, monkeypatch):
+def test_too_large_for_memory_is_one_sentence(tmp_path):
     """Prepared sets hold their encoded pictures for views."""
-    from std_keras.data import tfds_source
-
-    class Huge:
-        files = [type("File", (), {"bytes": 3 * 2**30})()]
-
+    source = RecordSource(
+        [RecordFile("some.tfrecord", 9, 3 * 2**30)], lambda record: record, image_shape=(8, 8, 3)
+    )
     with pytest.raises(InputError, match=r"cache_gb=1: .* take 3 GiB as they are"):
-        tfds_source._pictures(Huge(), name="some", cache_bytes=2**30)
+        tfds_source._pictures(source, name="some", cache_bytes=2**30)
