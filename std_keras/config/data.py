@@ -69,8 +69,8 @@ class DataOptions(OptionGroup):
     cache_gb: float = option_field(
         4.0,
         float,
-        "Data sets up to this size (decoded, in GiB) are cached in memory; larger ones are "
-        "streamed.",
+        "Data sets up to this size (decoded, in GiB, with the larger views that teachers see) are "
+        "cached in memory; larger ones are streamed.",
         **NATURAL,
     )
     data_seed: int = option_field(0, int, "Seed of the shuffling and the augmentation.", **NATURAL)

@@ -34,7 +34,8 @@ class DistillationOptions(OptionGroup):
         str,
         "SOURCE[,site=last|intermediate|both][,input=byte|unit|signed|imagenet]"
         "[,output=logits|probabilities][,size=N]; may be repeated. SOURCE is a run directory, a "
-        ".keras file, a SavedModel, keras:NAME or std_keras:NAME (packed weights).",
+        ".keras file, a SavedModel, keras:NAME or std_keras:NAME (packed weights). A teacher with "
+        "a larger input than the student's sees the same crop of the pictures at its own size.",
         repeated=True,
         flag="teacher",
     )

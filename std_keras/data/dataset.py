@@ -57,7 +57,8 @@ class DataSet:
         origins: where each part came from, in words.
         stratified: whether the held-out part has the same fraction of every class.
         left_out: by ending, how many files in class folders are of a kind that is not read.
-        sides: the shorter sides of some of the pictures, in pixels and ascending, if they differ.
+        sides: the shorter sides of some of the pictures, in pixels and ascending; none if all
+            pictures have the size of the images.
     """
 
     name: str
@@ -78,6 +79,12 @@ class DataSet:
     @property
     def num_classes(self) -> int:
         return len(self.label_names)
+
+    @property
+    def picture_side(self) -> int:
+        """The largest of the shorter sides of the pictures, of those that were looked at; that of
+        the images, if there are no larger pictures."""
+        return max((min(self.image_shape[:2]), *self.sides))
 
     @property
     def sizes(self) -> dict[str, int]:

@@ -12,7 +12,7 @@ import tensorflow as tf
 from std_keras.data.arrays import ArraySource
 from std_keras.data.file_identities import file_identities
 from std_keras.data.header import tensorflow_turn
-from std_keras.data.images import read_box, read_image, resize_and_crop
+from std_keras.data.images import read_image, read_part, resize_and_crop, resize_part
 from std_keras.data.source import BoxOf, Drawn, IndexedSource, Progress, no_progress
 from std_keras.errors import InputError
 from std_keras.files.picture_file import check_whole
@@ -81,24 +81,29 @@ class FileSource(IndexedSource):
         return self._read(os.fsencode(path), tensorflow_turn(path)).numpy()
 
     def decode(self, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        images = tf.map_fn(
-            lambda row: self._read_one(row["path"], row["turn"]),
-            self._rows(raw),
-            fn_output_signature=tf.TensorSpec(self.image_shape, tf.uint8),
-        )
-        return images, tf.gather(self._label_tensor, raw)
+        (images,), labels = self.decode_views(raw, (self.image_shape[0],))
+        return images, labels
 
-    def decode_crops(
-        self, raw: tf.Tensor, *, box: BoxOf, drawn: Drawn
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        def one(row: Drawn) -> tf.Tensor:
+    def decode_views(
+        self,
+        raw: tf.Tensor,
+        sizes: Sequence[int],
+        *,
+        box: BoxOf | None = None,
+        drawn: Drawn | None = None,
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        def one(row: Drawn) -> list[tf.Tensor]:
             path, turn = row.pop("path"), row.pop("turn")
-            return read_box(path, turn, lambda h, w: box(h, w, row), self.image_shape[0])
+            if box is None:
+                image = read_image(path, turn)
+                return [resize_and_crop(image, s, crop_ratio=self._crop_ratio) for s in sizes]
+            part = read_part(path, turn, lambda h, w: box(h, w, row))
+            return [resize_part(part, size) for size in sizes]
 
         images = tf.map_fn(
             one,
-            {**self._rows(raw), **drawn},
-            fn_output_signature=tf.TensorSpec(self.image_shape, tf.uint8),
+            {**self._rows(raw), **(drawn or {})},
+            fn_output_signature=[tf.TensorSpec((s, s, 3), tf.uint8) for s in sizes],
         )
         return images, tf.gather(self._label_tensor, raw)
 
@@ -141,7 +146,9 @@ class FileSource(IndexedSource):
         if corrupt:
             images = images[readable]
         kept = self.subset(np.flatnonzero(readable))
-        return ArraySource(images, kept.labels(), identities=kept.identities), corrupt
+        return ArraySource(
+            images, kept.labels(), identities=kept.identities, pictures=lambda: kept
+        ), corrupt
 
     def find_corrupt(
         self,

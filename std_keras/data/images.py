@@ -121,32 +121,41 @@ Box = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 """From a picture's height () and width () to a part's top, left, height and width (4,) int32."""
 
 
+def cut_box(image: tf.Tensor, box: tf.Tensor) -> tf.Tensor:
+    """The box (4,) of an image (H, W, C)."""
+    top, left, height, width = tf.unstack(box)
+    return tf.slice(image, (top, left, 0), (height, width, image.shape[-1]))
+
+
 def resize_box(image: tf.Tensor, box: tf.Tensor, size: int) -> tf.Tensor:
     """The box (4,) of an image (H, W, C) uint8, scaled to (size, size, C); bicubic, as PIL does."""
-    top, left, height, width = tf.unstack(box)
-    part = tf.slice(image, (top, left, 0), (height, width, image.shape[-1]))
-    return _resize(part, size)
+    return resize_part(cut_box(image, box), size)
 
 
 def read_box(path: tf.Tensor, turn: tf.Tensor, box: Box, size: int) -> tf.Tensor:
-    """As `read_image`, then `resize_box`; of a JPEG that TensorFlow reads only the box is decoded.
+    """As `read_image`, then `resize_box`; see `read_part`."""
+    return resize_part(read_part(path, turn, box), size)
+
+
+def read_part(path: tf.Tensor, turn: tf.Tensor, box: Box) -> tf.Tensor:
+    """As `read_image`, then `cut_box`; of a JPEG that TensorFlow reads only the box is decoded.
 
     Args:
         path: () string.
         turn: see `read_image`.
         box: of the upright picture.
-        size: side of the square.
     """
 
     def boxed(image: tf.Tensor) -> tf.Tensor:
-        return resize_box(image, box(tf.shape(image)[0], tf.shape(image)[1]), size)
+        part = cut_box(image, box(tf.shape(image)[0], tf.shape(image)[1]))
+        return tf.ensure_shape(part, (None, None, 3))
 
     def plain() -> tf.Tensor:
         contents = tf.io.read_file(path)
         # TensorFlow's own check looks at the first three bytes.
         return tf.cond(
             tf.image.is_jpeg(contents),
-            lambda: _resize(_decode_jpeg_box(contents, turn, box), size),
+            lambda: _decode_jpeg_box(contents, turn, box),
             lambda: boxed(turned(_decode_plain(contents), turn)),
         )
 
@@ -168,7 +177,7 @@ def _decode_jpeg_box(contents: tf.Tensor, turn: tf.Tensor, box: Box) -> tf.Tenso
     return turned(part, turn)
 
 
-def _resize(image: tf.Tensor, size: int) -> tf.Tensor:
+def resize_part(image: tf.Tensor, size: int) -> tf.Tensor:
     """(H, W, C) uint8 to (size, size, C); bicubic with antialiasing, clipped and rounded."""
     height, width = tf.unstack(tf.shape(image)[:2])
 

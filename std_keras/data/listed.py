@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import IO
 
 import numpy as np
 from PIL import Image
@@ -18,7 +19,7 @@ from std_keras.errors import InputError
 Part = tuple[Sequence[str], np.ndarray]
 """Paths (n,) and labels (n,)."""
 
-_LOOKED_AT = 256  # Pictures whose size is read for the log.
+LOOKED_AT = 256  # Pictures whose size is read for the log.
 
 
 def load_listed(
@@ -86,7 +87,7 @@ def load_listed(
         origins=origins,
         validation=kept.get("validation"),
         skipped=tuple(corrupt),
-        sides=_short_sides([path for paths, _ in parts.values() for path in paths]),
+        sides=short_sides([path for paths, _ in parts.values() for path in paths]),
     )
 
 
@@ -124,10 +125,10 @@ def _with_test_part(
     )
 
 
-def _short_sides(paths: Sequence[str]) -> tuple[int, ...]:
-    """The shorter sides of some pictures, as their headers say."""
+def short_sides(files: Sequence[str | IO[bytes]]) -> tuple[int, ...]:
+    """The shorter sides of some pictures, as their headers say, ascending."""
     sides = []
-    for path in paths[:: -(-len(paths) // _LOOKED_AT)]:
+    for path in files[:: max(1, -(-len(files) // LOOKED_AT))]:
         try:
             with Image.open(path) as picture:
                 sides.append(min(picture.size))

@@ -22,7 +22,8 @@ class Loaded:
         skipped: files left out because they cannot be decoded.
         left_out: by ending (".heic"), how many files in class folders are of a kind that is not
             read.
-        sides: the shorter sides of some of the pictures, in pixels and ascending, if they differ.
+        sides: the shorter sides of some of the pictures, in pixels and ascending; none if all
+            pictures have the size of the images.
     """
 
     label_names: tuple[str, ...]

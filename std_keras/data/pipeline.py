@@ -7,12 +7,15 @@ the global batch does not depend on how many replicas there are, nor on which wo
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from std_keras.data.augmentation import Augmentation
+from std_keras.data.augmentation.mixing import mix_targets
 from std_keras.data.source import Source, check_batch_size
+from std_keras.data.views import view_name
 from std_keras.errors import InputError
 
 _AHEAD = 4  # Batches made ahead of need, besides those that are being made.
@@ -69,6 +72,7 @@ def training_batches(
     repeats: int = 1,
     start_step: int = 0,
     shard: Shard = Shard(),
+    view_sizes: Sequence[int] = (),
 ) -> tf.data.Dataset:
     """Batches of the steps start_step, start_step + 1, ... without end.
 
@@ -79,11 +83,13 @@ def training_batches(
         batch_size: global, over all replicas.
         label_smoothing: in [0, 1).
         repeats: how often each image comes, with different augmentation; see `Source.shuffled`.
+        view_sizes: further sizes, larger than the images, at which the source shows the same part
+            of each picture, with the same augmentation in proportion.
 
     Returns:
         A dataset of {"images": (b, H, W, C) uint8, "targets": (b, num_classes) float32} with
         b = batch_size / shard.replicas, targets summing to one; per step one
-        element for each local replica, in order.
+        element for each local replica, in order. A view of 160 pixels is "images_160".
 
     Raises:
         InputError: if the batch cannot be shared out evenly, or is larger than the source.
@@ -99,6 +105,10 @@ def training_batches(
     partners = augmentation.partners(batch_size)
     # Partners are decoded and augmented too, even if they belong to another shard.
     rows = own if partners is None else np.union1d(own, partners[own])
+    mine, others = own, own
+    if partners is not None:
+        mine, others = (np.searchsorted(rows, indices) for indices in (own, partners[own]))
+    sizes = (source.image_shape[0], *view_sizes)
 
     # Its branches are plain Python; AutoGraph would read them for longer than all else of a start.
     @tf.autograph.experimental.do_not_convert
@@ -111,22 +121,25 @@ def training_batches(
         drawn |= augmentation.draw_by_image(raw, seed=data_seed, epoch=epoch)
         drawn = {name: _rows(value, rows) for name, value in drawn.items()}
         raw = _rows(raw, rows)
-        images, labels = augmentation.decode(source, raw, drawn)
-        images = augmentation.apply(images, drawn)
+        views, labels = augmentation.decode_views(source, raw, drawn, sizes)
         targets = smoothed_targets(labels, num_classes=num_classes, smoothing=label_smoothing)
+        batch: dict[str, tf.Tensor] = {}
+        for size, images in zip(sizes, views, strict=True):
+            recipe, parameters = augmentation.at_size(drawn, image_size=sizes[0], size=size)
+            images = recipe.apply(images, parameters)
+            if partners is not None:
+                parameters = {n: _rows(value, mine) for n, value in parameters.items()}
+                images = recipe.mix_images(
+                    _rows(images, mine), tf.gather(images, others), parameters
+                )
+            batch[view_name(size, image_size=sizes[0])] = images
         if partners is not None:
-            mine, others = (np.searchsorted(rows, indices) for indices in (own, partners[own]))
-            images, targets = augmentation.mix(
-                _rows(images, mine),
+            targets = mix_targets(
                 _rows(targets, mine),
-                tf.gather(images, others),
                 tf.gather(targets, others),
                 {name: _rows(value, mine) for name, value in drawn.items()},
             )
-        return {
-            "images": _by_replica(images, shard.local_replicas, local_batch, source.image_shape),
-            "targets": _by_replica(targets, shard.local_replicas, local_batch, (num_classes,)),
-        }
+        return _by_replica({**batch, "targets": targets}, shard.local_replicas, local_batch)
 
     raw = source.shuffled(
         seed=data_seed, batch_size=batch_size, start_step=start_step, repeats=repeats
@@ -136,14 +149,19 @@ def training_batches(
 
 
 def evaluation_batches(
-    source: Source, *, batch_size: int, shard: Shard = Shard()
+    source: Source,
+    *,
+    batch_size: int,
+    shard: Shard = Shard(),
+    view_sizes: Sequence[int] = (),
 ) -> tf.data.Dataset:
     """Every example once over all shards, in a fixed order, in batches of one static shape.
 
     Returns:
         A finite dataset of {"images": (b, H, W, C) uint8, "labels": (b,) int32, "weights": (b,)
         float32} with b = batch_size / shard.replicas. Weights are 1 for examples and 0 for the
-        padding of the last batch. All replicas get the same number of elements.
+        padding of the last batch. All replicas get the same number of elements. `view_sizes` adds
+        the same pictures at further sizes, as in `training_batches`.
 
     Raises:
         InputError: if the (global) batch cannot be shared out evenly.
@@ -151,18 +169,17 @@ def evaluation_batches(
     local_batch = shard.batch_size(batch_size)
     first = shard.first_replica * local_batch
     rows = tf.range(first, first + shard.local_replicas * local_batch, dtype=tf.int64)
+    sizes = (source.image_shape[0], *view_sizes)
 
     @tf.autograph.experimental.do_not_convert
     def make(raw: tf.Tensor) -> dict[str, tf.Tensor]:
         # Padding repeats the last example, which is readable; its weight is 0.
         last = tf.size(raw, out_type=tf.int64) - 1
-        images, labels = source.decode(tf.gather(raw, tf.minimum(rows, last)))
+        views, labels = source.decode_views(tf.gather(raw, tf.minimum(rows, last)), sizes)
         weights = tf.cast(rows <= last, tf.float32)
-        return {
-            "images": _by_replica(images, shard.local_replicas, local_batch, source.image_shape),
-            "labels": _by_replica(labels, shard.local_replicas, local_batch, ()),
-            "weights": _by_replica(weights, shard.local_replicas, local_batch, ()),
-        }
+        names = [view_name(size, image_size=sizes[0]) for size in sizes]
+        batch = {**dict(zip(names, views, strict=True)), "labels": labels, "weights": weights}
+        return _by_replica(batch, shard.local_replicas, local_batch)
 
     raw = source.sequential(batch_size=batch_size)
     batches = raw.map(make, num_parallel_calls=tf.data.AUTOTUNE)
@@ -179,11 +196,15 @@ def _rows(values: tf.Tensor, rows: np.ndarray) -> tf.Tensor:
     return tf.gather(values, rows)
 
 
-def _by_replica(values: tf.Tensor, replicas: int, batch: int, shape: tuple[int, ...]) -> tf.Tensor:
-    """Values (replicas * batch, ...) to (replicas, batch, ...), or (batch, ...) if one replica."""
-    if replicas == 1:
-        return tf.ensure_shape(values, (batch, *shape))
-    return tf.reshape(values, (replicas, batch, *shape))
+def _by_replica(batch: Mapping[str, tf.Tensor], replicas: int, size: int) -> dict[str, tf.Tensor]:
+    """Values (replicas * size, ...) to (replicas, size, ...), or (size, ...) if one replica."""
+
+    def one(values: tf.Tensor) -> tf.Tensor:
+        if replicas == 1:
+            return tf.ensure_shape(values, (size, *values.shape[1:]))
+        return tf.reshape(values, (replicas, size, *values.shape[1:]))
+
+    return {name: one(values) for name, values in batch.items()}
 
 
 def _finish(batches: tf.data.Dataset, shard: Shard) -> tf.data.Dataset:

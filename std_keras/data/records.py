@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from std_keras.data.images import resize_and_crop, resize_box
+from std_keras.data.images import cut_box, resize_and_crop, resize_part
 from std_keras.data.randomness import Purpose, derive_seed, permutation
 from std_keras.data.source import (
     BoxOf,
@@ -118,35 +118,39 @@ class RecordSource(Source):
         return tf.data.TFRecordDataset([file.path for file in self.files]).batch(batch_size)
 
     def decode(self, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        def decode_one(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            image, label = self._parse(record)
-            if image.shape != self.image_shape:
-                size = self.image_shape[0]
+        (images,), labels = self.decode_views(raw, (self.image_shape[0],))
+        return images, labels
+
+    def decode_views(
+        self,
+        raw: tf.Tensor,
+        sizes: Sequence[int],
+        *,
+        box: BoxOf | None = None,
+        drawn: Drawn | None = None,
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        def shape(size: int) -> tuple[int, int, int]:
+            own = self.image_shape
+            return own if size == own[0] else (size, size, own[-1])
+
+        def whole(image: tf.Tensor, size: int) -> tf.Tensor:
+            if image.shape != shape(size):
                 image = resize_and_crop(image, size, crop_ratio=self._crop_ratio)
-            return tf.ensure_shape(image, self.image_shape), tf.cast(label, tf.int32)
+            return tf.ensure_shape(image, shape(size))
 
-        return tf.map_fn(
-            decode_one,
-            raw,
-            fn_output_signature=(
-                tf.TensorSpec(self.image_shape, tf.uint8),
-                tf.TensorSpec((), tf.int32),
-            ),
-        )
-
-    def decode_crops(
-        self, raw: tf.Tensor, *, box: BoxOf, drawn: Drawn
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        def one(row: Drawn) -> tuple[tf.Tensor, tf.Tensor]:
+        def one(row: Drawn) -> tuple[list[tf.Tensor], tf.Tensor]:
             image, label = self._parse(row.pop("record"))
-            place = box(tf.shape(image)[0], tf.shape(image)[1], row)
-            return resize_box(image, place, self.image_shape[0]), tf.cast(label, tf.int32)
+            label = tf.cast(label, tf.int32)
+            if box is None:
+                return [whole(image, size) for size in sizes], label
+            part = cut_box(image, box(tf.shape(image)[0], tf.shape(image)[1], row))
+            return [resize_part(part, size) for size in sizes], label
 
         return tf.map_fn(
             one,
-            {"record": raw, **drawn},
+            {"record": raw, **(drawn or {})},
             fn_output_signature=(
-                tf.TensorSpec(self.image_shape, tf.uint8),
+                [tf.TensorSpec(shape(size), tf.uint8) for size in sizes],
                 tf.TensorSpec((), tf.int32),
             ),
         )
@@ -217,10 +221,16 @@ class RecordArraySource(IndexedSource):
     def decode(self, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return self._decoder.decode(tf.gather(self._tensor, raw))
 
-    def decode_crops(
-        self, raw: tf.Tensor, *, box: BoxOf, drawn: Drawn
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        return self._decoder.decode_crops(tf.gather(self._tensor, raw), box=box, drawn=drawn)
+    def decode_views(
+        self,
+        raw: tf.Tensor,
+        sizes: Sequence[int],
+        *,
+        box: BoxOf | None = None,
+        drawn: Drawn | None = None,
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        records = tf.gather(self._tensor, raw)
+        return self._decoder.decode_views(records, sizes, box=box, drawn=drawn)
 
     def labels(self) -> np.ndarray:
         return self._peek()[1] if self._decoder.peek else super().labels()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -73,14 +73,39 @@ class Source(abc.ABC):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """As `decode`, but of each image only a box, scaled to the size of the images.
 
-        Here the box is cut from the decoded image; a source of larger pictures cuts from them.
+        See `decode_views` for the arguments.
+        """
+        own = self.image_shape[0]
+        (crops,), labels = self.decode_views(raw, (own,), box=box, drawn=drawn)
+        return crops, labels
+
+    def decode_views(
+        self,
+        raw: tf.Tensor,
+        sizes: Sequence[int],
+        *,
+        box: BoxOf | None = None,
+        drawn: Drawn | None = None,
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """The same part of every image at several sizes, from one decoding.
+
+        A source that has larger pictures than its images makes any size from them. Here a box is
+        cut from the decoded image, and there are no other sizes.
 
         Args:
             raw: (b,).
-            box: where, see `BoxOf`.
+            sizes: sides of the squares; `image_shape[0]` stands for the images of `decode`.
+            box: the part, see `BoxOf`; None for what `decode` shows.
             drawn: what `box` needs, each with leading axis b.
+
+        Returns:
+            For each size (b, size, size, C) uint8, and the labels (b,) int32.
         """
+        if set(sizes) != {self.image_shape[0]}:
+            raise ValueError(f"no pictures larger than {self.image_shape}; got sizes {sizes}")
         images, labels = self.decode(raw)
+        if box is None:
+            return [tf.ensure_shape(images, (None, *self.image_shape))], labels
         height, width, _ = self.image_shape
 
         def one(row: Drawn) -> tf.Tensor:
@@ -89,10 +114,10 @@ class Source(abc.ABC):
 
         crops = tf.map_fn(
             one,
-            {"image": images, **drawn},
+            {"image": images, **(drawn or {})},
             fn_output_signature=tf.TensorSpec(self.image_shape, tf.uint8),
         )
-        return crops, labels
+        return [crops], labels
 
     @abc.abstractmethod
     def split(
@@ -125,18 +150,41 @@ class Source(abc.ABC):
     ) -> tuple[np.ndarray, np.ndarray]:
         """The first n examples (all if None): images (n, H, W, C) uint8, labels (n,) int32."""
         n = self.size if n is None else min(n, self.size)
+        size = self.image_shape[0]
+        (images,), labels = self._taken(n, (size,), progress=progress, what=what)
+        return images, labels
+
+    def take_views(
+        self,
+        sizes: Sequence[int],
+        *,
+        progress: Progress = no_progress,
+        what: str = "decoding images",
+    ) -> list[np.ndarray]:
+        """All n examples at several sizes, each (n, size, size, C) uint8; see `decode_views`."""
+        return self._taken(self.size, sizes, progress=progress, what=what)[0]
+
+    def _taken(
+        self, n: int, sizes: Sequence[int], *, progress: Progress, what: str
+    ) -> tuple[list[np.ndarray], np.ndarray]:
         batch = max(1, min(n, 256))
         batches = self.sequential(batch_size=batch).take(-(-n // batch))
-        decode = tf.autograph.experimental.do_not_convert(self.decode)
+
+        @tf.autograph.experimental.do_not_convert
+        def decode(raw: tf.Tensor) -> tuple[tuple[tf.Tensor, ...], tf.Tensor]:
+            views, labels = self.decode_views(raw, sizes)
+            return tuple(views), labels
+
         batches = batches.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        images = np.empty((n, *self.image_shape), np.uint8)
+        images = [np.empty((n, *view.shape[1:]), np.uint8) for view in batches.element_spec[0]]
         labels = np.empty((n,), np.int32)
         done = 0
         for some_images, some_labels in progress(
             batches.as_numpy_iterator(), total=-(-n // batch), what=what
         ):
             count = min(n - done, len(some_labels))
-            images[done : done + count] = some_images[:count]
+            for all_images, some in zip(images, some_images, strict=True):
+                all_images[done : done + count] = some[:count]
             labels[done : done + count] = some_labels[:count]
             done += count
         if done != n:

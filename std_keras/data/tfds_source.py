@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 from std_keras.data.arrays import ArraySource
+from std_keras.data.listed import LOOKED_AT, short_sides
 from std_keras.data.loaded import Loaded, TestPart
 from std_keras.data.records import RecordArraySource, RecordFile, RecordSource
 from std_keras.data.source import Progress, Source, no_progress
@@ -59,11 +62,18 @@ def load_tfds(
     flag = f"dataset={name}"
     found = next((s for s in ("test", "validation") if _has_labels(part, s, info)), None)
     names = tuple(str(label) for label in info.features[label_key].names)
+    sides = _short_sides(train, info.features[image_key].shape, image_size)
     height, width, channels = image_shape
     files_fit = sum(file.bytes for file in train.files) <= cache_bytes
 
     def held(source: RecordSource | RecordArraySource) -> Source:
-        return ArraySource(*_decoded(source, info, progress=progress)) if fits else source
+        if not fits:
+            return source
+        pictures = functools.partial(_pictures, source, name=name, cache_bytes=cache_bytes)
+        larger = bool(sides) and max(sides) > min(height, width)
+        return ArraySource(
+            *_decoded(source, info, progress=progress), pictures=pictures if larger else None
+        )
 
     if found is not None:
         test_part.refuse_other(flag, f"its {found} split")
@@ -75,7 +85,7 @@ def load_tfds(
         elif files_fit:
             kept = _undamaged(train.in_memory, train, info)
         origins = {"train": "the train split", "test": f"the {found} split"}
-        return Loaded(names, kept, held(test), origins)
+        return Loaded(names, kept, held(test), origins, sides=sides)
 
     test_part.require(
         flag, f"has no labelled test or validation split, only {', '.join(sorted(info.splits))}"
@@ -94,7 +104,40 @@ def load_tfds(
             "test": test_part.origin("the train split", of=of),
         }
     test_source = held(cut.with_crop_ratio(eval_crop_ratio))
-    return Loaded(names, rest if whole_pictures else held(rest), test_source, origins)
+    kept = rest if whole_pictures else held(rest)
+    return Loaded(names, kept, test_source, origins, sides=sides)
+
+
+def _short_sides(
+    source: RecordSource, shape: Sequence[int | None], image_size: int | None
+) -> tuple[int, ...]:
+    """Of pictures of one size that one; else of the first ones of train, as their headers say."""
+    if image_size is None:
+        return ()
+    height, width = shape[:2]
+    if height is not None and width is not None:
+        return () if height == width == image_size else (min(height, width),)
+    assert source.peek is not None
+    records = source.sequential(batch_size=1).unbatch().take(LOOKED_AT)
+    peek = tf.autograph.experimental.do_not_convert(source.peek)
+    encoded = [image for image, _ in records.map(peek).as_numpy_iterator()]
+    return short_sides([io.BytesIO(image) for image in encoded])
+
+
+def _pictures(
+    source: RecordSource | RecordArraySource, *, name: str, cache_bytes: float
+) -> RecordArraySource:
+    """The same examples with their whole pictures, in memory as they are in the files."""
+    if isinstance(source, RecordArraySource):
+        return source
+    encoded = sum(file.bytes for file in source.files)
+    if encoded > cache_bytes:
+        raise InputError(
+            f"cache_gb={cache_bytes / 2**30:g}: a teacher looks at larger pictures than the "
+            f"student, and those of dataset={name} take {encoded / 2**30:.3g} GiB as they are in "
+            "their files; raise it to that, or use a teacher of the student's size"
+        )
+    return source.in_memory()
 
 
 def _supervised_keys(name: str, info: Any) -> tuple[str, str]:

@@ -2,7 +2,8 @@
 
 Usage: std-keras preview --images=DIR --output=FILE.png
 The first row shows the images, cropped as for evaluation; each following row is one step of a
-preset. Images are taken from all subfolders in turn.
+preset, followed by what a teacher with a larger input sees of it. Images are taken from all
+subfolders in turn.
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ _OPTIONS = {
     ),
     "image_size": shared_options.saying(
         shared_options.IMAGE_SIZE, "Side of the training images in pixels."
+    ),
+    "teacher": shared_options.saying(
+        options()["teacher"],
+        "SOURCE[,size=N]: also draw what this teacher sees of the same crops; may be repeated.",
     ),
     "columns": Option(topic=RUN, help="Number of images.", kind=int, **COUNT),
     "steps": Option(topic=RUN, help="Rows per preset.", kind=int, **COUNT),
@@ -108,9 +113,12 @@ def _rows(paths: list[str], names: Sequence[str], parsed: dict[str, Any]) -> lis
     import numpy as np
     import tensorflow as tf
 
+    from std_keras import teachers
     from std_keras.data import DataSet
     from std_keras.data.files import FileSource
+    from std_keras.data.listed import short_sides
     from std_keras.training.augmentation import create_augmentation
+    from std_keras.training.teacher_views import larger, view_size
 
     size, count = parsed["image_size"], len(paths)
     labels = np.zeros((count,), int)
@@ -130,7 +138,10 @@ def _rows(paths: list[str], names: Sequence[str], parsed: dict[str, Any]) -> lis
             horizontal_flip=True,
             mean=_MEAN,
             std=_STD,
+            sides=short_sides(paths),
         )
+        seen = [view_size(teachers.parse(text), dataset) for text in parsed["teacher"]]
+        sizes = (size, *larger(seen, dataset))
         recipe = create_augmentation(
             config.augmentation, dataset, batch_size=config.optimization.batch_size
         )
@@ -140,13 +151,15 @@ def _rows(paths: list[str], names: Sequence[str], parsed: dict[str, Any]) -> lis
             drawn = recipe.draw(
                 batch_size=count, seed=parsed["data_seed"], step=step, image_shape=(size, size, 3)
             )
-            images, _ = recipe.decode(source, raw, drawn)
-            images = recipe.apply(images, drawn)
-            partners = recipe.partners(count)
-            if partners is not None:
-                one = tf.ones((count, 1))
-                images, _ = recipe.mix(images, one, tf.gather(images, partners), one, drawn)
-            rows.append((f"{name}, step {step}", images.numpy()))
+            views, _ = recipe.decode_views(source, raw, drawn, sizes)
+            for side, images in zip(sizes, views, strict=True):
+                own, parameters = recipe.at_size(drawn, image_size=size, size=side)
+                images = own.apply(images, parameters)
+                partners = own.partners(count)
+                if partners is not None:
+                    images = own.mix_images(images, tf.gather(images, partners), parameters)
+                who = "" if side == size else f", as a teacher sees it: {side}x{side} pixels"
+                rows.append((f"{name}, step {step}{who}", images.numpy()))
     return rows
 
 
@@ -155,8 +168,7 @@ def _draw(rows: list[tuple[str, Any]], *, scale: int, output: Path) -> None:
         from PIL import Image, ImageDraw
     except ImportError as error:
         raise InputError("--output needs Pillow; install it with pip install pillow") from error
-    count, side = rows[0][1].shape[:2]
-    side *= scale
+    count, side = len(rows[0][1]), scale * max(images.shape[1] for _, images in rows)
     width = _GAP + count * (side + _GAP)
     height = len(rows) * (_LINE + side + _GAP)
     sheet = Image.new("RGB", (width, height), "white")

@@ -63,7 +63,9 @@ def _advice(path: Path) -> str:
     )
 
 
-def identity(spec: TeacherSpec, *, bfloat16: bool = False) -> dict[str, str]:
+def identity(
+    spec: TeacherSpec, *, bfloat16: bool = False, view_size: int | None = None
+) -> dict[str, str]:
     """Everything that shapes a teacher's predictions, by name, without loading it.
 
     The weights go by the SHA-256 of the file that holds them (of all files of a SavedModel), not by
@@ -73,6 +75,7 @@ def identity(spec: TeacherSpec, *, bfloat16: bool = False) -> dict[str, str]:
     Args:
         spec: what the user wrote.
         bfloat16: whether it is to compute in bfloat16.
+        view_size: side of the views it sees, if they are not the student's images.
 
     Raises:
         InputError: if the teacher does not exist, or its files cannot be read.
@@ -92,6 +95,8 @@ def identity(spec: TeacherSpec, *, bfloat16: bool = False) -> dict[str, str]:
     # A run's model normalises its images itself; the others are told the range of pixels.
     given = {"input": spec.input, "output": spec.output, "size": spec.size}
     named = {f"teacher {name}": str(value) for name, value in given.items() if value is not None}
+    if view_size is not None:
+        named["teacher view"] = str(view_size)
     if bfloat16 and kind != "saved_model":
         named["teacher precision"] = "bfloat16"
     return {"teacher weights": weights, **named}

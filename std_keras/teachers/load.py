@@ -18,6 +18,7 @@ from std_keras.files.texts import read_text
 from std_keras.runs.keras_file import load_keras_file
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.teachers.identity import find, unfinished
+from std_keras.teachers.input_size import APPLICATIONS_SIZE
 from std_keras.teachers.spec import TeacherSpec
 from std_keras.teachers.teacher import INPUT_RANGES, Teacher, check_labels
 
@@ -204,7 +205,7 @@ def _from_applications(spec: TeacherSpec, image_shape: tuple[int, int, int]) -> 
             f"teacher={spec.source}: keras.applications has no {name}; it has {', '.join(known)}"
         )
     preprocess = sys.modules[constructor.__module__].preprocess_input
-    size = spec.size or 224
+    size = spec.size or APPLICATIONS_SIZE
     try:
         model = constructor(
             weights="imagenet", input_shape=(size, size, 3), classifier_activation=None

@@ -117,7 +117,8 @@ def _half(values: tf.Tensor) -> tf.Tensor:
 
 
 def predict(
-    teachers: Sequence[Teacher], images: tf.Tensor, form: PredictionFormat
+    teachers: Sequence[Teacher], batch: Mapping[str, tf.Tensor], form: PredictionFormat
 ) -> dict[str, tf.Tensor]:
-    """What teachers predict for images (B, H, W, C) of 0..255, encoded, each (B, M, ...)."""
-    return form.encode(tf.stack([teacher.logits(images) for teacher in teachers], axis=1))
+    """What teachers predict for a batch, each for its own view of it, encoded, each (B, M, ...)."""
+    logits = [teacher.logits(batch[teacher.view]) for teacher in teachers]
+    return form.encode(tf.stack(logits, axis=1))

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from std_keras import losses, progress
+from std_keras.data.views import IMAGES
 from std_keras.errors import InputError
 from std_keras.files.texts import normalized
 from std_keras.layers.compiled import fast_inference
@@ -41,6 +42,8 @@ class Teacher:
         compilable: whether XLA can compile the network.
         label_names: class names in the order of the outputs, if known.
         model: the Keras model that the network calls, if it is one.
+        view: the tensor of a batch that it looks at: the student's images, or a larger view of the
+            same part of the pictures (see `data.views`).
     """
 
     name: str
@@ -52,9 +55,10 @@ class Teacher:
     compilable: bool
     label_names: tuple[str, ...] | None
     model: keras.Model | None = None
+    view: str = IMAGES
 
     def inputs(self, images: tf.Tensor) -> tf.Tensor:
-        """What the network takes, from images (B, H, W, C) of 0..255 in the student's size."""
+        """What the network takes, from images (B, H, W, C) of 0..255 of any size."""
         pixels = tf.cast(images, tf.float32)
         height, width, channels = self.image_shape
         if tuple(pixels.shape[1:3]) != (height, width):
@@ -69,7 +73,7 @@ class Teacher:
         """Classifies augmented images.
 
         Args:
-            images: (B, H, W, C), pixels of 0..255 in the student's size, any number type.
+            images: (B, H, W, C), pixels of 0..255, of any size and number type.
 
         Returns:
             (B, K) logits, float32, or float64 from a network that computes in that. No gradient

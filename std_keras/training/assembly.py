@@ -12,7 +12,7 @@ from std_keras import models, progress
 from std_keras.config import TrainConfig
 from std_keras.data import DataSet, Shard
 from std_keras.runs.run_directory import RunDirectory
-from std_keras.training import build, optimizers, start, stream
+from std_keras.training import build, optimizers, start, stream, teacher_views
 from std_keras.training.cached_predictions import CachedPredictions, open_cache, prediction_format
 from std_keras.training.cadence import Cadence
 from std_keras.training.checkpoints import Checkpoints
@@ -47,6 +47,9 @@ class Training:
         cache: the teachers' predictions on disk, if a folder for them is named.
         evaluators: of the model.
         writer: of the metrics; to be closed.
+        view_sizes: for each teacher, the side of what it sees.
+        larger_views: the sizes of views that a batch needs besides the student's images, if
+            teachers predict for it.
     """
 
     config: TrainConfig
@@ -65,6 +68,8 @@ class Training:
     cache: CachedPredictions | None
     evaluators: Evaluators
     writer: MetricWriter
+    view_sizes: tuple[int, ...]
+    larger_views: tuple[int, ...]
 
     def any_worker(self, truth: bool) -> bool:
         """Whether it is true in any worker of the cluster; all wait here for each other."""
@@ -106,7 +111,10 @@ def assemble(
         steps_per_call=config.performance.steps_per_call,
     )
     schedule = optimizers.create_schedule(config.optimization, steps_per_epoch=steps_per_epoch)
-    stored = open_cache(config, dataset)
+    sizes = teacher_views.view_sizes(config, dataset, run=run)
+    for line in teacher_views.describe(config, dataset, sizes):
+        progress.say(line)
+    stored = open_cache(config, dataset, view_sizes=sizes)
     state = start.create_state(config, dataset, schedule, run)
     shard = own_shard(strategy)
     mine_step = None
@@ -131,9 +139,12 @@ def assemble(
         )
         read_only = config.distillation.teacher_cache_mode == "read"
         teachers_needed = not cache.prepare(first_step, read_only=read_only)
-    loaded = []
+    loaded, larger_views = [], teacher_views.larger(sizes, dataset)
     if teachers_needed:
-        loaded = build.load_teachers(config.distillation, dataset, performance=config.performance)
+        loaded = build.load_teachers(
+            config.distillation, dataset, performance=config.performance, view_sizes=sizes
+        )
+        teacher_views.hold(config, dataset, larger_views)
     task = create_task(
         config.distillation,
         config.mine,
@@ -173,6 +184,8 @@ def assemble(
         cache=cache,
         evaluators=evaluators,
         writer=writer,
+        view_sizes=sizes,
+        larger_views=larger_views,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,10 +19,11 @@ from std_keras.config.performance import PerformanceOptions
 from std_keras.data import DataSet, folder_content
 from std_keras.data.limit import limited
 from std_keras.data.source import IndexedSource, Progress
+from std_keras.data.views import view_name
 from std_keras.errors import InputError
 from std_keras.files.texts import normalized
 from std_keras.runs.run_directory import RunDirectory
-from std_keras.teachers import Teacher
+from std_keras.teachers import Teacher, TeacherSpec
 from std_keras.training.augmentation import picture_options
 from std_keras.training.objectives import own_model
 
@@ -202,10 +204,22 @@ def class_weights(config: TrainConfig, dataset: DataSet) -> tuple[float, ...]:
     return tuple(weights.tolist())
 
 
+def load_teacher(spec: TeacherSpec, dataset: DataSet, *, view_size: int) -> Teacher:
+    """One teacher for a data set, looking at the view of a size (`teacher_views.view_size`)."""
+    teacher = teachers.load(spec, image_shape=dataset.image_shape, label_names=dataset.label_names)
+    view = view_name(view_size, image_size=dataset.image_shape[0])
+    return dataclasses.replace(teacher, view=view)
+
+
 def load_teachers(
-    options: DistillationOptions, dataset: DataSet, *, performance: PerformanceOptions
+    options: DistillationOptions,
+    dataset: DataSet,
+    *,
+    performance: PerformanceOptions,
+    view_sizes: Sequence[int],
 ) -> list[Teacher]:
-    """The teachers that the options name and follow, in the form that predicts fastest."""
+    """The teachers that the options name and follow, in the form that predicts fastest, each
+    looking at the view of its size (`teacher_views.view_sizes`)."""
     if not options.uses_teachers:
         if options.teachers:
             progress.say(
@@ -213,11 +227,9 @@ def load_teachers(
             )
         return []
     loaded = []
-    for description in options.teachers:
+    for description, size in zip(options.teachers, view_sizes, strict=True):
         spec = teachers.parse(description)
-        teacher = teachers.load(
-            spec, image_shape=dataset.image_shape, label_names=dataset.label_names
-        )
+        teacher = load_teacher(spec, dataset, view_size=size)
         if performance.jit_compile and not teacher.compilable:
             progress.say(f"teacher {spec.source} is a SavedModel; it runs outside the XLA step")
         loaded.append(teacher.fast(bfloat16=performance.mixed_precision))

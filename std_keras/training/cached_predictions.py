@@ -37,8 +37,15 @@ def prediction_format(options: DistillationOptions, dataset: DataSet) -> Predict
     )
 
 
-def open_cache(config: TrainConfig, dataset: DataSet) -> PredictionCache | None:
+def open_cache(
+    config: TrainConfig, dataset: DataSet, *, view_sizes: Sequence[int]
+) -> PredictionCache | None:
     """The cache that a configuration names; None if it names none or follows no teacher.
+
+    Args:
+        config: the configuration.
+        dataset: its data.
+        view_sizes: what each teacher sees, from `teacher_views.view_sizes`.
 
     Raises:
         InputError: if the folder cannot be used, or a teacher's files cannot be read.
@@ -49,8 +56,12 @@ def open_cache(config: TrainConfig, dataset: DataSet) -> PredictionCache | None:
         config.distillation.teacher_cache,
         stream=stream.facts(config, dataset),
         teachers=[
-            identity(teachers.parse(description), bfloat16=config.performance.mixed_precision)
-            for description in config.distillation.teachers
+            identity(
+                teachers.parse(description),
+                bfloat16=config.performance.mixed_precision,
+                view_size=None if size == dataset.image_shape[0] else size,
+            )
+            for description, size in zip(config.distillation.teachers, view_sizes, strict=True)
         ],
         form=prediction_format(config.distillation, dataset),
         grid=Grid(config.optimization.batch_size, stream.steps_per_epoch(config, dataset)),

@@ -58,7 +58,9 @@ def _save_batch(training: Training, step: int) -> str:
     """Saves the batch of the non-finite step, and tells how to replay it."""
     if not training.chief:
         return "the chief saved its batch"
-    batch = feed.one_batch(training.config, training.dataset, step=step - 1)
+    batch = feed.one_batch(
+        training.config, training.dataset, step=step - 1, view_sizes=training.larger_views
+    )
     file = training.run.nonfinite_batch_file(step)
     try:
         with open(file, "wb") as opened:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -24,15 +24,22 @@ def segment_batches(
     cache: CachedPredictions | None,
     step: int,
     total_steps: int,
+    view_sizes: Sequence[int],
 ) -> tuple[Segment, Iterator[Any]]:
     """The steps that come after `step`, and their batches: with predictions if the cache has
-    those of all of them."""
+    those of all of them, else with the teachers' views."""
     segment = Segment(cached=False, end=total_steps)
     if cache is not None:
         segment = cache.segment(step)
 
     def batches(_: Any) -> tf.data.Dataset:
-        images = stream.training_stream(config, dataset, start_step=step, shard=shard)
+        images = stream.training_stream(
+            config,
+            dataset,
+            start_step=step,
+            shard=shard,
+            view_sizes=() if segment.cached else view_sizes,
+        )
         if cache is None or not segment.cached:
             return images
         both = tf.data.Dataset.zip(images, cache.predictions(step, segment))
@@ -65,7 +72,11 @@ def mine_batches(
     return iter(batches)
 
 
-def one_batch(config: TrainConfig, dataset: DataSet, *, step: int) -> dict[str, tf.Tensor]:
+def one_batch(
+    config: TrainConfig, dataset: DataSet, *, step: int, view_sizes: Sequence[int] = ()
+) -> dict[str, tf.Tensor]:
     """The global batch of the step that comes after `step` steps, on this process."""
-    batches = stream.training_stream(config, dataset, start_step=step, shard=Shard())
+    batches = stream.training_stream(
+        config, dataset, start_step=step, shard=Shard(), view_sizes=view_sizes
+    )
     return next(iter(batches))

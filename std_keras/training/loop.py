@@ -111,6 +111,7 @@ class Loop:
             cache=training.cache,
             step=self.step,
             total_steps=training.cadence.total_steps,
+            view_sizes=training.larger_views,
         )
 
     def _call(self, batches: Iterator[Any], segment: Segment) -> CallResult:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from std_keras.errors import InputError, Interrupted, NonFiniteError
 from std_keras.teachers import Teacher
 from std_keras.teachers.cache import PredictionCache
 from std_keras.teachers.predictions import CONFIDENCE, predict
-from std_keras.training import build, stream
+from std_keras.training import build, stream, teacher_views
 from std_keras.training.cached_predictions import Recorder, open_cache
 from std_keras.training.checks import check_devices, check_sizes
 from std_keras.training.strategy import create_strategy, own_shard
@@ -62,9 +62,12 @@ def precompute(config: TrainConfig, *, stop: Callable[[], bool] = lambda: False)
     check_devices(config, strategy)
     check_sizes(config, dataset)
     with strategy.scope():
-        cache = open_cache(config, dataset)
+        sizes = teacher_views.view_sizes(config, dataset)
+        for line in teacher_views.describe(config, dataset, sizes):
+            progress.say(line)
+        cache = open_cache(config, dataset, view_sizes=sizes)
         assert cache is not None
-        return _fill(cache, config, dataset, strategy, stop)
+        return _fill(cache, config, dataset, strategy, sizes, stop)
 
 
 def _fill(
@@ -72,6 +75,7 @@ def _fill(
     config: TrainConfig,
     dataset: DataSet,
     strategy: tf.distribute.Strategy,
+    view_sizes: Sequence[int],
     stop: Callable[[], bool],
 ) -> dict[str, Any]:
     epochs = min(
@@ -93,7 +97,11 @@ def _fill(
     )
     if not todo:
         return result
-    loaded = build.load_teachers(config.distillation, dataset, performance=config.performance)
+    loaded = build.load_teachers(
+        config.distillation, dataset, performance=config.performance, view_sizes=view_sizes
+    )
+    larger = teacher_views.larger(view_sizes, dataset)
+    teacher_views.hold(config, dataset, larger)
     predicted = _predictor(loaded, cache, config, strategy)
     cache.begin()
     recorder = Recorder(cache)
@@ -105,7 +113,7 @@ def _fill(
             first = chunk.first + recorder.begun(chunk)
             bar.advance(first - chunk.first)
             if batches is None or first != upcoming:
-                batches = iter(_distributed(config, dataset, strategy, first))
+                batches = iter(_distributed(config, dataset, strategy, first, larger))
             upcoming = chunk.first + chunk.steps
             for position in range(first, upcoming):
                 if stop():
@@ -134,7 +142,7 @@ def _predictor(
         teachers = [teacher.compiled() for teacher in teachers]
 
     def of_replica(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        return predict(teachers, batch["images"], cache.form)
+        return predict(teachers, batch, cache.form)
 
     @tf.function(reduce_retracing=True, autograph=False)
     def step(batch: Any) -> dict[str, tf.Tensor]:
@@ -148,11 +156,17 @@ def _predictor(
 
 
 def _distributed(
-    config: TrainConfig, dataset: DataSet, strategy: tf.distribute.Strategy, start: int
+    config: TrainConfig,
+    dataset: DataSet,
+    strategy: tf.distribute.Strategy,
+    start: int,
+    view_sizes: Sequence[int],
 ) -> tf.distribute.DistributedDataset:
     shard = own_shard(strategy)
     return strategy.distribute_datasets_from_function(
-        lambda _: stream.batches(config, dataset, start_step=start, shard=shard)
+        lambda _: stream.batches(
+            config, dataset, start_step=start, shard=shard, view_sizes=view_sizes
+        )
     )
 
 

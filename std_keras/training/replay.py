@@ -73,7 +73,13 @@ def replay(
             )
         batches = iter(
             strategy.distribute_datasets_from_function(
-                lambda _: stream.training_stream(config, dataset, start_step=first, shard=Shard())
+                lambda _: stream.training_stream(
+                    config,
+                    dataset,
+                    start_step=first,
+                    shard=Shard(),
+                    view_sizes=training.larger_views,
+                )
             )
         )
         metrics: dict[int, Mapping[str, float]] = {}
@@ -93,7 +99,7 @@ def replay(
         finally:
             bar.close()
         last = max(metrics)
-        batch = feed.one_batch(config, dataset, step=last - 1)
+        batch = feed.one_batch(config, dataset, step=last - 1, view_sizes=training.larger_views)
         report: dict[str, Any] = {
             "steps": metrics,
             "finite": result.finite,
@@ -104,7 +110,7 @@ def replay(
                 variable.assign(value)
             report["first_broken"] = first_broken(model, batch["images"], batch["targets"])
             report["teachers"] = {
-                teacher.name: teacher.not_finite(batch["images"])
+                teacher.name: teacher.not_finite(batch[teacher.view])
                 for teacher in training.trainer.task.teachers
             }
     return report

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,18 +30,24 @@ def period(config: TrainConfig, dataset: DataSet) -> int:
 
 
 def training_stream(
-    config: TrainConfig, dataset: DataSet, *, start_step: int = 0, shard: Shard
+    config: TrainConfig,
+    dataset: DataSet,
+    *,
+    start_step: int = 0,
+    shard: Shard,
+    view_sizes: Sequence[int] = (),
 ) -> tf.data.Dataset:
     """The batches of the steps start_step, start_step + 1, ... without end; see `data.pipeline`.
 
-    With `augmentation_views` = K, epoch e has the batches of epoch e mod K.
+    With `augmentation_views` = K, epoch e has the batches of epoch e mod K. `view_sizes` are those
+    of the teachers that predict for them (`teacher_views.larger`).
     """
     views = period(config, dataset)
     if not views:
-        return batches(config, dataset, start_step=start_step, shard=shard)
+        return batches(config, dataset, start_step=start_step, shard=shard, view_sizes=view_sizes)
     begin = start_step % views
-    first = batches(config, dataset, start_step=begin, shard=shard)
-    again = batches(config, dataset, start_step=0, shard=shard)
+    first = batches(config, dataset, start_step=begin, shard=shard, view_sizes=view_sizes)
+    again = batches(config, dataset, start_step=0, shard=shard, view_sizes=view_sizes)
     # Each local replica has an element of its own.
     first = first.take((views - begin) * shard.local_replicas)
     return first.concatenate(again.take(views * shard.local_replicas).repeat())
@@ -54,6 +61,7 @@ def batches(
     shard: Shard,
     batch_size: int | None = None,
     data_seed: int | None = None,
+    view_sizes: Sequence[int] = (),
 ) -> tf.data.Dataset:
     """Batches that never repeat, also of another size or seed than the configuration's."""
     assert config.augmentation.label_smoothing is not None
@@ -68,6 +76,7 @@ def batches(
         repeats=config.augmentation.repeated_augmentation,
         start_step=start_step,
         shard=shard,
+        view_sizes=view_sizes,
     )
 
 

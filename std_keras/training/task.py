@@ -134,13 +134,13 @@ class DistillationTask:
 
     def predictions(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """The teachers' predictions by name, (B, M, ...), as `prediction_format` encodes them:
-        those that came with the batch from a cache, else computed from its images."""
+        those that came with the batch from a cache, else computed from its views."""
         cached = {name: batch[name] for name in NAMES if name in batch}
         if cached or not self.teachers:
             return cached
         assert self.prediction_format is not None
         # Encoded and decoded again, so that they have the same bits as those from a cache.
-        return predict(self.teachers, batch["images"], self.prediction_format)
+        return predict(self.teachers, batch, self.prediction_format)
 
     def prepared(
         self,

@@ -135,6 +135,7 @@ def _train(
                 examples={
                     **dataset.sizes,
                     "stratified": dataset.stratified,
+                    "teacher_views": training.view_sizes,
                     **folder_content.facts(config.data.dataset),
                 },
                 teachers=[identity(parse(t)) for t in config.distillation.teachers],

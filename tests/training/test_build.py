@@ -69,7 +69,9 @@ def test_teachers_compute_in_the_precision_of_the_run(dataset, tmp_path, mixed_p
     model.save(tmp_path / "teacher.keras")
     teacher = (f"{tmp_path / 'teacher.keras'},input=byte",)
     config = TrainConfig(distillation="hard", teacher=teacher, mixed_precision=mixed_precision)
-    (loaded,) = build.load_teachers(config.distillation, dataset, performance=config.performance)
+    (loaded,) = build.load_teachers(
+        config.distillation, dataset, performance=config.performance, view_sizes=(8,)
+    )
     precisions = {layer.compute_dtype for layer in loaded.model.layers}
     assert precisions == ({"float32", "bfloat16"} if mixed_precision else {"float32"})
     assert not any("BatchNorm" in type(layer).__name__ for layer in loaded.model.layers)

@@ -215,7 +215,7 @@ def test_other_weights_are_refused_by_name(cached_config, cache_dir, tmp_path):
 def opened(config, *, shard=None):
     dataset = build.load_data(config)
     config = resolve(config, image_size=8, horizontal_flip=False)
-    found = open_cache(config, dataset)
+    found = open_cache(config, dataset, view_sizes=(8,) * len(config.distillation.teachers))
     assert found is not None
     return CachedPredictions(found, period=0, total_steps=6, shard=shard or Shard())
 

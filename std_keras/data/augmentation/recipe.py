@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -20,6 +20,7 @@ import tensorflow as tf
 from std_keras.data.augmentation.auto_augment import FILL, draw_cifar10_policy
 from std_keras.data.augmentation.color_jitter import draw_color_jitter
 from std_keras.data.augmentation.erasing import draw_boxes, draw_noise_keys, erase
+from std_keras.data.augmentation.larger_view import scaled_padding, scaled_parameters
 from std_keras.data.augmentation.mixing import Mixing, mix_images, mix_targets, partners
 from std_keras.data.augmentation.operations import apply_operations
 from std_keras.data.augmentation.padded_crop import (
@@ -161,10 +162,33 @@ class Augmentation:
 
         The random resized crop happens here, since it cuts from the picture before it is scaled.
         """
+        (images,), labels = self.decode_views(source, raw, parameters, (source.image_shape[0],))
+        return images, labels
+
+    def decode_views(
+        self, source: Source, raw: tf.Tensor, parameters: Parameters, sizes: Sequence[int]
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """As `decode`, the same part of each picture at several sizes; see `Source`."""
         if self.resized_crop is None:
-            return source.decode(raw)
+            return source.decode_views(raw, sizes)
         drawn = {name: parameters[name] for name in ("crop_area", "crop_ratio", "crop_place")}
-        return source.decode_crops(raw, box=self.resized_crop.box, drawn=drawn)
+        return source.decode_views(raw, sizes, box=self.resized_crop.box, drawn=drawn)
+
+    def at_size(
+        self, parameters: Parameters, *, image_size: int, size: int
+    ) -> tuple[Augmentation, Parameters]:
+        """This recipe and what it drew, for views of another size; see `larger_view`."""
+        if size == image_size:
+            return self, parameters
+        scaled = scaled_parameters(
+            parameters,
+            padding=self.crop_padding,
+            whole_shifts=self.auto_augment,
+            image_size=image_size,
+            size=size,
+        )
+        padding = scaled_padding(self.crop_padding, image_size=image_size, size=size)
+        return dataclasses.replace(self, crop_padding=padding), scaled
 
     def apply(self, images: tf.Tensor, parameters: Parameters) -> tf.Tensor:
         """Images (b, H, W, C) uint8 with their b rows of the parameters; same shape and type.
@@ -196,9 +220,15 @@ class Augmentation:
         parameters: Parameters,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Images and targets (b, K) mixed with those of their partners."""
+        mixed = self.mix_images(images, other_images, parameters)
+        return mixed, mix_targets(targets, other_targets, parameters)
+
+    def mix_images(
+        self, images: tf.Tensor, other_images: tf.Tensor, parameters: Parameters
+    ) -> tf.Tensor:
+        """Images mixed with those of their partners."""
         drawn = {name: value for name, value in parameters.items() if name.startswith("mix_")}
-        mixed = _mixed_images(images, other_images, drawn)
-        return mixed, mix_targets(targets, other_targets, drawn)
+        return _mixed_images(images, other_images, drawn)
 
     def _fill(self) -> tuple[int, ...]:
         if self.auto_augment:

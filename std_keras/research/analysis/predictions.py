@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from std_keras import models
+from std_keras.data.views import IMAGES
 from std_keras.errors import Interrupted
 from std_keras.files.paths import user_path
 from std_keras.teachers import Teacher
@@ -29,6 +30,7 @@ class Classifier:
         inputs: images (B, H, W, C) of 0..255 -> what the model takes.
         predict: what the model takes -> logits (B, K) float32 by head.
         model: the Keras model, if it is one.
+        view: the tensor of a batch that it looks at, see `Teacher`.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Classifier:
     inputs: Callable[[tf.Tensor], tf.Tensor]
     predict: Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
     model: keras.Model | None
+    view: str = IMAGES
 
     @property
     def main_head(self) -> str:
@@ -74,7 +77,7 @@ def of_teacher(teacher: Teacher, *, name: str) -> Classifier:
     """A classifier from a teacher; one that is a student of this package shows all its heads."""
     if teacher.model is not None and len(models.head_names(teacher.model)) > 1:
         student = of_model(teacher.model, name=name, prefix=f"{name}: ")
-        return dataclasses.replace(student, inputs=teacher.inputs)
+        return dataclasses.replace(student, inputs=teacher.inputs, view=teacher.view)
     return Classifier(
         name=name,
         prefix="",
@@ -82,6 +85,7 @@ def of_teacher(teacher: Teacher, *, name: str) -> Classifier:
         inputs=teacher.inputs,
         predict=lambda inputs: {"classification": teacher.classify(inputs)},
         model=teacher.model,
+        view=teacher.view,
     )
 
 
@@ -112,7 +116,7 @@ def collect(
     *,
     stop: Callable[[], bool] = lambda: False,
 ) -> Predictions:
-    """Runs all classifiers over batches of {"images", "labels", "weights"}.
+    """Runs all classifiers over batches of {"images", "labels", "weights"}, and their views.
 
     Args:
         classifiers: each is compiled once.
@@ -131,7 +135,7 @@ def collect(
         kept = np.asarray(batch["weights"]) > 0
         labels.append(np.asarray(batch["labels"])[kept])
         for classifier, function in zip(classifiers, compiled, strict=True):
-            for head, values in function(batch["images"]).items():
+            for head, values in function(batch[classifier.view]).items():
                 logits[classifier.label(head)].append(values.numpy()[kept])
     return Predictions(
         labels=np.concatenate(labels),

@@ -29,10 +29,12 @@ def run(chosen: Study, parsed: Mapping[str, Any]) -> Result:
     second = layer_outputs(other.model, which=parsed["layers"])
 
     @tf.function
-    def features(images: tf.Tensor) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    def features(
+        images: tf.Tensor, view: tf.Tensor
+    ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         return (
             first(chosen.subject.inputs(images), training=False),
-            second(other.inputs(images), training=False),
+            second(other.inputs(view), training=False),
         )
 
     rows, columns = list(first.output), list(second.output)
@@ -43,7 +45,7 @@ def run(chosen: Study, parsed: Mapping[str, Any]) -> Result:
         kept = np.asarray(batch["weights"]) > 0
         if kept.sum() < 4:
             continue  # HSIC₁ needs four; at most three examples of the last batch are left out.
-        ours, theirs = features(batch["images"])
+        ours, theirs = features(batch["images"], batch[other.view])
         cka.add(
             [ours[name].numpy()[kept] for name in rows],
             [theirs[name].numpy()[kept] for name in columns],

@@ -18,7 +18,7 @@ from std_keras.research.studies import figures, page
 from std_keras.research.studies.output import Result
 from std_keras.research.studies.samples import Sampled, class_blocks, sample_blocks
 from std_keras.runs.trained import load_trained
-from std_keras.training import build
+from std_keras.training import build, teacher_views
 
 
 def run(
@@ -72,7 +72,12 @@ def _predict(
         model=load_trained(first.run.path),
         progress=progress.track,
     )
-    classifiers = [_classifier(record, dataset) for record in finished]
+    specs = [teachers.TeacherSpec(str(record.run.path)) for record in finished]
+    sizes = [teacher_views.view_size(spec, dataset) for spec in specs]
+    classifiers = [
+        _classifier(record, spec, dataset, view_size=size)
+        for record, spec, size in zip(finished, specs, sizes, strict=True)
+    ]
     source = dataset.test
     if parsed["examples"] and parsed["examples"] < source.size:
         if not isinstance(source, IndexedSource):
@@ -83,7 +88,9 @@ def _predict(
         source = limited_source(source, parsed["examples"], flag="examples")
     size = min(parsed["batch_size"], source.size)
     batches = progress.track(
-        data.evaluation_batches(source, batch_size=size),
+        data.evaluation_batches(
+            source, batch_size=size, view_sizes=teacher_views.larger(sizes, dataset)
+        ),
         total=-(-source.size // size),
         what="test images",
     )
@@ -118,13 +125,11 @@ def _within(numbers: np.ndarray, seen: int, size: int) -> np.ndarray:
     return (numbers >= seen) & (numbers < seen + size)
 
 
-def _classifier(record: Record, dataset: DataSet) -> predictions.Classifier:
+def _classifier(
+    record: Record, spec: teachers.TeacherSpec, dataset: DataSet, *, view_size: int
+) -> predictions.Classifier:
     try:
-        teacher = teachers.load(
-            teachers.TeacherSpec(str(record.run.path)),
-            image_shape=dataset.image_shape,
-            label_names=dataset.label_names,
-        )
+        teacher = build.load_teacher(spec, dataset, view_size=view_size)
     except InputError as error:
         # The loader of teachers names its own flag.
         raise InputError(str(error).replace("teacher=", "run ", 1)) from error

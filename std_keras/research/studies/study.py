@@ -20,7 +20,7 @@ from std_keras.research.analysis import predictions
 from std_keras.runs import pretrained
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.runs.trained import load_trained
-from std_keras.training import build
+from std_keras.training import build, teacher_views
 from std_keras.training.augmentation import create_augmentation
 from std_keras.training.checkpoints import restore_weights
 
@@ -38,6 +38,7 @@ class Study:
         examples: at most this many of a split; 0 for all.
         batch_size: examples at a time.
         stop: asked between batches.
+        view_sizes: of the views that the others look at, besides the model's images.
     """
 
     run: RunDirectory
@@ -48,6 +49,7 @@ class Study:
     examples: int
     batch_size: int
     stop: Callable[[], bool]
+    view_sizes: tuple[int, ...] = ()
 
     @property
     def classifiers(self) -> tuple[predictions.Classifier, ...]:
@@ -86,7 +88,7 @@ class Study:
         """Batches of the chosen examples with progress, each example once."""
         source = self.source(part)
         size = min(self.batch_size, source.size)
-        batches = data.evaluation_batches(source, batch_size=size)
+        batches = data.evaluation_batches(source, batch_size=size, view_sizes=self.view_sizes)
         return progress.track(batches, total=-(-source.size // size), what=f"{part} images")
 
     def augmented_batches(self) -> Iterable[Mapping[str, Any]]:
@@ -107,10 +109,11 @@ class Study:
             augmentation=create_augmentation(
                 config.augmentation, self.dataset, batch_size=config.optimization.batch_size
             ),
+            view_sizes=self.view_sizes,
         ).take(steps)
         for batch in progress.track(batches, total=steps, what="augmented images"):
             labels = np.argmax(batch["targets"], axis=1)
-            yield {"images": batch["images"], "labels": labels, "weights": np.ones(len(labels))}
+            yield {**batch, "labels": labels, "weights": np.ones(len(labels))}
 
 
 def open_study(parsed: Mapping[str, Any], *, against: str, stop: Callable[[], bool]) -> Study:
@@ -145,9 +148,10 @@ def open_study(parsed: Mapping[str, Any], *, against: str, stop: Callable[[], bo
                 "compare with, such as the run directory of a teacher"
             )
     names = predictions.short_names([str(run.path), *texts])
+    sizes = [teacher_views.view_size(teachers.parse(text), dataset) for text in texts]
     others = tuple(
-        _load_other(text, dataset=dataset, name=name)
-        for text, name in zip(texts, names[1:], strict=True)
+        _load_other(text, dataset=dataset, name=name, view_size=size)
+        for text, name, size in zip(texts, names[1:], sizes, strict=True)
     )
     return Study(
         run=run,
@@ -158,16 +162,15 @@ def open_study(parsed: Mapping[str, Any], *, against: str, stop: Callable[[], bo
         examples=parsed["examples"],
         batch_size=parsed["batch_size"],
         stop=stop,
+        view_sizes=teacher_views.larger(sizes, dataset),
     )
 
 
-def _load_other(text: str, *, dataset: DataSet, name: str) -> predictions.Classifier:
+def _load_other(
+    text: str, *, dataset: DataSet, name: str, view_size: int
+) -> predictions.Classifier:
     try:
-        teacher = teachers.load(
-            teachers.parse(text),
-            image_shape=dataset.image_shape,
-            label_names=dataset.label_names,
-        )
+        teacher = build.load_teacher(teachers.parse(text), dataset, view_size=view_size)
     except InputError as error:
         # The loader of teachers names its own flag.
         raise InputError(str(error).replace("teacher=", "--against=", 1)) from error
