@@ -175,7 +175,7 @@ class RunDirectory:
         """Writes the final figures."""
         write_atomically(self.result_file, json.dumps(result, indent=2) + "\n")
 
-    def _json(self, path: Path, kind: type = dict) -> Any:
+    def _json(self, path: Path, kind: type[dict] | type[list] = dict) -> Any:
         try:
             value = json.loads(read_text(path))
         except OSError as error:
@@ -190,7 +190,7 @@ class RunDirectory:
         return value
 
 
-_JSON_NAMES = {dict: "object", list: "array"}
+_JSON_NAMES: dict[type, str] = {dict: "object", list: "array"}
 
 
 def _check_room_for_names(folder: Path) -> None:
