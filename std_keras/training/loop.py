@@ -163,7 +163,7 @@ class Loop:
             f"{part} top-1 of the {evaluators.head} head: {shown}"
         )
         if part == "validation":
-            keep_best(training, accuracies[evaluators.kept_weights][evaluators.head].top1)
+            keep_best(training, accuracies[evaluators.kept_weights][evaluators.head])
 
     def _save(self, *, failures_allowed: int = 0) -> None:
         training = self.training
