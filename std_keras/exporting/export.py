@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -83,6 +84,11 @@ def export(
     report_file.unlink(missing_ok=True)  # It would describe files that are replaced now.
     _check_stop(stop)
     report = _write_saved_model(checked, run, folder, weights=weights, input_type=input_type)
+    report = dataclasses.replace(
+        report,
+        split_from=data.origins.get("test", ""),
+        weights_sha256=weights_digest(run, weights=weights),
+    )
     files = TFLiteFiles(
         checked,
         folder=folder,
@@ -123,6 +129,21 @@ def checked_quantizations(
                 f"{argument}={','.join(given)}: {name!r} is not one of {', '.join(QUANTIZATIONS)}"
             )
     return tuple(dict.fromkeys(given))
+
+
+def weights_digest(run: Run, *, weights: str | None = None) -> str | None:
+    """The SHA-256 of `model.keras`, by which an export knows its run; None if others are meant.
+
+    Args:
+        run: the run.
+        weights: see `export`.
+    """
+    file = run.directory.model_file
+    averaged = run.config.optimization.ema_decay > 0
+    if not file.is_file() or (weights == "raw" and averaged):
+        return None
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _check_options(input_type: str, verify_examples: int, max_accuracy_drop: float | None) -> None:

@@ -23,6 +23,11 @@ COLORS = ("#0b5cad", "#d1600e", "#12733a", "#8a3ab9", "#b3261e", "#6b5b00", "#00
 _STYLE = {"fontsize": 9, "color": _INK}
 
 
+def available() -> bool:
+    """Whether pictures can be drawn here."""
+    return _MISSING is None
+
+
 def require() -> None:
     """Raises InputError if pictures cannot be drawn here."""
     if _MISSING is not None:
