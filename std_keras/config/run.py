@@ -56,7 +56,11 @@ class RunOptions(OptionGroup):
         **NATURAL,
     )
     log_every_steps: int = option_field(
-        50, int, "Steps between logged training metrics.", shapes_result=False, **COUNT
+        50,
+        int,
+        "Steps between logged training metrics; an epoch if that is shorter.",
+        shapes_result=False,
+        **COUNT,
     )
     profile_steps: int = option_field(
         0,

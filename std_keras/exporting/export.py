@@ -77,7 +77,13 @@ def export(
     from std_keras.exporting.tflite_files import TFLiteFiles
 
     checked, data = _load(
-        run, head=head, weights=weights, dataset=dataset, data_dir=data_dir, count=verify_examples
+        run,
+        head=head,
+        weights=weights,
+        dataset=dataset,
+        data_dir=data_dir,
+        count=verify_examples,
+        test_only="int8" not in quantizations,  # Its ranges are measured on training images.
     )
     make_output_dir(folder)
     report_file = folder / "report.json"
@@ -172,6 +178,7 @@ def _load(
     dataset: str | None,
     data_dir: str | None,
     count: int,
+    test_only: bool,
 ) -> tuple[Checked, DataSet]:
     """The model to export, what it says about the test images, and the data set."""
     from std_keras import exporting
@@ -183,7 +190,12 @@ def _load(
     head = head or build.default_head(trained)
     model = exporting.inference_model(trained, head=head)
     data = build.data_of_run(
-        run.path, dataset=dataset, data_dir=data_dir, model=model, progress=progress.track
+        run.path,
+        dataset=dataset,
+        data_dir=data_dir,
+        model=model,
+        test_only=test_only,
+        progress=progress.track,
     )
     images, labels = sample(data.test, count, progress=progress.track)
     reference = model.predict(images, batch_size=128, verbose=0)

@@ -103,7 +103,12 @@ def evaluate(
     head = head or build.default_head(model)
     models.prediction_model(model, head=head)  # Refuses a head that the model does not have.
     loaded = build.data_of_run(
-        run.path, dataset=dataset, data_dir=data_dir, model=model, progress=progress.track
+        run.path,
+        dataset=dataset,
+        data_dir=data_dir,
+        model=model,
+        test_only=split == "test",
+        progress=progress.track,
     )
     source = _part(loaded, split, max_examples=max_examples)
     if stop():

@@ -9,7 +9,7 @@ from std_keras import models, progress
 from std_keras.runs.evaluation import Accuracy
 from std_keras.runs.run_directory import replace_atomically
 from std_keras.training.assembly import Training
-from std_keras.training.metrics import by_path
+from std_keras.training.metrics import beside_training, by_path
 
 
 def finish(training: Training, *, step: int, train_seconds: float) -> dict[str, Any]:
@@ -27,6 +27,8 @@ def finish(training: Training, *, step: int, train_seconds: float) -> dict[str, 
     kept_model = models.without_auxiliaries(state.model)
     accuracies = evaluators.run("test")
     values = {f"test/{name}": value for name, value in by_path(accuracies).items()}
+    if training.dataset.validation is None:  # Then it is the last point of what was watched.
+        values |= beside_training(accuracies[evaluators.kept_weights])
     training.writer.scalars(
         "eval", step=step, epoch=float(config.optimization.epochs), values=values
     )
@@ -51,6 +53,7 @@ def finish(training: Training, *, step: int, train_seconds: float) -> dict[str, 
         "epochs": config.optimization.epochs,
         "images_per_second": step * config.optimization.batch_size / train_seconds,
         "train_seconds": train_seconds,
+        "teacher_predictions": training.teacher_predictions,
         "splits": {
             part: {"examples": count, "from": training.dataset.origins.get(part, "")}
             for part, count in training.dataset.sizes.items()
