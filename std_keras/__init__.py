@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from std_keras.exporting.classifying.pictures import classify
     from std_keras.exporting.export import export
     from std_keras.research.analyze import analyze
+    from std_keras.research.compare import compare
     from std_keras.research.report import report
     from std_keras.research.sweeps.sweep import sweep
     from std_keras.runs.evaluate import evaluate
@@ -66,6 +67,7 @@ _NAMES = {
     "TrainConfig": "config",
     "analyze": "research.analyze",
     "classify": "exporting.classifying.pictures",
+    "compare": "research.compare",
     "convert": "weights.convert",
     "evaluate": "runs.evaluate",
     "export": "exporting.export",
@@ -85,6 +87,7 @@ __all__ = [
     "__version__",
     "analyze",
     "classify",
+    "compare",
     "config",
     "convert",
     "data",

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 
 from absl import logging as absl_logging
 
+from std_keras import kernels
+
 
 @contextlib.contextmanager
 def muted_stderr() -> Iterator[None]:
@@ -46,7 +48,11 @@ def ensure_tensorflow() -> None:
 
 
 def load_tensorflow() -> None:
-    """Imports TensorFlow and Keras silently; call it before anything else imports them."""
+    """Imports TensorFlow and Keras silently, with the kernels that `std_keras.kernels` chooses.
+
+    Call it before anything else imports them.
+    """
+    kernels.choose()
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     # C++ logs as errors what none are (oneDNN, that it leaves integers to TensorFlow; CUDA, that it
     # was registered before). What is one raises an exception, which says it too.

@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from std_keras import kernels
+
 ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+kernels.choose()  # As in the programs: the same step has the same digits here and there.
 
 
 @pytest.fixture(autouse=True)

@@ -150,6 +150,15 @@ def test_control_flow_util():
         assert set(answers) == {jit_compile} and len(answers) > 1, message
 
 
+def test_pywrap_util_port():
+    message = moved("tensorflow.python.util._pywrap_util_port", "std_keras/kernels.py")
+    try:
+        module = importlib.import_module("tensorflow.python.util._pywrap_util_port")
+        assert module.IsMklEnabled() in (True, False), message
+    except (ImportError, AttributeError):
+        pytest.fail(message)
+
+
 def test_get_function():
     message = moved("tf.Graph._get_function", "std_keras/models/macs.py")
     inner = tf.function(lambda x: tf.matmul(x, x), autograph=False)

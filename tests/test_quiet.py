@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import keras
 import pytest
 
-from std_keras import quiet
+from std_keras import kernels, quiet
 
 
 def test_what_c_writes_is_held_back(capfd):
@@ -64,3 +65,70 @@ def test_a_training_says_nothing_but_its_own_lines(root, tmp_path):
     lines = done.stderr.splitlines()
     assert len(lines) >= 3
     assert [line for line in lines if not re.match(r"\d\d:\d\d:\d\d ", line)] == []
+
+
+def run_of(*command, root, **environment):
+    """A command of the program, with nothing set that this process has set."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("TF_", "KERAS_", "ONEDNN_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "std_keras", *map(str, command)],
+        cwd=root,
+        env={**kept, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64"), reason="the choice is for x86 alone"
+)
+@pytest.mark.parametrize(
+    ("chosen", "words"),
+    [
+        ({}, "CPU, oneDNN kernels"),
+        ({"TF_ENABLE_ONEDNN_OPTS": "0"}, "CPU, TensorFlow's own kernels"),
+    ],
+    ids=["by default", "if the user says no"],
+)
+def test_the_programs_run_on_onednn(root, tmp_path, chosen, words):
+    """oneDNN itself lists what it executes; else TensorFlow takes its matrix product alone."""
+    flags = "--dataset=digits --model=cifar_resnet20 --epochs=1 --batch_size=64"
+    more = f"--max_train_examples=64 --max_test_examples=64 --model_dir={tmp_path}/run"
+    done = run_of("train", *flags.split(), *more.split(), root=root, ONEDNN_VERBOSE="1", **chosen)
+    executed = {
+        line.split(",")[5]
+        for line in done.stdout.splitlines()
+        if line.startswith("onednn_verbose,") and ",primitive,exec,cpu," in line
+    }
+    assert ("convolution" in executed) == (not chosen)
+    assert done.stderr.splitlines()[0].endswith(words)
+
+
+def test_every_x86_processor_gets_them_and_no_other(monkeypatch):
+    """TensorFlow would choose by the processor's features; the variable is set for all."""
+    for machine, wanted in (("x86_64", "1"), ("AMD64", "1"), ("aarch64", None)):
+        monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+        monkeypatch.setattr(kernels.platform, "machine", lambda machine=machine: machine)
+        kernels.choose()
+        assert os.environ.get("TF_ENABLE_ONEDNN_OPTS") == wanted
+
+
+def test_loading_tensorflow_chooses_before_it_is_loaded():
+    script = (
+        "import os, sys\n"
+        "from std_keras import kernels, quiet\n"
+        "seen = []\n"
+        "kernels.choose = lambda: seen.append('tensorflow' in sys.modules)\n"
+        "quiet.ensure_tensorflow()\n"
+        "print(seen, 'tensorflow' in sys.modules)"
+    )
+    root = Path(quiet.__file__).parent.parent
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "[False] True"

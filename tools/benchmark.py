@@ -28,6 +28,7 @@ from typing import Any
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
+from std_keras import kernels
 from std_keras.config.option import Option
 from std_keras.errors import InputError, MachineError
 from std_keras.programs import flags
@@ -64,6 +65,7 @@ IN_PROCESSES = ("train", "infer", "all")
 # These have processes to end when they are told to end.
 WITH_PROCESSES = (*IN_PROCESSES, "startup")
 # Read when TensorFlow and OpenMP load.
+kernels.choose()  # The processes that measure inherit it: what the programs run counts.
 THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
 _TOPIC = "What is written"
 WRITTEN = {

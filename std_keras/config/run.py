@@ -23,6 +23,13 @@ class RunOptions(OptionGroup):
     evaluate_every_epochs: int = option_field(
         1, int, "Epochs between evaluations.", shapes_result=False, **COUNT
     )
+    best_by: str = option_field(
+        "top1",
+        str,
+        "What makes a model the best on the held-out part: top1, or balanced_accuracy, in which "
+        "small classes count as much as large ones.",
+        choices=("top1", "balanced_accuracy"),
+    )
     checkpoint_every_steps: int = option_field(
         0,
         int,
@@ -49,7 +56,11 @@ class RunOptions(OptionGroup):
         **NATURAL,
     )
     log_every_steps: int = option_field(
-        50, int, "Steps between logged training metrics.", shapes_result=False, **COUNT
+        50,
+        int,
+        "Steps between logged training metrics; an epoch if that is shorter.",
+        shapes_result=False,
+        **COUNT,
     )
     profile_steps: int = option_field(
         0,

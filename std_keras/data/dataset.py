@@ -108,6 +108,7 @@ def load(
     corrupt_images: str = "refuse",
     eval_crop_ratio: float = 1.0,
     whole_pictures: bool = False,
+    test_only: bool = False,
     progress: Progress | None = None,
 ) -> DataSet:
     """Loads a data set that is on this machine; downloads nothing.
@@ -132,6 +133,7 @@ def load(
             where pictures are scaled.
         whole_pictures: keep training pictures as they are (as files, or encoded in memory) until a
             batch needs them, so that random crops can be cut from all of a picture.
+        test_only: do not decode train ahead, nor hold a part of it out: only test will be read.
         progress: wraps slow loops, see `Progress`.
 
     Raises:
@@ -164,7 +166,7 @@ def load(
             cache_bytes=cache_bytes,
             corrupt_images=corrupt_images,
             eval_crop_ratio=eval_crop_ratio,
-            whole_pictures=whole_pictures,
+            whole_pictures=whole_pictures or test_only,
             test_part=test_part,
             progress=progress,
         )
@@ -177,9 +179,10 @@ def load(
             eval_crop_ratio=eval_crop_ratio,
             whole_pictures=whole_pictures,
             test_part=test_part,
+            test_only=test_only,
             progress=progress,
         )
-    if validation_fraction:
+    if validation_fraction and not test_only:
         loaded = _held_out(
             loaded, fraction=validation_fraction, seed=data_seed, stratified=stratified
         )

@@ -9,6 +9,7 @@ import numpy as np
 from std_keras.data.dataset import DataSet
 from std_keras.data.listed import some
 from std_keras.data.source import IndexedSource, Source
+from std_keras.files import picture_file
 
 _FEW = 12  # Classes that are counted one by one.
 _UNBALANCED = 3  # Largest over smallest class, above which accuracy says little of the smallest.
@@ -41,7 +42,9 @@ def lines(dataset: DataSet) -> list[str]:
         listed = ", ".join(
             f"{count} {ending}" for ending, count in sorted(dataset.left_out.items())
         )
-        found.append(f"data: files of other kinds left out: {listed}")
+        found.append(
+            f"data: files of other kinds left out: {listed}{picture_file.advice(dataset.left_out)}"
+        )
     return found
 
 

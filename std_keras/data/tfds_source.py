@@ -31,13 +31,15 @@ def load_tfds(
     eval_crop_ratio: float = 1.0,
     whole_pictures: bool = False,
     test_part: TestPart,
+    test_only: bool = False,
     progress: Progress = no_progress,
 ) -> Loaded:
     """A prepared set; its test part is its `validation` if it has no test, else `test_part`.
 
     The parts are decoded into memory if that takes at most `cache_bytes`, else streamed. With
     `whole_pictures`, train is held in memory as it is in its files, if they take at most that. The
-    squares of test pictures have `eval_crop_ratio` of the short side.
+    squares of test pictures have `eval_crop_ratio` of the short side. With `test_only` train is
+    streamed, for nobody will read it, if it is not needed to find the test part.
 
     Raises:
         InputError: if it is not there, is not made of images with one label, lacks a part, or
@@ -78,9 +80,12 @@ def load_tfds(
     if found is not None:
         test_part.refuse_other(flag, f"its {found} split")
         test = part(found)
-        fits = (train.size + test.size) * height * width * channels <= cache_bytes
+        size = test.size if test_only else train.size + test.size
+        fits = size * height * width * channels <= cache_bytes
         kept: Source = train
-        if not whole_pictures:
+        if test_only:
+            pass
+        elif not whole_pictures:
             kept = held(train)
         elif files_fit:
             kept = _undamaged(train.in_memory, train, info)

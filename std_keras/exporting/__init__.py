@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from std_keras.exporting.card import card_of_run
+    from std_keras.exporting.cold_start import cold_start_ms
     from std_keras.exporting.flatbuffer import count_ops
     from std_keras.exporting.inference import inference_model
     from std_keras.exporting.saved_model import write_saved_model
     from std_keras.exporting.tflite import INPUT_TYPES, QUANTIZATIONS, convert
     from std_keras.exporting.verify import (
         FileRun,
+        balanced_accuracy,
         largest_difference,
         run_file,
         time_file,
@@ -28,7 +30,9 @@ _FILES = {
     "INPUT_TYPES": "tflite",
     "QUANTIZATIONS": "tflite",
     "FileRun": "verify",
+    "balanced_accuracy": "verify",
     "card_of_run": "card",
+    "cold_start_ms": "cold_start",
     "convert": "tflite",
     "count_ops": "flatbuffer",
     "inference_model": "inference",
@@ -44,7 +48,9 @@ __all__ = [
     "INPUT_TYPES",
     "QUANTIZATIONS",
     "FileRun",
+    "balanced_accuracy",
     "card_of_run",
+    "cold_start_ms",
     "convert",
     "count_ops",
     "inference_model",

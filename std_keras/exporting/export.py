@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -76,13 +77,24 @@ def export(
     from std_keras.exporting.tflite_files import TFLiteFiles
 
     checked, data = _load(
-        run, head=head, weights=weights, dataset=dataset, data_dir=data_dir, count=verify_examples
+        run,
+        head=head,
+        weights=weights,
+        dataset=dataset,
+        data_dir=data_dir,
+        count=verify_examples,
+        test_only="int8" not in quantizations,  # Its ranges are measured on training images.
     )
     make_output_dir(folder)
     report_file = folder / "report.json"
     report_file.unlink(missing_ok=True)  # It would describe files that are replaced now.
     _check_stop(stop)
     report = _write_saved_model(checked, run, folder, weights=weights, input_type=input_type)
+    report = dataclasses.replace(
+        report,
+        split_from=data.origins.get("test", ""),
+        weights_sha256=weights_digest(run, weights=weights),
+    )
     files = TFLiteFiles(
         checked,
         folder=folder,
@@ -125,6 +137,21 @@ def checked_quantizations(
     return tuple(dict.fromkeys(given))
 
 
+def weights_digest(run: Run, *, weights: str | None = None) -> str | None:
+    """The SHA-256 of `model.keras`, by which an export knows its run; None if others are meant.
+
+    Args:
+        run: the run.
+        weights: see `export`.
+    """
+    file = run.directory.model_file
+    averaged = run.config.optimization.ema_decay > 0
+    if not file.is_file() or (weights == "raw" and averaged):
+        return None
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
 def _check_options(input_type: str, verify_examples: int, max_accuracy_drop: float | None) -> None:
     if input_type not in INPUT_TYPES:
         raise InputError(f"input_type={input_type} must be one of {', '.join(INPUT_TYPES)}")
@@ -151,6 +178,7 @@ def _load(
     dataset: str | None,
     data_dir: str | None,
     count: int,
+    test_only: bool,
 ) -> tuple[Checked, DataSet]:
     """The model to export, what it says about the test images, and the data set."""
     from std_keras import exporting
@@ -162,7 +190,12 @@ def _load(
     head = head or build.default_head(trained)
     model = exporting.inference_model(trained, head=head)
     data = build.data_of_run(
-        run.path, dataset=dataset, data_dir=data_dir, model=model, progress=progress.track
+        run.path,
+        dataset=dataset,
+        data_dir=data_dir,
+        model=model,
+        test_only=test_only,
+        progress=progress.track,
     )
     images, labels = sample(data.test, count, progress=progress.track)
     reference = model.predict(images, batch_size=128, verbose=0)

@@ -26,6 +26,8 @@ class ExportReport:
         dataset: what the accuracies were measured on.
         split: the part of it, "test".
         examples: how many of its images.
+        split_from: where that part comes from, for example "val/".
+        weights_sha256: of `model.keras`, if that is what was exported, else None.
         input_type: of the TFLite files, "uint8" or "float32".
         machine: what the latencies were measured on.
         keras: `top1` and `parameters` of the Keras model.
@@ -46,11 +48,22 @@ class ExportReport:
     keras: dict[str, Any]
     saved_model: dict[str, Any]
     tflite: dict[str, FileReport] = dataclasses.field(default_factory=dict)
+    split_from: str = ""
+    weights_sha256: str | None = None
+
+    @property
+    def recommended(self) -> str | None:
+        """The quantization of the file to ship, by what was measured; None if all are rejected."""
+        return report.recommended_quantization(self.tflite, examples=self.examples)
 
     def as_dict(self) -> dict[str, Any]:
         """What `report.json` holds."""
         values = {name: value for name, value in vars(self).items() if name != "output_dir"}
-        return {**values, "tflite": {name: row.as_dict() for name, row in self.tflite.items()}}
+        return {
+            **values,
+            "recommended": self.recommended,
+            "tflite": {name: row.as_dict() for name, row in self.tflite.items()},
+        }
 
     def file(self, quantization: str) -> Path:
         """Where the TFLite file of a quantization is, accepted or rejected."""

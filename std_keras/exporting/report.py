@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +14,8 @@ import numpy as np
 
 from std_keras.exporting.flatbuffer import count_ops
 from std_keras.exporting.layer_sensitivity import LayerError
-from std_keras.exporting.verify import largest_difference, top1
+from std_keras.exporting.recommend import AS_FAST, CLOSE, recommended
+from std_keras.exporting.verify import balanced_accuracy, largest_difference, top1
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,9 @@ class FileReport:
             returned something that is not finite.
         latency_ms: median of single inferences on one thread, after a warm-up.
         latency_ms_2_threads: the same on two, or None if it was not measured.
+        cold_start_ms: from the file in memory to its first answer on one thread, in a new process;
+            None if it was not measured. See `std_keras.exporting.cold_start`.
+        balanced_accuracy: the mean of the classes' own top-1; None in reports of before.
         xnnpack_partitions: parts that XNNPACK runs; 1 if nothing between them is left to others.
         refused: why the file is not fit for use, or None.
         layer_errors: of a refused file that is quantised, what each layer alone costs, the worst
@@ -49,6 +53,8 @@ class FileReport:
     max_logit_difference: float | None
     latency_ms: float
     latency_ms_2_threads: float | None = None
+    cold_start_ms: float | None = None
+    balanced_accuracy: float | None = None
     xnnpack_partitions: int | None = None
     refused: str | None = None
     layer_errors: tuple[LayerError, ...] | None = None
@@ -69,6 +75,7 @@ def judge(
     labels: np.ndarray,
     max_accuracy_drop: float | None = None,
     latency_ms_2_threads: float | None = None,
+    cold_start_ms: float | None = None,
     xnnpack_partitions: int | None = None,
 ) -> FileReport:
     """Compares the logits of a file with those of the Keras model.
@@ -83,6 +90,7 @@ def judge(
         labels: (n,).
         max_accuracy_drop: the largest drop of top-1, as a fraction, that is accepted; None for any.
         latency_ms_2_threads: see `FileReport`.
+        cold_start_ms: likewise.
         xnnpack_partitions: likewise.
     """
     difference = largest_difference(logits, reference)
@@ -109,6 +117,8 @@ def judge(
         max_logit_difference=difference,
         latency_ms=latency_ms,
         latency_ms_2_threads=latency_ms_2_threads,
+        cold_start_ms=cold_start_ms,
+        balanced_accuracy=balanced_accuracy(logits, labels),
         xnnpack_partitions=xnnpack_partitions,
         refused=refused,
     )
@@ -124,10 +134,27 @@ def machine() -> dict[str, Any]:
     }
 
 
+def recommended_quantization(rows: Mapping[str, FileReport], *, examples: int) -> str | None:
+    """The file to ship, by its quantization; see `std_keras.exporting.recommend`."""
+    accepted = {name: row for name, row in rows.items() if row.refused is None}
+    best = recommended(accepted.values(), examples=examples)
+    return next((name for name, row in accepted.items() if row is best), None)
+
+
 def table(rows: Mapping[str, FileReport], *, keras_top1: float, examples: int, cpu: str) -> str:
     """A table for a terminal: one line per quantization, and the hardware it was measured on."""
-    header = ("file", "bytes", "ops", "top-1", "drop", "max logit diff.", "ms")
-    lines = [("Keras model", "", "", f"{keras_top1:.4f}", "", "", "")]
+    header = (
+        "file",
+        "bytes",
+        "ops",
+        "top-1",
+        "drop",
+        "max logit diff.",
+        "ms",
+        "2 threads",
+        "start",
+    )
+    lines = [("Keras model", "", "", f"{keras_top1:.4f}", *[""] * 5)]
     for row in rows.values():
         difference = row.max_logit_difference
         lines.append(
@@ -139,18 +166,40 @@ def table(rows: Mapping[str, FileReport], *, keras_top1: float, examples: int, c
                 f"{row.accuracy_drop:+.4f}",
                 "not finite" if difference is None else f"{difference:.2e}",
                 f"{row.latency_ms:.3f}",
+                milliseconds(row.latency_ms_2_threads),
+                milliseconds(row.cold_start_ms),
             )
         )
-    widths = [max(len(line[i]) for line in (header, *lines)) for i in range(len(header))]
     text = [
+        *aligned([header, *lines]),
+        f"{examples} test images; ms: median of single inferences, 1 thread, {cpu}; start: from "
+        "the file in memory to its first answer in a new process",
+    ]
+    chosen = recommended_quantization(rows, examples=examples)
+    if chosen is not None:
+        text.append(
+            f"recommended: {rows[chosen].file}, by the measurements above (of the files within "
+            f"{100 * CLOSE:g} points of the best top-1 the fastest on one thread; up to "
+            f"{AS_FAST - 1:.0%} slower, the smallest)"
+        )
+    return "\n".join(text)
+
+
+def milliseconds(value: float | None) -> str:
+    """A time as tables show it; nothing if it was not measured."""
+    return "" if value is None else f"{value:.3f}"
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of cells as text: the first column to the left, the others to the right."""
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return [
         "  ".join(
             cell.ljust(width) if i == 0 else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
-        for line in (header, *lines)
+        for line in lines
     ]
-    text.append(f"{examples} test images; ms: median of single inferences, 1 thread, {cpu}")
-    return "\n".join(text)
 
 
 def _cpu_name() -> str:

@@ -122,6 +122,7 @@ class TFLiteFiles:
             labels=self._checked.labels,
             max_accuracy_drop=self._limit,
             latency_ms_2_threads=exporting.time_file(content, image=images[0], num_threads=2),
+            cold_start_ms=exporting.cold_start_ms(content),
             xnnpack_partitions=exporting.xnnpack_partitions(content),
         )
 

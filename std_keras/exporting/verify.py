@@ -107,6 +107,11 @@ def top1(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean(right & np.isfinite(logits).all(axis=-1)))
 
 
+def balanced_accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The mean over the classes that occur of their own `top1`, whatever their sizes."""
+    return float(np.mean([top1(logits[labels == c], labels[labels == c]) for c in set(labels)]))
+
+
 def largest_difference(logits: np.ndarray, reference: np.ndarray) -> float | None:
     """The largest absolute difference of two arrays of logits; None if one is not finite."""
     if not (np.isfinite(logits).all() and np.isfinite(reference).all()):

@@ -7,9 +7,11 @@ mean these. `std_keras.data.images` is TensorFlow's twin for the plain files tha
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import warnings
+from collections.abc import Iterable
 from typing import IO
 
 import numpy as np
@@ -42,15 +44,25 @@ _END_OF_JPEG = b"\xff\xd9"
 _TAIL = 64  # The end marker is looked for in so many last bytes; some programs append a few.
 
 
+_HEIF_ENDINGS = frozenset({".heic", ".heif"})  # As iPhones write them.
+
+
 def extensions() -> frozenset[str]:
     """The endings of files that `open_picture` may be able to read, such as ".jpg"."""
-    Image.init()
+    _learn_formats()
     known = Image.registered_extensions()
     return frozenset(
         ending
         for ending, name in known.items()
         if name in Image.OPEN and name not in _REFUSED_FORMATS | _UNREADABLE_FORMATS
     )
+
+
+def advice(endings: Iterable[str]) -> str:
+    """What to do so that files with these endings are read, after what is wrong; else nothing."""
+    if not (_HEIF_ENDINGS - extensions()) & frozenset(endings):
+        return ""
+    return "; HEIC files are read once pillow-heif is there: pip install pillow-heif"
 
 
 def open_picture(path: str | os.PathLike[str], *, channels: int = 3) -> Image.Image:
@@ -75,7 +87,8 @@ def open_picture(path: str | os.PathLike[str], *, channels: int = 3) -> Image.Im
             "decompression bomb; make it smaller first"
         ) from error
     except Image.UnidentifiedImageError as error:
-        raise InputError(f"{path} is not an image that can be read") from error
+        ending = os.path.splitext(os.fspath(path))[1].lower()
+        raise InputError(f"{path} is not an image that can be read{advice([ending])}") from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # Decoders raise many kinds for a damaged file.
@@ -180,8 +193,17 @@ def _is_sequential(content: bytes) -> bool:
     return False
 
 
-def _formats() -> list[str]:
+def _learn_formats() -> None:
+    """Makes Pillow know all formats that can be read here."""
     Image.init()
+    with contextlib.suppress(ImportError):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+
+
+def _formats() -> list[str]:
+    _learn_formats()
     return [name for name in Image.ID if name not in _REFUSED_FORMATS]
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from std_keras.files.picture_file import extensions
+from std_keras.files.picture_file import advice, extensions
 
 # What systems leave behind.
 _FOLDERS_OF_SYSTEMS = frozenset({"__MACOSX"})
@@ -77,4 +77,5 @@ def said_left_out(folder: str, left_out: Counter[str]) -> str | None:
     if not left_out:
         return None
     kinds = ", ".join(f"{count} {ending}" for ending, count in sorted(left_out.items()))
-    return f"{folder}: left out {left_out.total()} files that are not read as pictures ({kinds})"
+    said = f"{folder}: left out {left_out.total()} files that are not read as pictures ({kinds})"
+    return said + advice(left_out)

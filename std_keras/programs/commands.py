@@ -47,6 +47,7 @@ COMMANDS: Mapping[str, Command] = {
     "evaluate": Command(LOOK, "measure the accuracy of every head of a run", "evaluate"),
     "analyze": Command(LOOK, "analyze what a student learned, on an HTML page", "analyze"),
     "report": Command(LOOK, "compare runs on an HTML page", "report"),
+    "compare": Command(LOOK, "say which exported file of several runs to ship", "compare"),
     "export": Command(SHIP, "write and check SavedModel and TFLite files", "export"),
     "classify": Command(SHIP, "classify images with a TFLite file", "classify"),
     "pack": Command(SHIP, "pack a run's weights as std_keras:NAME", "pack"),

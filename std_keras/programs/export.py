@@ -12,16 +12,17 @@ from std_keras.programs import flags, program, shared_options
 from std_keras.programs.program import StopRequest
 from std_keras.runs.run import Run
 
+QUANTIZATION = Option(
+    topic=MODEL,
+    help="One or more of float32, float16 (half the size), dynamic (int8 weights, activations "
+    "quantised at run time) and int8 (some activations quantised statically, with ranges "
+    "measured on 200 training images), separated by commas.",
+    kind=str,
+)
 _OPTIONS = {
     "model_dir": shared_options.MODEL_DIR,
     "output_dir": shared_options.OUTPUT_DIR,
-    "quantization": Option(
-        topic=MODEL,
-        help="One or more of float32, float16 (half the size), dynamic (int8 weights, activations "
-        "quantised at run time) and int8 (some activations quantised statically, with ranges "
-        "measured on 200 training images), separated by commas.",
-        kind=str,
-    ),
+    "quantization": QUANTIZATION,
     "head": shared_options.HEAD,
     "weights": shared_options.WEIGHTS,
     "input_type": Option(
@@ -60,9 +61,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
         },
         required=("model_dir", "output_dir"),
     )
-    quantizations = checked_quantizations(
-        [name.strip() for name in parsed.pop("quantization").split(",")], argument="quantization"
-    )
+    quantizations = parsed_quantizations(parsed.pop("quantization"))
     check_output_dir(user_path(parsed["output_dir"]))
     run = Run(parsed.pop("model_dir"))
 
@@ -77,6 +76,16 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
         print(error.report.table(), flush=True)
         raise
     print(report.table(), flush=True)
+
+
+def parsed_quantizations(text: str) -> tuple[str, ...]:
+    """The names in a list with commas.
+
+    Raises:
+        InputError: see `checked_quantizations`.
+    """
+    names = [name.strip() for name in text.split(",")]
+    return checked_quantizations(names, argument="quantization")
 
 
 def console() -> None:

@@ -30,9 +30,12 @@ class Evaluation:
         head: the head that `top1` and `top5` are of.
         top1: the fraction of the examples whose largest logit is the label's.
         top5: the fraction whose label is among the five largest logits.
-        heads: top-1, top-5 and cross-entropy (nats) of every head, `classification` first.
+        heads: top-1, top-5, cross-entropy (nats) and more of every head, `classification` first.
         balanced_accuracy: the mean over classes of their own top-1, of that head.
         per_class: by class, its own top-1 as `accuracy` (None without examples), and `examples`.
+        confusions: what was most often taken for what, at most 20 pairs: `label`, `predicted`,
+            `count`, and `share` of the label's examples.
+        calibration_error: see `Accuracy`, of that head.
     """
 
     model_dir: str
@@ -45,6 +48,8 @@ class Evaluation:
     heads: dict[str, Accuracy]
     balanced_accuracy: float
     per_class: dict[str, dict[str, Any]]
+    confusions: list[dict[str, Any]]
+    calibration_error: float | None
 
     def as_dict(self) -> dict[str, Any]:
         """The same as plain values, for JSON."""
@@ -98,7 +103,12 @@ def evaluate(
     head = head or build.default_head(model)
     models.prediction_model(model, head=head)  # Refuses a head that the model does not have.
     loaded = build.data_of_run(
-        run.path, dataset=dataset, data_dir=data_dir, model=model, progress=progress.track
+        run.path,
+        dataset=dataset,
+        data_dir=data_dir,
+        model=model,
+        test_only=split == "test",
+        progress=progress.track,
     )
     source = _part(loaded, split, max_examples=max_examples)
     if stop():
@@ -120,6 +130,8 @@ def evaluate(
         heads=found,
         balanced_accuracy=found[head].balanced_accuracy,
         per_class=found[head].per_class(loaded.label_names),
+        confusions=found[head].confused(loaded.label_names),
+        calibration_error=found[head].calibration_error,
     )
 
 

@@ -1,4 +1,4 @@
-"""Top-1, top-5, loss and the accuracy of each class, of every head over a split."""
+"""How good every head is over a split: accuracy, by class too, confusions and calibration."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from std_keras.data import Shard, Source, evaluation_batches
 from std_keras.errors import Interrupted
 from std_keras.layers.compiled import fast_inference
 
-_FIGURES = 3  # Hits, hits among five, loss; the hits by class follow them.
+_FIGURES = 3  # Hits, hits among five, loss.
+_BINS = 15  # Of the confidence, as many as in Guo et al. 2017.
+_CONFUSIONS = 20  # So many pairs are kept, the most frequent first.
+_MOST_CLASSES = 1024  # With more, a table of all pairs is not kept: it would be too large.
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,11 @@ class Accuracy:
         loss: cross-entropy.
         of_classes: top-1 of the examples of each class; None for a class without any.
         examples: how many each class has.
+        calibration_error: by how much the probability of the top class and how often it is right
+            differ: ECE over 15 bins (Guo et al. 2017, "On Calibration of Modern Neural Networks",
+            Eq. 3), from 0 to 1.
+        confusions: (class, what it was taken for, how often), the most frequent first, at most 20;
+            empty with more than 1,024 classes.
     """
 
     top1: float
@@ -36,6 +44,8 @@ class Accuracy:
     loss: float
     of_classes: tuple[float | None, ...] = ()
     examples: tuple[int, ...] = ()
+    calibration_error: float | None = None
+    confusions: tuple[tuple[int, int, int], ...] = ()
 
     @property
     def balanced_accuracy(self) -> float:
@@ -48,6 +58,8 @@ class Accuracy:
         figures = {"top1": self.top1, "top5": self.top5, "loss": self.loss}
         if self.of_classes:
             figures["balanced_accuracy"] = self.balanced_accuracy
+        if self.calibration_error is not None:
+            figures["calibration_error"] = self.calibration_error
         return figures
 
     def per_class(self, label_names: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -57,11 +69,30 @@ class Accuracy:
             for name, own, count in zip(label_names, self.of_classes, self.examples, strict=True)
         }
 
+    def confused(self, label_names: Sequence[str]) -> list[dict[str, Any]]:
+        """`confusions` with names: `label`, `predicted`, `count`, and its `share` of the class."""
+        return [
+            {
+                "label": label_names[label],
+                "predicted": label_names[predicted],
+                "count": count,
+                "share": count / self.examples[label],
+            }
+            for label, predicted, count in self.confusions
+        ]
+
     def weakest(self, label_names: Sequence[str]) -> str:
-        """The class with the lowest accuracy, in words."""
+        """The class with the lowest accuracy, and the most frequent confusion, in words."""
         pairs = zip(self.of_classes, label_names, strict=True)
         own, name = min((own, name) for own, name in pairs if own is not None)
-        return f"weakest class {name} {own:.4f}"
+        text = f"weakest class {name} {own:.4f}"
+        if self.confusions:
+            most = self.confused(label_names)[0]
+            text += (
+                f", most often {most['label']} taken for {most['predicted']} "
+                f"({most['count']} times, {most['share']:.0%} of its images)"
+            )
+        return text
 
 
 class Evaluator:
@@ -94,6 +125,7 @@ class Evaluator:
             lambda _: evaluation_batches(source, batch_size=batch_size, shard=shard)
         )
         self._names = tuple(heads.output)
+        self._classes = int(next(iter(heads.output.values())).shape[-1])
         self._all = tf.function(self._sum_batches)
         self._one = tf.function(self._sum_batch)
 
@@ -116,12 +148,12 @@ class Evaluator:
                 sums = sums + self._one(batch).numpy()
         sums = np.asarray(sums, np.float64)
         return {
-            name: _accuracy(row, sums[-1]) for name, row in zip(self._names, sums[:-1], strict=True)
+            name: _accuracy(row, self._classes) for name, row in zip(self._names, sums, strict=True)
         }
 
     def _sum_batches(self, iterator: Iterator[Any]) -> tf.Tensor:
-        classes = next(iter(self._heads.output.values())).shape[-1]
-        sums = tf.zeros((len(self._names) + 1, _FIGURES + classes), tf.float32)
+        pairs = _cells(self._classes)
+        sums = tf.zeros((len(self._names), _FIGURES + 2 * _BINS + pairs), tf.float32)
         more = iterator.get_next_as_optional()  # type: ignore[attr-defined]
         while more.has_value():
             sums += self._sum_batch(more.get_value())
@@ -145,21 +177,76 @@ class Evaluator:
             hit = tf.cast(best == labels[:, tf.newaxis], tf.float32)
             loss = losses.cross_entropy(logits, tf.one_hot(labels, classes))
             figures = tf.stack([hit[:, 0], tf.reduce_sum(hit, axis=1), loss])
-            of_classes = tf.math.unsorted_segment_sum(hit[:, 0] * weights, labels, classes)
-            rows.append(tf.concat([tf.linalg.matvec(figures, weights), of_classes], axis=0))
-        totals = tf.fill((_FIGURES,), tf.reduce_sum(weights))
-        examples = tf.math.unsorted_segment_sum(weights, labels, classes)
-        return tf.stack([*rows, tf.concat([totals, examples], axis=0)])
+            rows.append(
+                tf.concat(
+                    [
+                        tf.linalg.matvec(figures, weights),
+                        _by_confidence(logits, hit[:, 0], weights),
+                        _by_class(best[:, 0], labels, weights, classes),
+                    ],
+                    axis=0,
+                )
+            )
+        return tf.stack(rows)
 
 
-def _accuracy(hits: np.ndarray, examples: np.ndarray) -> Accuracy:
-    """From two rows of sums, (_FIGURES + classes,): those of a head, and how many there were."""
-    top1, top5, loss = (float(v) for v in hits[:_FIGURES] / examples[0])
-    pairs = list(zip(hits[_FIGURES:], examples[_FIGURES:], strict=True))
+def _by_confidence(logits: tf.Tensor, hit: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """Sums in bins (lower edge, upper edge] of the top class's probability.
+
+    Returns:
+        (2 * _BINS,): how many are right, and their probabilities added up.
+    """
+    confidence = tf.reduce_max(tf.nn.softmax(logits), axis=-1)
+    edges = tf.constant(np.linspace(0, 1, _BINS + 1)[1:-1], tf.float32)
+    bins = tf.searchsorted(edges, confidence)
+    sums = [tf.math.unsorted_segment_sum(v * weights, bins, _BINS) for v in (hit, confidence)]
+    return tf.concat(sums, axis=0)
+
+
+def _cells(classes: int) -> int:
+    return classes**2 if classes <= _MOST_CLASSES else 2 * classes
+
+
+def _by_class(
+    predicted: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor, classes: int
+) -> tf.Tensor:
+    """How often each class was taken for each, by rows; with many classes hits and examples."""
+    if classes <= _MOST_CLASSES:
+        pairs = tf.cast(labels, tf.int32) * classes + predicted
+        return tf.math.unsorted_segment_sum(weights, pairs, classes**2)
+    hits = tf.where(predicted == tf.cast(labels, tf.int32), weights, 0.0)
+    sums = [tf.math.unsorted_segment_sum(v, labels, classes) for v in (hits, weights)]
+    return tf.concat(sums, axis=0)
+
+
+def _accuracy(sums: np.ndarray, classes: int) -> Accuracy:
+    """From the sums of a head over all examples, (_FIGURES + 2 * _BINS + _cells(classes),)."""
+    figures, right, confidence, cells = np.split(sums, np.cumsum([_FIGURES, _BINS, _BINS]))
+    confusions: tuple[tuple[int, int, int], ...] = ()
+    if classes <= _MOST_CLASSES:
+        table = cells.reshape(classes, classes)
+        hits, examples = table.diagonal(), table.sum(axis=1)
+        confusions = _most_frequent(table)
+    else:
+        hits, examples = np.split(cells, 2)
+    total = examples.sum()
+    top1, top5, loss = (float(v) for v in figures / total)
+    pairs = list(zip(hits, examples, strict=True))
     return Accuracy(
         top1,
         top5,
         loss,
         of_classes=tuple(float(hit / count) if count else None for hit, count in pairs),
-        examples=tuple(int(count) for _, count in pairs),
+        examples=tuple(int(count) for count in examples),
+        calibration_error=float(np.abs(right - confidence).sum() / total),
+        confusions=confusions,
     )
+
+
+def _most_frequent(table: np.ndarray) -> tuple[tuple[int, int, int], ...]:
+    """The largest cells outside the diagonal of (classes, classes), those of 0 left out."""
+    wrong = table.copy()
+    np.fill_diagonal(wrong, 0)
+    largest = np.argsort(-wrong, axis=None, kind="stable")[:_CONFUSIONS]
+    places = [divmod(int(place), len(table)) for place in largest]
+    return tuple((i, j, int(wrong[i, j])) for i, j in places if wrong[i, j])

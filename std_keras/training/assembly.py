@@ -45,6 +45,8 @@ class Training:
         checkpoints: from which `state` was restored.
         first_step: steps that were done before.
         cache: the teachers' predictions on disk, if a folder for them is named.
+        teacher_predictions: where they come from: "computed", "read" from the cache, "mixed" if a
+            run with a cache was continued, or "none".
         evaluators: of the model.
         writer: of the metrics; to be closed.
         view_sizes: for each teacher, the side of what it sees.
@@ -66,6 +68,7 @@ class Training:
     checkpoints: Checkpoints
     first_step: int
     cache: CachedPredictions | None
+    teacher_predictions: str
     evaluators: Evaluators
     writer: MetricWriter
     view_sizes: tuple[int, ...]
@@ -182,11 +185,23 @@ def assemble(
         checkpoints=checkpoints,
         first_step=first_step,
         cache=cache,
+        teacher_predictions=_origin(
+            config, cached=cache is not None, read=not teachers_needed, continued=first_step > 0
+        ),
         evaluators=evaluators,
         writer=writer,
         view_sizes=sizes,
         larger_views=larger_views,
     )
+
+
+def _origin(config: TrainConfig, *, cached: bool, read: bool, continued: bool) -> str:
+    """See `Training.teacher_predictions`."""
+    if not config.distillation.uses_teachers:
+        return "none"
+    if cached and continued:
+        return "mixed"
+    return "read" if read else "computed"
 
 
 def _step_options(config: TrainConfig) -> StepOptions:

@@ -33,6 +33,7 @@ def load_data(
     *,
     stratified: bool = True,
     whole_as_test: bool = False,
+    test_only: bool = False,
     progress: Progress | None = None,
 ) -> DataSet:
     """Loads the data set that the configuration names, cut to the examples it asks for.
@@ -41,6 +42,7 @@ def load_data(
         config: names the data.
         stratified: how the validation part is chosen; that of a run is `run.stratified()`.
         whole_as_test: see `data.load`.
+        test_only: likewise; then train is not cut either.
         progress: see `data.load`.
     """
     dataset = data.load(
@@ -53,13 +55,16 @@ def load_data(
         test_fraction=config.data.test_fraction,
         test_seed=config.data.test_seed,
         whole_as_test=whole_as_test,
+        test_only=test_only,
         cache_gb=config.data.cache_gb,
         corrupt_images=config.data.corrupt_images,
         progress=progress,
         **picture_options(config.augmentation, image_size=config.data.image_size),
     )
     return limited(
-        dataset, train=config.data.max_train_examples, test=config.data.max_test_examples
+        dataset,
+        train=0 if test_only else config.data.max_train_examples,
+        test=config.data.max_test_examples,
     )
 
 
@@ -69,6 +74,7 @@ def data_of_run(
     dataset: str | None,
     data_dir: str | None,
     model: keras.Model,
+    test_only: bool = False,
     progress: Progress | None = None,
 ) -> DataSet:
     """Loads the data that a run's model was trained on, or other data with the same classes.
@@ -78,6 +84,7 @@ def data_of_run(
         dataset: another data set; None for the run's own.
         data_dir: where TFDS keeps its prepared sets; None for the run's own.
         model: the run's model, which fixes the image size.
+        test_only: see `data.load`.
         progress: see `data.load`.
 
     Raises:
@@ -112,6 +119,7 @@ def data_of_run(
         config.replace(**changes),
         stratified=run.stratified(),
         whole_as_test=other,
+        test_only=test_only,
         progress=progress,
     )
     if loaded.image_shape != tuple(model.input_shape[1:]):

@@ -34,8 +34,9 @@ class Cadence:
         return min(*stops, step + self.steps_per_call, self.total_steps)
 
     def logs(self, step: int) -> bool:
-        """Whether training metrics are logged after this step."""
-        return step % self.log_every == 0 or step == self.total_steps
+        """Whether training metrics are logged after this step; at least once an epoch."""
+        short = self.steps_per_epoch < self.log_every and self.ends_epoch(step)
+        return short or step % self.log_every == 0 or step == self.total_steps
 
     def ends_epoch(self, step: int) -> bool:
         """Whether this step is the last of an epoch."""

@@ -63,7 +63,7 @@ class Checkpoints:
 
     @property
     def best(self) -> float:
-        """The best validation top-1 so far, or -1."""
+        """The best score on the held-out part so far (see `best_by`), or -1."""
         return float(self._best.numpy())
 
     @best.setter

@@ -55,7 +55,15 @@ def check_devices(config: TrainConfig, strategy: tf.distribute.Strategy) -> None
 
 
 def check_sizes(config: TrainConfig, dataset: DataSet) -> None:
-    """Raises InputError if the training set is smaller than what one step takes of it."""
+    """Raises InputError if the data set does not have what is asked of it.
+
+    A training set that is smaller than what one step takes, or no held-out part to choose on.
+    """
+    if config.run.best_by != "top1" and dataset.validation is None:
+        raise InputError(
+            f"best_by={config.run.best_by} chooses on a held-out part, and there is none; hold one "
+            "out with validation_fraction=0.1"
+        )
     wanted = {"batch_size": config.optimization.batch_size}
     if config.mine.weight and config.mine.schedule == "epoch":
         wanted["mine_samples"] = config.mine.samples

@@ -6,9 +6,10 @@ import contextlib
 from typing import Any
 
 from std_keras import models, progress
+from std_keras.runs.evaluation import Accuracy
 from std_keras.runs.run_directory import replace_atomically
 from std_keras.training.assembly import Training
-from std_keras.training.metrics import by_path
+from std_keras.training.metrics import beside_training, by_path
 
 
 def finish(training: Training, *, step: int, train_seconds: float) -> dict[str, Any]:
@@ -26,16 +27,24 @@ def finish(training: Training, *, step: int, train_seconds: float) -> dict[str, 
     kept_model = models.without_auxiliaries(state.model)
     accuracies = evaluators.run("test")
     values = {f"test/{name}": value for name, value in by_path(accuracies).items()}
+    if training.dataset.validation is None:  # Then it is the last point of what was watched.
+        values |= beside_training(accuracies[evaluators.kept_weights])
     training.writer.scalars(
         "eval", step=step, epoch=float(config.optimization.epochs), values=values
     )
     training.writer.tokens(state.model, step=step)
+    training.writer.classes(
+        accuracies[evaluators.kept_weights][evaluators.head],
+        label_names=training.dataset.label_names,
+        step=step,
+    )
     weights, head = evaluators.kept_weights, evaluators.head
     kept = accuracies[weights]
     result = {
         "top1": kept[head].top1,
         "top5": kept[head].top5,
         "balanced_accuracy": kept[head].balanced_accuracy,
+        "calibration_error": kept[head].calibration_error,
         "head": head,
         "weights": weights,
         "heads": {name: accuracy.as_dict() for name, accuracy in kept.items()},
@@ -44,19 +53,21 @@ def finish(training: Training, *, step: int, train_seconds: float) -> dict[str, 
         "epochs": config.optimization.epochs,
         "images_per_second": step * config.optimization.batch_size / train_seconds,
         "train_seconds": train_seconds,
+        "teacher_predictions": training.teacher_predictions,
         "splits": {
             part: {"examples": count, "from": training.dataset.origins.get(part, "")}
             for part, count in training.dataset.sizes.items()
             if count
         },
         "per_class": kept[head].per_class(training.dataset.label_names),
+        "confusions": kept[head].confused(training.dataset.label_names),
     }
     with contextlib.suppress(ValueError):  # A backbone of the user's may hold what is not counted.
         result["macs"] = models.multiply_accumulates(evaluators.heads)
     if weights == "ema":
         result["raw_heads"] = {h: accuracy.as_dict() for h, accuracy in accuracies["raw"].items()}
     if training.dataset.validation is not None:
-        result["best_validation_top1"] = training.checkpoints.best
+        result[f"best_validation_{config.run.best_by}"] = training.checkpoints.best
     if training.chief:
         if state.average is not None:
             state.average.copy_to_model()
@@ -65,17 +76,19 @@ def finish(training: Training, *, step: int, train_seconds: float) -> dict[str, 
     training.any_worker(False)  # No worker leaves while the chief still writes.
     progress.say(
         f"finished: test top-1 {result['top1']:.4f}, top-5 {result['top5']:.4f}, balanced "
-        f"{result['balanced_accuracy']:.4f}, {kept[head].weakest(training.dataset.label_names)} "
+        f"{result['balanced_accuracy']:.4f}, {kept[head].weakest(training.dataset.label_names)}, "
+        f"calibration error {result['calibration_error']:.4f} "
         f"({head} head, {weights} weights); {training.run.model_file}"
     )
     return result
 
 
-def keep_best(training: Training, top1: float) -> None:
+def keep_best(training: Training, accuracy: Accuracy) -> None:
     """Keeps the model as the best one so far if its accuracy on the held-out part is."""
-    if top1 <= training.checkpoints.best:
+    score = float(getattr(accuracy, training.config.run.best_by))
+    if score <= training.checkpoints.best:
         return
-    training.checkpoints.best = top1
+    training.checkpoints.best = score
     if not training.chief:
         return
     model = models.without_auxiliaries(training.state.model)

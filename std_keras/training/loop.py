@@ -22,7 +22,7 @@ from std_keras.training.cached_predictions import Segment
 from std_keras.training.checks import refuse_damaged_data
 from std_keras.training.diagnosis import check_finite
 from std_keras.training.finish import finish, keep_best
-from std_keras.training.metrics import StepMeans, by_path
+from std_keras.training.metrics import StepMeans, beside_training, by_path
 from std_keras.training.stall import StallWarning
 from std_keras.training.step import CallResult
 
@@ -118,6 +118,8 @@ class Loop:
         """Takes the steps until something else is to be done."""
         training = self.training
         steps = min(training.cadence.next_stop(self.step), segment.end) - self.step
+        if self.step == training.first_step:
+            steps = min(steps, 1)  # It holds the tracing; then the bar moves, and Ctrl-C is heard.
         began = time.monotonic()
         try:
             result = training.trainer.call(batches, first_step=self.step, steps=steps)
@@ -156,7 +158,8 @@ class Loop:
         training, evaluators = self.training, self.training.evaluators
         part = "validation" if training.dataset.validation is not None else "test"
         accuracies = evaluators.run(part)
-        training.writer.scalars("eval", step=self.step, epoch=epoch, values=by_path(accuracies))
+        values = by_path(accuracies) | beside_training(accuracies[evaluators.kept_weights])
+        training.writer.scalars("eval", step=self.step, epoch=epoch, values=values)
         training.writer.tokens(training.state.model, step=self.step)
         shown = ", ".join(f"{w} {h[evaluators.head].top1:.4f}" for w, h in accuracies.items())
         progress.say(
@@ -164,7 +167,7 @@ class Loop:
             f"{part} top-1 of the {evaluators.head} head: {shown}"
         )
         if part == "validation":
-            keep_best(training, accuracies[evaluators.kept_weights][evaluators.head].top1)
+            keep_best(training, accuracies[evaluators.kept_weights][evaluators.head])
 
     def _save(self, *, failures_allowed: int = 0) -> None:
         training = self.training

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +15,7 @@ import tensorflow as tf
 from std_keras import progress
 from std_keras.config import TrainConfig
 from std_keras.files.paths import plain_path
+from std_keras.runs.evaluation import Accuracy
 from std_keras.runs.run_directory import RunDirectory, write_atomically
 from std_keras.training import event_files
 from std_keras.training.optimizers import is_token
@@ -94,6 +95,25 @@ class MetricWriter:
             for variable in model.trainable_variables:
                 if is_token(variable):
                     tf.summary.histogram(variable.path, variable.numpy())
+
+    def classes(self, accuracy: Accuracy, *, label_names: Sequence[str], step: int) -> None:
+        """Shows the accuracy of each class, the weakest first, and what was taken for what."""
+        if not self._enabled:
+            return
+        own = accuracy.per_class(label_names).items()
+        known = [(v["accuracy"], name, v["examples"]) for name, v in own if v["examples"]]
+        texts = {
+            "classes": ["class | top-1 | images", "---|---|---"]
+            + [f"{name} | {top1:.4f} | {count}" for top1, name, count in sorted(known)],
+            "confusions": ["class | taken for | times | share of the class", "---|---|---|---"]
+            + [
+                f"{pair['label']} | {pair['predicted']} | {pair['count']} | {pair['share']:.1%}"
+                for pair in accuracy.confused(label_names)
+            ],
+        }
+        with self._given_up_if_it_may(), self._writers["eval"].as_default(step=step):
+            for name, lines in texts.items():
+                tf.summary.text(name, "\n".join(lines))
 
     def start_profile(self) -> None:
         """Begins to record a trace for TensorBoard's profiler."""

@@ -42,3 +42,9 @@ def by_path(accuracies: Mapping[str, Mapping[str, Accuracy]]) -> dict[str, float
         for head, accuracy in heads.items()
         for name, value in accuracy.as_dict().items()
     }
+
+
+def beside_training(heads: Mapping[str, Accuracy]) -> dict[str, float]:
+    """Figures of the class head under the names that training has, so that they share a chart."""
+    own = heads["classification"]
+    return {"accuracy/classification": own.top1, "loss/classification": own.loss}

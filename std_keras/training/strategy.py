@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
-from std_keras import progress
+from std_keras import kernels, progress
 from std_keras.data import Shard
 from std_keras.errors import InputError, MachineError
 from std_keras.training import cluster, rendezvous
@@ -70,7 +70,7 @@ def create_strategy(
         strategy = _create(name, gpus=len(gpus), logical_cpus=logical_cpus)
     progress.say(
         f"strategy {name}: {strategy.num_replicas_in_sync} replica(s) on "
-        f"{'GPU' if gpus else 'TPU' if name == 'tpu' else 'CPU'}"
+        + ("GPU" if gpus else "TPU" if name == "tpu" else f"CPU, {kernels.in_words()}")
     )
     return strategy
 

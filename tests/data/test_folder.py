@@ -171,13 +171,13 @@ def test_more_formats_are_read_and_the_rest_is_counted(image_folder, monkeypatch
     ant = image_folder / "train" / "ant"
     for name in ("a.webp", "b.tif", "c.jfif"):
         Image.new("RGB", (20, 20), (0, 90, 0)).save(ant / name)
-    for name in ("a.heic", "b.heic", "c.txt", "Thumbs.db", ".hidden"):
+    for name in ("a.heyc", "b.heyc", "c.txt", "Thumbs.db", ".hidden"):
         (ant / name).write_bytes(b"something")
     lines: list[str] = []
     monkeypatch.setattr("std_keras.progress.warn", lines.append)
     data = load(f"folder:{image_folder}", image_size=16)
     assert data.train.size == 12 and data.skipped == ()
-    assert len(lines) == 1 and "left out 3 files" in lines[0] and "2 .heic, 1 .txt" in lines[0]
+    assert len(lines) == 1 and "left out 3 files" in lines[0] and "2 .heyc, 1 .txt" in lines[0]
 
 
 def test_folders_of_systems_are_no_classes(image_folder):

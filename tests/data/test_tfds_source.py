@@ -45,6 +45,15 @@ def test_streamed_and_held_sets_are_in_the_same_order(prepared_tfds, name):
         np.testing.assert_array_equal(left, right)
 
 
+def test_for_an_evaluation_the_training_images_are_not_decoded(prepared_tfds):
+    whole = load_tiny(prepared_tfds, validation_fraction=0.25)
+    data = load_tiny(prepared_tfds, validation_fraction=0.25, test_only=True)
+    assert isinstance(data.test, ArraySource) and isinstance(data.train, RecordSource)
+    assert data.validation is None
+    for one, other in zip(data.test.take(), whole.test.take(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_other_sizes_are_resized(prepared_tfds):
     data = load_tiny(prepared_tfds, image_size=9, cache_gb=0)
     images, _ = data.train.take(3)

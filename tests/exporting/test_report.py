@@ -33,6 +33,9 @@ def test_figures(content):
     assert (row.top1, row.accuracy_drop, row.max_logit_difference) == (0.75, 0.25, 1.0)
     assert (row.bytes, row.num_ops) == (len(content), sum(row.ops.values()))
     assert (row.file, row.refused) == ("student_q.tflite", None)
+    assert row.balanced_accuracy == 0.75
+    unbalanced = report.balanced_accuracy(FILE[[0, 2, 3]], LABELS[[0, 2, 3]])
+    assert unbalanced == (2 / 2 + 0 / 1) / 2  # Class 0 has two images, class 1 one.
 
 
 @pytest.mark.parametrize(("limit", "refused"), [(0.25, False), (0.24, True), (0.0, True)])
@@ -68,7 +71,7 @@ def test_the_table_has_a_line_per_file(content):
     rows = {"a": judge(content, FILE), "b": judge(content, np.full_like(FILE, np.nan))}
     text = report.table(rows, keras_top1=1.0, examples=4, cpu="some CPU")
     lines = text.splitlines()
-    assert len(lines) == 1 + 1 + 2 + 1
+    assert len(lines) == 1 + 1 + 2 + 1 + 1
     assert lines[2].split() == [
         "student_q.tflite",
         f"{len(content):,}",
@@ -80,3 +83,10 @@ def test_the_table_has_a_line_per_file(content):
     ]
     assert "not finite" in lines[3]
     assert "some CPU" in lines[4]
+    assert lines[5].startswith("recommended: student_q.tflite, by the measurements above")
+
+
+def test_a_refused_file_is_not_recommended(content):
+    rows = {"a": judge(content, np.full_like(FILE, np.nan))}
+    assert report.recommended_quantization(rows, examples=4) is None
+    assert "recommended" not in report.table(rows, keras_top1=1.0, examples=4, cpu="some CPU")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections import Counter
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,6 +12,8 @@ import tensorflow as tf
 from std_keras import models
 from std_keras.data.arrays import ArraySource
 from std_keras.errors import Interrupted
+from std_keras.research.analysis import calibration
+from std_keras.runs import evaluation
 from std_keras.runs.evaluation import Accuracy, Evaluator
 from tests.training.tiny import batch, randomize, student
 
@@ -33,6 +38,7 @@ def reference(heads, source):
             "balanced_accuracy": np.mean(
                 [np.mean(order[labels == c, 0] == c) for c in np.unique(labels)]
             ),
+            "calibration_error": calibration.reliability(np.exp(log_p), labels).expected_error,
         }
     return figures
 
@@ -116,7 +122,37 @@ def test_each_class_has_its_own_accuracy(heads):
     assert own.top1 == pytest.approx((20 * expected[3] + 2 * expected[7]) / 22)
 
 
+def test_confusions_are_counted_as_a_table_of_pairs(heads):
+    source = source_of(200, classes=3)
+    images, labels = source.take()
+    own = evaluator_of(heads, source, 64).run()["average"]
+    predicted = heads(images.astype(np.float32), training=False)["average"].numpy().argmax(1)
+    wrong = Counter((int(i), int(j)) for i, j in zip(labels, predicted, strict=True) if i != j)
+    assert sum(count for *_, count in own.confusions) == sum(n for _, n in wrong.most_common(20))
+    for i, j, count in own.confusions:
+        assert wrong[i, j] == count
+    counts = [count for *_, count in own.confusions]
+    assert counts == sorted(counts, reverse=True)
+    first = own.confused([f"c{i}" for i in range(10)])[0]
+    assert first["label"] == f"c{own.confusions[0][0]}" and first["count"] == counts[0]
+    assert first["share"] == counts[0] / np.sum(labels == own.confusions[0][0])
+
+
+def test_many_classes_have_all_but_the_table_of_pairs(heads, monkeypatch):
+    """Its size is the square of their number."""
+    source = source_of(23)
+    kept = evaluator_of(heads, source, 8).run()
+    monkeypatch.setattr(evaluation, "_MOST_CLASSES", 9)
+    without = evaluator_of(heads, source, 8).run()
+    for name, own in without.items():
+        assert own == dataclasses.replace(kept[name], confusions=())
+
+
 def test_the_weakest_class_is_named():
     figures = Accuracy(0.9, 1.0, 0.2, of_classes=(0.95, None, 0.25), examples=(20, 0, 4))
     assert figures.weakest(["cat", "dog", "elk"]) == "weakest class elk 0.2500"
     assert figures.balanced_accuracy == pytest.approx(0.6)
+    confused = dataclasses.replace(figures, confusions=((2, 0, 3), (0, 2, 1)))
+    assert confused.weakest(["cat", "dog", "elk"]) == (
+        "weakest class elk 0.2500, most often elk taken for cat (3 times, 75% of its images)"
+    )

@@ -50,7 +50,15 @@ def test_every_multiple_is_met_and_the_end_exactly():
         steps = range(1, total + 1)
         assert stops[-1] == total
         assert events(cadence, stops) == {
-            "log": [s for s in steps if s % cadence.log_every == 0 or s == total],
+            "log": [
+                s
+                for s in steps
+                if s % cadence.log_every == 0
+                or s == total
+                or (
+                    cadence.log_every > cadence.steps_per_epoch and s % cadence.steps_per_epoch == 0
+                )
+            ],
             "epoch": [s for s in steps if s % cadence.steps_per_epoch == 0],
             "evaluate": [s for s in steps if s % cadence.evaluate_every == 0 and s < total],
             "save": [s for s in steps if s % cadence.checkpoint_every == 0 or s == total],

@@ -76,12 +76,13 @@ def test_the_checkpoint_holds_everything_that_training_changes(student_run):
     assert len(kinds) == 2, "the state of the random numbers is the one that is not float32"
 
 
-# Calls end at the steps 2, 3, 4 and 6, where figures are logged or an epoch ends.
+# Calls end at the step 1, with which a process begins, and at 2, 3, 4 and 6, where figures are
+# logged or an epoch ends.
 
 
 def test_stopped_and_continued(student_config, student_run, tmp_path):
     with pytest.raises(Interrupted) as info:
-        train(student_config, model_dir=tmp_path, stop=StopAfter(1))
+        train(student_config, model_dir=tmp_path, stop=StopAfter(2))
     assert "after step 2 of 6" in str(info.value)
     assert str(tmp_path / "checkpoints") in str(info.value)
     assert newest_checkpoint(tmp_path / "checkpoints") == str(tmp_path / "checkpoints" / "ckpt-2")
@@ -99,7 +100,7 @@ def test_stopped_and_continued_with_muon(tmp_path):
     config = tiny.config(optimizer="muon", ema_decay=0.9)
     train(config, model_dir=whole)
     with pytest.raises(Interrupted, match="after step 2 of 6"):
-        train(config, model_dir=parts, stop=StopAfter(1))
+        train(config, model_dir=parts, stop=StopAfter(2))
     train(config, model_dir=parts)
     assert_same_end(parts, whole)
 
@@ -145,7 +146,7 @@ def test_stopped_and_continued_with_the_epoch_schedule(epoch_config, tmp_path):
     """In the middle of the second epoch: MINE's samples of that epoch must be the same."""
     train(epoch_config, model_dir=tmp_path / "whole")
     with pytest.raises(Interrupted, match="after step 4 of 6"):
-        train(epoch_config, model_dir=tmp_path / "run", stop=StopAfter(3))
+        train(epoch_config, model_dir=tmp_path / "run", stop=StopAfter(4))
     train(epoch_config, model_dir=tmp_path / "run")
     assert_same_end(tmp_path / "run", tmp_path / "whole")
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]

@@ -349,6 +349,44 @@ def test_a_best_model_is_chosen_on_the_held_out_part_alone(eagerly, tmp_path, mo
     assert np.mean(best(images).numpy().argmax(-1) == labels) == pytest.approx(max(scores))
 
 
+@ALSO_DATA
+def test_the_best_model_may_be_the_one_that_is_fair_to_small_classes(
+    eagerly, tmp_path, monkeypatch
+):
+    """Of two evaluations the first has the higher top-1, the second the fairer classes."""
+    original = Evaluators.run
+    scores = iter([(0.9, (1.0, 0.0)), (0.6, (0.6, 0.6))])
+
+    def told(self, part):
+        found = original(self, part)
+        if part == "test":
+            return found
+        top1, of_classes = next(scores)
+        for heads in found.values():
+            heads.update(
+                {
+                    h: dataclasses.replace(a, top1=top1, of_classes=of_classes)
+                    for h, a in heads.items()
+                }
+            )
+        return found
+
+    monkeypatch.setattr(Evaluators, "run", told)
+    options = {"validation_fraction": 0.1, "max_train_examples": 64, "learning_rate": 0.01}
+    result = train(config(**options, best_by="balanced_accuracy"), model_dir=tmp_path).result
+    assert result["best_validation_balanced_accuracy"] == pytest.approx(0.6)
+    assert "best_validation_top1" not in result
+    best = keras.models.load_model(tmp_path / "best.keras")
+    last = keras.models.load_model(tmp_path / "model.keras")
+    for one, other in zip(best.weights, last.weights, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
+def test_the_best_needs_a_part_to_be_chosen_on(tmp_path):
+    with pytest.raises(InputError, match="best_by=balanced_accuracy .* validation_fraction=0.1"):
+        train(config(best_by="balanced_accuracy"), model_dir=tmp_path)
+
+
 def test_the_training_images_are_not_the_held_out_ones():
     parts = data.load("digits", validation_fraction=0.1, data_seed=0)
     assert parts.train.size + parts.validation.size == 1437

@@ -10,6 +10,7 @@ import std_keras
 from std_keras import data
 from std_keras.errors import Interrupted
 from std_keras.training import train
+from tests.training.test_metric_writer import events
 from tests.training.tiny import config
 
 OPTIONS = {"validation_fraction": 0.1, "max_train_examples": 0}
@@ -50,6 +51,20 @@ def test_a_run_says_where_its_parts_came_from(tmp_path, caplog):
     found = std_keras.evaluate(tmp_path)
     assert found.per_class == classes
     assert found.balanced_accuracy == result["balanced_accuracy"]
+    assert found.confusions == result["confusions"]
+    assert sum(pair["count"] for pair in found.confusions) <= round(50 * (1 - result["top1"]))
+    assert found.calibration_error == pytest.approx(result["calibration_error"])
+    assert f"calibration error {result['calibration_error']:.4f} (" in last
+    pair = found.confusions[0]
+    assert f"most often {pair['label']} taken for {pair['predicted']} ({pair['count']} " in last
+    seen = events(tmp_path / "tensorboard", "eval")
+    shown = {
+        name: seen.Tensors(name)[-1].tensor_proto.string_val[0].decode()
+        for name in ("classes", "confusions")
+    }
+    assert f"{pair['label']} | {pair['predicted']} | {pair['count']} | " in shown["confusions"]
+    weakest = min(own["accuracy"] for own in classes.values())
+    assert f" | {weakest:.4f} | " in shown["classes"].splitlines()[2]
 
 
 def test_a_run_of_before_goes_on_with_its_own_parts(tmp_path, monkeypatch):

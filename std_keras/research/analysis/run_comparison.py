@@ -40,6 +40,25 @@ class Record:
         return [p[0] for p in points], [p[1] for p in points]
 
     @property
+    def watched_part(self) -> str:
+        """What was evaluated while it trained: "held-out part", or "test" if there is none."""
+        examples = self.run.read_examples() or {}
+        return "held-out part" if examples.get("validation") else "test"
+
+    def watched(self, figure: str) -> tuple[list[float], list[float]]:
+        """Epochs and values of a figure of the main head on `watched_part`.
+
+        Args:
+            figure: "top1" or "loss".
+        """
+        name = f"{self.kept_weights}/{self.main_head}/{figure}"
+        epochs, values = self.curve("eval", name)
+        if self.watched_part == "test":  # The last evaluation has a name of its own.
+            last = self.curve("eval", f"test/{name}")
+            epochs, values = epochs + last[0], values + last[1]
+        return epochs, values
+
+    @property
     def kept_weights(self) -> str:
         """The weights that count: those of `model.keras`."""
         return "ema" if self.config.optimization.ema_decay > 0 else "raw"
@@ -49,7 +68,8 @@ class Record:
         """The head that `model.keras` returns."""
         if self.result is not None and "head" in self.result:
             return str(self.result["head"])
-        named = (k.split("/")[2] for x in self.lines for k in x if k.startswith("test/"))
+        keys = [k.removeprefix("test/").split("/") for x in self.lines for k in x]
+        named = (k[1] for k in keys if len(k) == 3 and k[0] == self.kept_weights)
         return "average" if "average" in set(named) else "classification"
 
     @property

@@ -72,6 +72,7 @@ def run(chosen: Study, parsed: Mapping[str, Any]) -> Result:
         colors="magma",
         cell=0.33 if max(len(rows), len(columns)) <= 16 else 0.17,
     )
+    width = max(520, figures.natural_width(picture))
     unvarying = [n for n, row in zip(rows, values, strict=True) if np.isnan(row).all()]
     note = f" Layers that do not vary have no value: {', '.join(unvarying)}." if unvarying else ""
     return Result(
@@ -88,7 +89,7 @@ def run(chosen: Study, parsed: Mapping[str, Any]) -> Result:
                     "below." + note
                 ),
                 page.Pictures(
-                    [page.Picture("layers", picture, "CKA of each pair.", 760)], wide=True
+                    [page.Picture("layers", picture, "CKA of each pair.", width)], wide=True
                 ),
                 page.Text("", title="Nearest layer of the other model"),
                 page.Table(

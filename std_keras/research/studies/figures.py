@@ -23,6 +23,11 @@ COLORS = ("#0b5cad", "#d1600e", "#12733a", "#8a3ab9", "#b3261e", "#6b5b00", "#00
 _STYLE = {"fontsize": 9, "color": _INK}
 
 
+def available() -> bool:
+    """Whether pictures can be drawn here."""
+    return _MISSING is None
+
+
 def require() -> None:
     """Raises InputError if pictures cannot be drawn here."""
     if _MISSING is not None:
@@ -30,6 +35,11 @@ def require() -> None:
             f"the pictures are drawn with matplotlib, which cannot be imported ({_MISSING}); "
             "install it with: pip install 'matplotlib>=3.9,<4', or as std_keras[analysis]"
         ) from _MISSING
+
+
+def natural_width(png: bytes) -> int:
+    """The width in CSS pixels at which the letters of a picture have their size in points."""
+    return int.from_bytes(png[16:20], "big") * 96 // _DPI  # The header of a PNG is fixed.
 
 
 def heatmap(
@@ -160,13 +170,15 @@ def reliability(diagram: Any, *, title: str) -> bytes:
         diagram: from `std_keras.research.analysis.calibration`.
         title: of the picture.
     """
-    figure = Figure(figsize=(3.6, 3.9), layout="constrained")
+    figure = Figure(figsize=(3.6, 4.1), layout="constrained")
     figure.suptitle(title, fontsize=10, color=_INK)
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     width = float(diagram.edges[1] - diagram.edges[0])
     centres = diagram.edges[:-1] + width / 2
     filled = diagram.count > 0
-    axes.bar(centres[filled], diagram.accuracy[filled], 0.92 * width, color=COLORS[0])
+    axes.bar(
+        centres[filled], diagram.accuracy[filled], 0.92 * width, color=COLORS[0], label="accuracy"
+    )
     gaps = (diagram.confidence - diagram.accuracy)[filled]
     axes.bar(
         centres[filled],
@@ -175,9 +187,10 @@ def reliability(diagram: Any, *, title: str) -> bytes:
         bottom=diagram.accuracy[filled],
         color=COLORS[4],
         alpha=0.35,
-        label="gap",
+        label="gap to the confidence",
     )
     axes.plot([0, 1], [0, 1], "--", color="#555", lw=1)
+    _legend_below(figure, axes, 2)
     axes.text(0.03, 0.93, f"ECE {diagram.expected_error:.3f}", fontsize=9, va="top")
     axes.set_ylabel("accuracy", **_STYLE)
     axes.set_xlim(0, 1)

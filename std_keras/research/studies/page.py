@@ -19,6 +19,11 @@ _MARK = "<!-- made by std_keras -->"
 _SECTION = re.compile(
     r"<!-- section (?P<name>\w+) -->\n(?P<body>.*?)<!-- end of section (?P=name) -->\n", re.DOTALL
 )
+_WIDE = 560  # CSS pixels; wider pictures scroll on a phone, others shrink.
+_COLUMNS = 4  # With more, a table may be wider than a phone.
+_SCROLLS = "The picture scrolls sideways."
+# Sections that compare, and do not look into a student.
+_COMPARING = frozenset({"runs", "ship"})
 _TITLE = re.compile(r"<h2>(.*?)</h2>", re.DOTALL)
 
 _STYLE = """
@@ -39,7 +44,13 @@ nav a { padding: 6px 12px; background: #fff; border: 1px solid var(--line); bord
 section { background: #fff; border: 1px solid var(--line); border-radius: 8px; padding: 16px;
   margin: 16px 0; }
 .soft { color: var(--soft); font-size: 0.875rem; }
-.scroll { overflow-x: auto; max-height: 70vh; margin: 8px 0; }
+/* A shadow at a side where there is more to see: the white covers move with the content. */
+.scroll { overflow-x: auto; max-height: 70vh; margin: 8px 0;
+  background: linear-gradient(90deg, #fff 40%, transparent) 0 0 / 40px 100% no-repeat local,
+    linear-gradient(270deg, #fff 40%, transparent) 100% 0 / 40px 100% no-repeat local,
+    linear-gradient(90deg, #0004, transparent) 0 0 / 14px 100% no-repeat scroll,
+    linear-gradient(270deg, #0004, transparent) 100% 0 / 14px 100% no-repeat scroll; }
+figure .scroll { max-height: none; margin: 0; }
 table { border-collapse: collapse; font-size: 0.875rem; }
 th, td { padding: 4px 10px; text-align: right; border-bottom: 1px solid var(--line);
   white-space: nowrap; font-variant-numeric: tabular-nums; }
@@ -62,7 +73,9 @@ figcaption { color: var(--soft); font-size: 0.875rem; max-width: 75ch; }
 .card dl { display: grid; grid-template-columns: 1fr auto; gap: 0 8px; margin: 4px 0 0; }
 .card dt { color: var(--soft); } .card dd { margin: 0; text-align: right; }
 .right { color: #12733a; }
+.small { display: none; }
 @media (max-width: 600px) {
+  .small { display: block; margin: 0; }
   td:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 7rem; }
   th { white-space: normal; vertical-align: bottom; }
   th, td { padding: 4px 6px; }
@@ -90,10 +103,11 @@ class Picture:
 
     def as_html(self) -> str:
         text = html.escape(self.caption)
-        return (
-            f'<figure><img alt="{text}" width="{self.width}" src="{_data(self.png)}">'
-            f"<figcaption>{text}</figcaption></figure>"
-        )
+        drawn = f'<img alt="{text}" width="{self.width}" src="{_data(self.png)}">'
+        if self.width > _WIDE:  # Its letters would be too small if it shrank to a phone's width.
+            drawn = drawn.replace("<img ", f'<img style="min-width:{self.width}px" ', 1)
+            drawn = f'<div class="scroll">{drawn}</div><p class="soft small">{_SCROLLS}</p>'
+        return f"<figure>{drawn}<figcaption>{text}</figcaption></figure>"
 
 
 @dataclass(frozen=True)
@@ -144,6 +158,8 @@ class Table:
         )
         kind = ' class="wrap"' if self.wrap else ""
         table = f'<div class="scroll"><table{kind}><tr>{head}</tr>{body}</table></div>'
+        if len(self.columns) > _COLUMNS:
+            table += '<p class="soft small">The table scrolls sideways.</p>'
         if not self.folded:
             return table
         return f"<details><summary>{html.escape(self.folded)}</summary>{table}</details>"
@@ -262,6 +278,10 @@ def percent(fraction: float | None) -> str:
 
 
 def _page(sections: dict[str, str]) -> str:
+    heading = "What the student learned"
+    if _COMPARING.issuperset(sections):
+        first = _TITLE.search(next(iter(sections.values())))
+        heading = first[1] if first else heading
     links = []
     for name, body in sections.items():
         match = _TITLE.search(body)
@@ -274,8 +294,8 @@ def _page(sections: dict[str, str]) -> str:
         f'<!doctype html>\n{_MARK}\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<link rel="icon" href="data:,">\n'
-        f"<title>What the student learned</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        f"<header><h1>What the student learned</h1>\n<nav>{''.join(links)}</nav></header>\n"
+        f"<title>{heading}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f"<header><h1>{heading}</h1>\n<nav>{''.join(links)}</nav></header>\n"
         f"<main>\n{marked}</main>\n</body>\n</html>\n"
     )
 

@@ -20,6 +20,8 @@ from std_keras.research.studies.samples import Sampled, class_blocks, sample_blo
 from std_keras.runs.trained import load_trained
 from std_keras.training import build, teacher_views
 
+_NATS = "cross-entropy in nats"
+
 
 def run(
     records: Sequence[Record],
@@ -70,6 +72,7 @@ def _predict(
         dataset=parsed["dataset"],
         data_dir=parsed["data_dir"],
         model=load_trained(first.run.path),
+        test_only=True,
         progress=progress.track,
     )
     specs = [teachers.TeacherSpec(str(record.run.path)) for record in finished]
@@ -196,25 +199,17 @@ def _flag(value: Any) -> str:
 
 def _curve_blocks(records: Sequence[Record]) -> list[page.Block]:
     pictures = []
-    for name, split, figure, title, axis in (
-        ("loss", "train", lambda r: "loss/total", "Training loss", "loss"),
-        (
-            "top1",
-            "eval",
-            lambda r: f"test/{r.kept_weights}/{r.main_head}/top1",
-            "Test accuracy of the main head",
-            "top-1",
-        ),
-        (
-            "test_loss",
-            "eval",
-            lambda r: f"test/{r.kept_weights}/{r.main_head}/loss",
-            "Test loss of the main head",
-            "cross-entropy in nats",
-        ),
+    for name, of_run, title, axis in (
+        ("loss", lambda r: r.curve("train", "loss/total"), "Training loss", "loss"),
+        ("top1", lambda r: r.watched("top1"), "Accuracy of the main head", "top-1"),
+        ("test_loss", lambda r: r.watched("loss"), "Loss of the main head", _NATS),
     ):
-        curves = {r.name: r.curve(split, figure(r)) for r in records}
-        curves = {run: curve for run, curve in curves.items() if curve[0]}
+        found = [(r, of_run(r)) for r in records]
+        curves = {
+            r.name if name == "loss" else f"{r.name} ({r.watched_part})": curve
+            for r, curve in found
+            if curve[0]
+        }
         if curves:
             drawn = figures.lines(curves, title=title, x="epoch", y=axis)
             pictures.append(page.Picture(f"curve_{name}", drawn, f"{title} over the epochs."))

@@ -19,7 +19,7 @@ Row = dict[str, str]
 _FIRST = ("arm", "seed", "state", "split", "top1", "top5")
 _HEADS = ("classification", "distillation", "average", "confidence")
 _COST = ("teachers", "parameters", "macs", "steps", "epochs")
-_TIME = ("train_seconds", "seconds", "images_per_second", "precision")
+_TIME = ("train_seconds", "seconds", "images_per_second", "teacher_predictions", "precision")
 _MACHINE = ("git_revision", "processor", "cores", "accelerator", "tensorflow", "keras", "python")
 _LAST = ("flags", "error")
 
@@ -69,6 +69,7 @@ def row_of(run: Run) -> Row | None:
         "top5": _number(result["top5"], digits=4),
         "train_seconds": _number(result["train_seconds"], digits=0),
         "images_per_second": _number(result["images_per_second"], digits=1),
+        "teacher_predictions": result.get("teacher_predictions", ""),
         "precision": "bfloat16" if config.performance.mixed_precision else "float32",
     }
     row |= {name: str(result[name]) for name in ("parameters", "steps", "epochs")}

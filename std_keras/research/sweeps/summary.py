@@ -47,11 +47,29 @@ def summarize(rows: Sequence[Row]) -> list[Row]:
                 if run["seed"] in reference
             ]
             line |= _spread("gain", gains)
-        for name in ("parameters", "train_seconds", "images_per_second"):
-            known = [float(run[name]) for run in runs if run[name]]
-            line[name] = f"{statistics.fmean(known):.0f}" if known else ""
+        line["parameters"] = _mean(runs, "parameters")
+        usual, filling = _by_cost(runs)
+        for name in ("train_seconds", "images_per_second"):
+            line[name] = _mean(usual, name)
+            if filling:
+                line[f"{name}_filling"] = _mean(filling, name)
         summary.append(line)
     return summary
+
+
+def _mean(runs: Sequence[Row], name: str) -> str:
+    known = [float(run[name]) for run in runs if run[name]]
+    return f"{statistics.fmean(known):.0f}" if known else ""
+
+
+def _by_cost(runs: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """Runs that read their teachers' predictions, and those that filled the cache for them.
+
+    A mean over both kinds would be the time of neither. If all are of one kind there is no second.
+    """
+    filling = [run for run in runs if run.get("teacher_predictions") in ("computed", "mixed")]
+    reading = [run for run in runs if run not in filling]
+    return (reading, filling) if reading else (filling, [])
 
 
 def write(path: Path, summary: Sequence[Row], *, source: Path) -> None:
@@ -83,7 +101,12 @@ def markdown(rows: Sequence[Row], *, title: str, about: str, command: str, sourc
         ]
     lines += [
         "Mean ± standard deviation over seeds; the gain is the mean of the differences to the "
-        "first arm with the same seed.",
+        "first arm with the same seed."
+        + (
+            " Times with teachers: of the runs that computed their predictions for the cache."
+            if any(line.get("train_seconds_filling") for line in summary)
+            else ""
+        ),
         "",
     ]
     lines += _table(summary, first=_first_arm(rows))
@@ -102,9 +125,21 @@ def _table(summary: Sequence[Row], *, first: str) -> list[str]:
     for line in summary:
         cells = [f"`{line['arm']}`", *(_percent(line, name) for name in _FIGURES)]
         cells += [_percent(line, "gain", sign="+"), f"{int(line['parameters']):,}"]
-        cells += [f"{int(line['train_seconds']):,}", line["images_per_second"], line["runs"]]
+        cells += [_seconds(line), _rate(line), line["runs"]]
         rows.append(cells)
     return _lines(heads, rows)
+
+
+def _seconds(line: Row) -> str:
+    filling = line.get("train_seconds_filling")
+    text = f"{int(line['train_seconds']):,}"
+    return f"{text} ({int(filling):,} with teachers)" if filling else text
+
+
+def _rate(line: Row) -> str:
+    filling = line.get("images_per_second_filling")
+    text = line["images_per_second"]
+    return f"{text} ({filling} with teachers)" if filling else text
 
 
 def _differences(rows: Sequence[Row]) -> list[str]:

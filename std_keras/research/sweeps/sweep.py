@@ -119,6 +119,7 @@ def sweep(
         "validation_fraction": validation_fraction,
         "trial_examples": trial_examples,
         "extra_flags": extra_flags,
+        "runs_dir": runs_dir,
     }
     tables = Tables(
         found,

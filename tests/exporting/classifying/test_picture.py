@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import sys
 import zlib
 
 import numpy as np
@@ -15,6 +16,7 @@ from std_keras.data.graph_decoder import decode_rgb
 from std_keras.data.images import resize_and_crop
 from std_keras.errors import InputError
 from std_keras.exporting.classifying import center_square, extensions, open_picture
+from std_keras.files.picture_file import advice
 
 
 def saved(tmp_path, image: Image.Image, name: str, **options):
@@ -219,3 +221,27 @@ def test_missing_files_and_folders(tmp_path):
 def test_known_endings():
     assert {".jpg", ".jpeg", ".png", ".gif", ".webp", ".tiff", ".bmp"} <= extensions()
     assert not {".eps", ".ps", ".wmf", ".pdf", ".txt"} & extensions()
+
+
+def test_heic_is_read_as_phones_write_it(tmp_path):
+    """libheif, through pillow-heif, writes the file; within the loss of HEVC at full quality."""
+    heif = pytest.importorskip("pillow_heif")
+    rows = np.linspace(0, 255, 64, dtype=np.uint8)
+    pixels = np.stack([np.tile(rows, (48, 1)), np.full((48, 64), 90, np.uint8)] * 2, -1)[..., :3]
+    heif.from_pillow(Image.fromarray(pixels)).save(tmp_path / "a.heic", quality=100)
+    found = np.asarray(open_picture(tmp_path / "a.heic"), int)
+    assert found.shape == (48, 64, 3)
+    assert np.abs(found - pixels).mean() < 4
+    assert {".heic", ".heif"} <= extensions()
+
+
+def test_heic_without_its_reader_says_what_to_do(tmp_path, monkeypatch):
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    others = {name: how for name, how in Image.OPEN.items() if name != "HEIF"}
+    monkeypatch.setattr(Image, "OPEN", others)
+    monkeypatch.setattr(Image, "ID", [name for name in Image.ID if name != "HEIF"])
+    assert not {".heic", ".heif"} & extensions()
+    with pytest.raises(InputError, match="a.heic is not an image .* pip install pillow-heif"):
+        open_picture(tmp_path / "a.heic")
+    assert "pillow-heif" in advice([".txt", ".heic"]) and advice([".txt"]) == ""

@@ -12,10 +12,10 @@ from std_keras.research.analysis import run_comparison
 from std_keras.runs.run_directory import RunDirectory
 
 
-def make(folder, *, lines=(), result=None, **flags):
+def make(folder, *, lines=(), result=None, examples=None, **flags):
     run = RunDirectory(folder)
     folder.mkdir()
-    run.write_start(TrainConfig(**flags), label_names="ab", architecture="{}")
+    run.write_start(TrainConfig(**flags), label_names="ab", architecture="{}", examples=examples)
     run.metrics_file.write_text("".join(json.dumps(x) + "\n" for x in lines) + '{"step": 3, "ep')
     if result is not None:
         run.write_result(result)
@@ -35,6 +35,28 @@ def test_curves_and_what_counts(tmp_path):
     plain = make(tmp_path / "other", result={"top1": 0.5, "head": "classification"})
     assert (plain.kept_weights, plain.main_head) == ("raw", "classification")
     assert plain.result == {"top1": 0.5, "head": "classification"}
+
+
+def test_what_was_watched_is_a_curve_of_an_unfinished_run_too(tmp_path):
+    """Evaluations in a run have the names of weights and head; the last one alone says "test"."""
+    watched = [
+        {"step": n, "epoch": float(n), "split": "eval", "ema/average/top1": 0.1 * n} for n in (1, 2)
+    ]
+    last = {"step": 3, "epoch": 3.0, "split": "eval", "test/ema/average/top1": 0.5}
+    going = make(tmp_path / "going", lines=watched, ema_decay=0.9, examples={"train": 9, "test": 3})
+    assert going.main_head == "average" and going.watched_part == "test"
+    assert going.watched("top1") == ([1.0, 2.0], [0.1, 0.2])
+    assert going.watched("loss") == ([], [])
+    done = make(tmp_path / "done", lines=[*watched, last], ema_decay=0.9)
+    assert done.watched("top1") == ([1.0, 2.0, 3.0], [0.1, 0.2, 0.5])
+    chosen = make(
+        tmp_path / "chosen",
+        lines=[*watched, last],
+        ema_decay=0.9,
+        examples={"train": 9, "validation": 3, "test": 3},
+    )
+    assert chosen.watched_part == "held-out part"
+    assert chosen.watched("top1") == ([1.0, 2.0], [0.1, 0.2])
 
 
 def test_differing_options():
