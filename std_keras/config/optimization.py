@@ -81,7 +81,9 @@ class OptimizationOptions(OptionGroup):
     ema_decay: float = option_field(
         0.0,
         float,
-        "Decay of the exponential moving average of the weights; 0 for none.",
+        "Decay of the exponential moving average of the weights; 0 for none. It warms up as "
+        "t / (t + 9) after t steps, so in fewer than 9 / (1 - decay) steps the average is of about "
+        "the last tenth of the run, however long that is.",
         **FRACTION,
     )
     initialize_from: str | None = option_field(

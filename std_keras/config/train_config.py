@@ -167,7 +167,8 @@ def with_model_of(config: TrainConfig, model: ModelOptions) -> TrainConfig:
 
 def differing_options(old: TrainConfig, new: TrainConfig) -> list[str]:
     """Names the options that shape the result and differ, as `name=old, now new`."""
-    before, after = old.flat(), new.flat()
+    # A model that is not named, and its name, are the same.
+    before, after = ({**config.flat(), "model": config.model.name} for config in (old, new))
     return [
         f"{name}={_shown(before[name])}, now {_shown(after[name])}"
         for name, option in _OPTIONS.items()

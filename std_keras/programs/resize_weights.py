@@ -1,4 +1,4 @@
-"""Adapts a trained Mixer to another image size or number of classes.
+"""Adapts a trained Mixer, ResMLP or gMLP to another image size or number of classes.
 
 Usage: std-keras resize-weights --source=DIR --image_size=N --output=DIR [--num_classes=K]
 `--token_mixing` chooses between an exact and an approximate adaptation.
@@ -14,7 +14,7 @@ from std_keras.programs import flags, shared_options
 from std_keras.programs.program import StopRequest
 
 _OPTIONS = {
-    "source": Option(topic=RUN, help="Directory of a finished run of a Mixer.", kind=str),
+    "source": Option(topic=RUN, help="Directory of a finished run, or std_keras:NAME.", kind=str),
     "output": shared_options.NEW_RUN,
     "image_size": shared_options.saying(
         shared_options.IMAGE_SIZE, "Height and width of the new images."
@@ -26,8 +26,8 @@ _OPTIONS = {
     "token_mixing": Option(
         topic=MODEL,
         help="block_diagonal: exact, for integer multiples of the old size; K times the size makes "
-        "the hidden layer K x K times as wide. interpolated: approximate, for any size, at the old "
-        "width. auto: block_diagonal where possible.",
+        "a Mixer's hidden layer K x K times as wide. interpolated: approximate, for any size, at "
+        "the old width. auto: block_diagonal where possible.",
         kind=str,
         choices=("auto", "block_diagonal", "interpolated"),
     ),
@@ -43,8 +43,8 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     parsed = flags.parse(
         arguments,
         program="std-keras resize-weights",
-        about="Adapts a trained Mixer to another image size or number of classes, and writes the "
-        "result as a run directory.",
+        about="Adapts a trained Mixer, ResMLP or gMLP to another image size or number of classes, "
+        "and writes the result as a run directory.",
         options=_OPTIONS,
         defaults={"token_mixing": "auto"},
         required=("source", "image_size", "output"),

@@ -1,10 +1,10 @@
-"""A Mixer for images of another size, from one that is trained.
+"""A Mixer, ResMLP or gMLP for images of another size, from one that is trained.
 
-A Mixer's token mixing has one weight per patch, so that it takes images of one size only.
+Token mixing has one weight per patch, so that such a model takes images of one size only.
 
 At K times the size (whole K) the image is cut into K x K tiles of the old size and the token mixing
 is applied to each tile (Tolstikhin et al. 2021, arXiv 2105.01601, Appendix C): W becomes
-block-diagonal, its hidden width K^2 times as large. Everything else of a Mixer treats the patches
+block-diagonal, a Mixer's hidden width K^2 times as large. Everything else treats the patches
 alike, so the new class logits are exactly the mean of the old ones over the tiles.
 
 At another ratio the token-mixing weights are interpolated between the patches. That is an
@@ -62,12 +62,12 @@ def resize_weights(
     token_mixing: str = "auto",
     labels: str | Path | None = None,
 ) -> Resized:
-    """Adapts a trained Mixer to images of another size, or to other classes, as a new run.
+    """Adapts a trained Mixer, ResMLP or gMLP to another image size or other classes, as a new run.
 
     What is exact, and what is not, is logged. Heads that are new are drawn from one seed.
 
     Args:
-        source: directory of a finished run of a Mixer.
+        source: directory of a finished run, or `std_keras:NAME`.
         image_size: side of the new images in pixels.
         output: the run directory, which must not exist or be empty.
         num_classes: of new heads, which are not trained; None keeps the heads.
@@ -75,7 +75,7 @@ def resize_weights(
         labels: with `num_classes`, a file of class names, one a line; None for numbers.
 
     Raises:
-        InputError: if the run is not a Mixer's, or the size does not fit.
+        InputError: if the run is of another family, or the size does not fit.
     """
     for name, value in (("image_size", image_size), ("num_classes", num_classes)):
         if value is not None and value < 1:
@@ -106,10 +106,10 @@ def resize_run(
     token_mixing: str = "auto",
     labels: str | Path | None = None,
 ) -> Resized:
-    """Writes a run directory with a Mixer for another image size, or another number of classes.
+    """Writes a run directory with a model for another image size, or another number of classes.
 
     Args:
-        source: directory of a finished run of a Mixer, with token sets or without.
+        source: directory of a finished run, with token sets or without, or `std_keras:NAME`.
         output: the new run directory, which must not exist or be empty.
         image_size: side of the new images in pixels.
         num_classes: of new heads, which are not trained; None keeps the heads.
@@ -118,7 +118,7 @@ def resize_run(
         labels: file of class names for new heads; None for numbers.
 
     Raises:
-        InputError: if the run is not a Mixer's, or the size does not fit.
+        InputError: if the run is of another family, or the size does not fit.
     """
     run = check_output(output)
     start = find_start(str(source), flag="source")

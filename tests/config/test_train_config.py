@@ -365,3 +365,9 @@ def test_distillation_auto_is_soft_where_there_is_a_teacher():
     assert TrainConfig(distillation="auto", teacher=("x",)).flat()["distillation"] == "soft"
     assert TrainConfig(distillation="auto").flat()["distillation"] == "none"
     assert not TrainConfig(distillation="auto").distillation.has_student_heads
+
+
+def test_the_usual_model_and_its_name_are_no_difference():
+    assert differing_options(TrainConfig(), TrainConfig(model="mixer_s16")) == []
+    differing = differing_options(TrainConfig(), TrainConfig(model="mixer_b16"))
+    assert differing == ["model=mixer_s16, now mixer_b16"]

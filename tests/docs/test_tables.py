@@ -32,7 +32,7 @@ def recipes(root):
         config = TrainConfig(**given)
         return resolve(
             config,
-            image_size=IMAGE_SIZES[config.data.dataset],
+            image_size=config.data.image_size or IMAGE_SIZES[config.data.dataset],
             horizontal_flip=config.data.dataset != "digits",
         ).flat()
 

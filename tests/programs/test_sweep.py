@@ -15,14 +15,16 @@ from pathlib import Path
 
 import pytest
 
+from std_keras.config import TrainConfig, resolve, with_model_of
 from std_keras.errors import InputError
 from std_keras.programs import program
 from std_keras.programs.sweep import main
-from std_keras.research.sweeps import plan, runner
+from std_keras.research.sweeps import plan, record, runner
 from std_keras.research.sweeps import spec as specs
 from std_keras.research.sweeps.estimate import Estimate
 from std_keras.research.sweeps.sweep import _locked as locked
 from std_keras.research.sweeps.tables import Tables
+from std_keras.runs.run_directory import RunDirectory
 
 FAKE = Path(__file__).parent / "fake_train.py"
 SPEC = """
@@ -419,6 +421,22 @@ def test_a_teacher_may_need_another_teacher(tool, spec, tmp_path, capsys):
     change(spec, "--model=cifar_resnet20", "--objective=nasty --teacher={nasty}")
     with pytest.raises(InputError, match="teacher small: --teacher={nasty} names no teacher"):
         plan.runs(specs.read(spec), plan.Choices(runs_dir=tmp_path / "runs"))
+
+
+def test_a_start_gives_the_options_that_were_not_asked_for(tmp_path):
+    """A run that took its width from the run it started from has the flags that it was told."""
+    asked = TrainConfig(dataset="digits", initialize_from="x")
+    directory = RunDirectory(tmp_path / "run")
+    directory.path.mkdir()
+    trained = resolve(
+        with_model_of(asked, TrainConfig(width=8).model), image_size=8, horizontal_flip=False
+    )
+    directory.write_start(trained, label_names=("a",), architecture="{}")
+    directory.write_result({})
+    run = plan.Run("teacher-x", 0, asked, directory.path, tmp_path / "files")
+    assert record.flags_that_differ(run) == []
+    other = plan.Run("teacher-x", 0, asked.replace(width=9), directory.path, tmp_path / "files")
+    assert record.flags_that_differ(other) == ["width=8, now 9"]
 
 
 def test_the_flags_of_a_row_make_the_same_configuration(tool, spec, tmp_path):

@@ -143,6 +143,21 @@ def test_interpolation_to_the_same_size_changes_nothing(trained, tmp_path):
     np.testing.assert_allclose(load_trained(tmp_path / "new")(pixels), old(pixels), atol=1e-5)
 
 
+def test_packed_weights_and_other_families(tmp_path):
+    done = resize_run("std_keras:cifar100_cpu_student", output=tmp_path / "new", image_size=64)
+    assert done.exact
+    assert done.run.read_config().model.token_mlp_dim == 4 * 64
+    model = fill(models.create("gmlp_s16", **TINY, **SMALL))
+    run = RunDirectory(tmp_path / "gmlp")
+    config = TrainConfig(model="gmlp_s16", **SMALL)
+    write_run(run, model=model, config=config, label_names=tuple("abcde"), origin={})
+    done = resize_run(run.path, output=tmp_path / "large", image_size=16)
+    pixels = images(2, 16)
+    expected = np.mean([model(tile) for tile in tiles_of(pixels, 8)], axis=0)
+    assert done.exact
+    np.testing.assert_allclose(load_trained(done.run.path)(pixels), expected, atol=1e-4)
+
+
 def test_the_run_directory(trained, tmp_path):
     done = resize_run(trained(), output=tmp_path / "new", image_size=16)
     config = done.run.read_config()
