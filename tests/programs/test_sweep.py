@@ -117,6 +117,7 @@ def test_every_run_once_and_the_tables(sweep, tmp_path):
 
     page = (tmp_path / "out.md").read_text()
     assert "# A study" in page
+    assert f" --runs_dir={tmp_path}/runs\n" in page  # Of the command that made it.
     assert "| `weak` | 53.50 ± 1.41 | 90.00 ± 0.00 | 43.50 ± 1.41 |" in page
     assert "| -2.50 ± 0.00 |" in page
 
