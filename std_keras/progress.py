@@ -75,6 +75,7 @@ class Bar:
         self._total, self._what, self._scale = total, what, unit_scale
         self._done = self._start = done
         self._began = self._said = time.monotonic()
+        self._counted = False
         self._bar = None
         if sys.stderr is not None and sys.stderr.isatty() and _LOGGER.isEnabledFor(logging.INFO):
             from tqdm import tqdm
@@ -101,13 +102,14 @@ class Bar:
         now = time.monotonic()
         if now - self._said >= _LINE_SECONDS:
             self._said = now
-            rate = (self._done - self._start) / max(now - self._began, 1e-9)
-            left = (self._total - self._done) / max(rate, 1e-9)
-            say(
-                f"{self._what} {self._done}/{self._total} ({self._done / self._total:.0%}), "
-                f"{rate * self._scale:.0f} img/s, {duration(left)} left"
-                + (f", {note}" if note else "")
-            )
+            text = f"{self._what} {self._done}/{self._total} ({self._done / self._total:.0%})"
+            if self._counted:
+                rate = (self._done - self._start) / max(now - self._began, 1e-9)
+                left = (self._total - self._done) / max(rate, 1e-9)
+                text += f", {rate * self._scale:.0f} img/s, {duration(left)} left"
+            say(text + (f", {note}" if note else ""))
+        if not self._counted:  # The first call holds what is made once, and tells no rate.
+            self._counted, self._start, self._began = True, self._done, now
 
     def close(self) -> None:
         """Removes the bar from the terminal."""

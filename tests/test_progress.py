@@ -84,6 +84,20 @@ def test_without_a_terminal_a_line_now_and_then_with_rate_and_time_left(capsys, 
     ]
 
 
+def test_the_first_call_tells_no_rate(capsys, clock):
+    """It holds the tracing of the graph; what it would say of the time left is far off."""
+    progress.configure()
+    bar = progress.Bar(total=1000, what="train", unit_scale=32)
+    clock.now += 25.0
+    bar.advance(1)
+    for _ in range(40):
+        clock.now += 0.5
+        bar.advance(1)
+    bar.close()
+    lines = [line[9:] for line in capsys.readouterr().err.splitlines()]
+    assert lines == ["train 1/1000 (0%)", "train 41/1000 (4%), 64 img/s, 7:59 left"]
+
+
 def test_on_a_terminal_a_bar_counts_examples(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)

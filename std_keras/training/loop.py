@@ -162,6 +162,9 @@ class Loop:
         training.writer.scalars("eval", step=self.step, epoch=epoch, values=values)
         training.writer.tokens(training.state.model, step=self.step)
         shown = ", ".join(f"{w} {h[evaluators.head].top1:.4f}" for w, h in accuracies.items())
+        if training.config.run.best_by == "balanced_accuracy":
+            own = accuracies[evaluators.kept_weights][evaluators.head]
+            shown += f", balanced {own.balanced_accuracy:.4f}"
         progress.say(
             f"epoch {epoch:g}/{training.config.optimization.epochs}: "
             f"{part} top-1 of the {evaluators.head} head: {shown}"
