@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from std_keras.runs.evaluate import evaluate
     from std_keras.runs.packing.pack import pack
     from std_keras.runs.run import Run
+    from std_keras.training.check_teacher import check_teacher
     from std_keras.training.precompute import precompute
     from std_keras.training.replay import replay
     from std_keras.training.train import train
@@ -66,6 +67,7 @@ _NAMES = {
     "Run": "runs.run",
     "TrainConfig": "config",
     "analyze": "research.analyze",
+    "check_teacher": "training.check_teacher",
     "classify": "exporting.classifying.pictures",
     "compare": "research.compare",
     "convert": "weights.convert",
@@ -86,6 +88,7 @@ __all__ = [
     "TrainConfig",
     "__version__",
     "analyze",
+    "check_teacher",
     "classify",
     "compare",
     "config",

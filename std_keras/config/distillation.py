@@ -33,9 +33,11 @@ class DistillationOptions(OptionGroup):
         (),
         str,
         "SOURCE[,site=last|intermediate|both][,input=byte|unit|signed|imagenet]"
-        "[,output=logits|probabilities][,size=N]; may be repeated. SOURCE is a run directory, a "
-        ".keras file, a SavedModel, keras:NAME or std_keras:NAME (packed weights). A teacher with "
-        "a larger input than the student's sees the same crop of the pictures at its own size.",
+        "[,output=logits|probabilities][,size=N][,layout=nhwc|nchw][,labels=own|FILE]; may be "
+        "repeated. SOURCE is a run directory, a .keras, .onnx or .tflite file, a SavedModel, "
+        "keras:NAME, keras_hub:PRESET, keras_cv:PRESET, hf://ORG/NAME, or std_keras:NAME (packed "
+        "weights). A teacher with a larger input than the student's sees the same crop of the "
+        "pictures at its own size.",
         repeated=True,
         flag="teacher",
     )
@@ -120,6 +122,14 @@ class DistillationOptions(OptionGroup):
         "Folder that stores the teacher predictions of every augmented image, for all runs with "
         "the same data, augmentation, --data_seed, --batch_size and teachers.",
         shapes_result=False,
+    )
+    teacher_check: int = option_field(
+        256,
+        int,
+        "Held-out and training images, each, on which every teacher is checked when a run starts; "
+        "0 for no check.",
+        shapes_result=False,
+        **NATURAL,
     )
     teacher_cache_mode: str = option_field(
         "fill",

@@ -10,10 +10,14 @@ from typing import Literal
 
 from std_keras.errors import InputError
 from std_keras.files.paths import user_path
+from std_keras.files.texts import normalized, read_text
 from std_keras.runs.run_directory import RunDirectory
-from std_keras.teachers.spec import TeacherSpec
+from std_keras.runtimes import onnx_file
+from std_keras.teachers.spec import OWN, TeacherSpec
+from std_keras.teachers.zoos import PREFIXES, preset_folder, zoo_version
 
-Kind = Literal["applications", "run", "keras_file", "saved_model"]
+Kind = Literal["applications", "zoo", "run", "keras_file", "saved_model", "onnx", "tflite"]
+FILES: dict[str, Kind] = {".onnx": "onnx", ".tflite": "tflite"}
 
 
 def find(spec: TeacherSpec) -> Kind:
@@ -25,17 +29,21 @@ def find(spec: TeacherSpec) -> Kind:
     path = user_path(spec.source)
     if spec.source.startswith("keras:"):
         return "applications"
+    if spec.source.startswith(PREFIXES):
+        return "zoo"
     if RunDirectory(path).exists():
         return "run"
     if path.suffix == ".keras" and path.is_file():
         return "keras_file"
     if (path / "saved_model.pb").is_file():
         return "saved_model"
+    if path.suffix.lower() in FILES and path.is_file():
+        return FILES[path.suffix.lower()]
     if path.is_file():
         raise InputError(f"teacher={spec.source} {_advice(path)}")
     raise InputError(
-        f"teacher={spec.source} is not a run directory (it has no config.json), not a .keras "
-        "file, not a SavedModel and not keras:NAME; train a teacher with "
+        f"teacher={spec.source} is not a run directory (it has no config.json), not a .keras, "
+        ".onnx or .tflite file, not a SavedModel and not keras:NAME; train a teacher with "
         f"model_dir={spec.source} first, or name one that exists"
     )
 
@@ -58,8 +66,8 @@ def _advice(path: Path) -> str:
             "is a file of weights; make a run directory of it with std_keras.convert, and name that"
         )
     return (
-        "is a file of another kind: not a .keras file, not a run directory and not a SavedModel's "
-        "folder; name one of these, or keras:NAME"
+        "is a file of another kind: not a .keras, .onnx or .tflite file, not a run directory and "
+        "not a SavedModel's folder; name one of these, or keras:NAME"
     )
 
 
@@ -69,7 +77,8 @@ def identity(
     """Everything that shapes a teacher's predictions, by name, without loading it.
 
     The weights go by the SHA-256 of the file that holds them (of all files of a SavedModel), not by
-    their place, so a teacher may be moved. Those of `keras:NAME` go by its name and Keras' version.
+    their place, so a teacher may be moved. Those of `keras:NAME` and of presets go by their name
+    and the library's version.
     `site` is not among it: where the student listens does not change what the teacher predicts.
 
     Args:
@@ -83,6 +92,14 @@ def identity(
     path, kind = user_path(spec.source), find(spec)
     if kind == "applications":
         weights = f"{spec.source}, Keras {version('keras')}"
+    elif kind == "zoo" and (folder := preset_folder(spec)) is None:
+        weights = f"{spec.source}, {zoo_version(spec)}"
+    elif kind == "zoo":
+        assert folder is not None
+        weights = _digest(spec, folder, sorted(p for p in folder.rglob("*") if p.is_file()))
+    elif kind == "onnx":
+        files = onnx_file.parts(path, name=f"teacher={spec.source}")
+        weights = _digest(spec, path.parent, [path, *files[1:]])
     elif kind == "saved_model":
         parts = [path / "saved_model.pb", *(path / "variables").rglob("*")]
         parts += (path / "assets").rglob("*")
@@ -93,13 +110,51 @@ def identity(
             raise InputError(unfinished(spec))
         weights = _digest(spec, file.parent, [file])
     # A run's model normalises its images itself; the others are told the range of pixels.
-    given = {"input": spec.input, "output": spec.output, "size": spec.size}
+    given = {
+        "input": spec.input,
+        "output": spec.output,
+        "size": spec.size,
+        "layout": spec.layout,
+        "labels": None if spec.labels is None else _digest_of_labels(spec),
+    }
     named = {f"teacher {name}": str(value) for name, value in given.items() if value is not None}
     if view_size is not None:
         named["teacher view"] = str(view_size)
-    if bfloat16 and kind != "saved_model":
+    if bfloat16 and kind not in ("saved_model", "onnx", "tflite"):
         named["teacher precision"] = "bfloat16"
     return {"teacher weights": weights, **named}
+
+
+def _digest_of_labels(spec: TeacherSpec) -> str:
+    if spec.labels == OWN:
+        path = user_path(spec.source)
+        beside = (folder / "labels.txt" for folder in (path, path.parent))
+        names = tuple(name for file in beside if file.is_file() for name in (read_text(file),))
+    else:
+        names = named_classes(spec)
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()
+
+
+def named_classes(spec: TeacherSpec) -> tuple[str, ...]:
+    """The class names in the file that `labels` names.
+
+    Raises:
+        InputError: if it cannot be read, or names a class twice.
+    """
+    assert spec.labels is not None
+    try:
+        names = normalized(read_text(user_path(spec.labels)).splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise InputError(
+            f"teacher={spec.source},labels={spec.labels} cannot be read: {reason}"
+        ) from error
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(
+            f"teacher={spec.source},labels={spec.labels} names the class {twice!r} twice"
+        )
+    return names
 
 
 def unfinished(spec: TeacherSpec) -> str:

@@ -11,8 +11,11 @@ from typing import Any
 from std_keras.files.archive import check_unpacked_size
 from std_keras.files.paths import user_path
 from std_keras.runs.run_directory import RunDirectory
+from std_keras.runtimes.declared import declared_shape
+from std_keras.runtimes.image_file import layout_of
 from std_keras.teachers.identity import find
 from std_keras.teachers.spec import TeacherSpec
+from std_keras.teachers.zoos import preset_size
 
 APPLICATIONS_SIZE = 224  # Of keras.applications, unless another is asked for.
 
@@ -31,6 +34,15 @@ def input_size(spec: TeacherSpec) -> int | None:
         return spec.size
     if kind == "applications":
         return APPLICATIONS_SIZE
+    if kind in ("onnx", "tflite"):
+        shape = declared_shape(path, name=f"teacher={spec.source}")
+        layout = spec.layout or layout_of(shape) if shape else None
+        if shape is None or layout is None:
+            return None
+        height, width = shape[1:] if layout == "nchw" else shape[:2]
+        return _longer_side((None, height, width, None))
+    if kind == "zoo":
+        return preset_size(spec)
     if kind == "saved_model":
         return _longer_side(_signature_shape(path))
     return _longer_side(_model_shape(RunDirectory(path).model_file if kind == "run" else path))

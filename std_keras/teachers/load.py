@@ -12,15 +12,20 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from std_keras import progress
 from std_keras.errors import InputError
 from std_keras.files.paths import plain_path, user_path
-from std_keras.files.texts import read_text
+from std_keras.files.texts import normalized, read_text
 from std_keras.runs.keras_file import load_keras_file
 from std_keras.runs.run_directory import RunDirectory
-from std_keras.teachers.identity import find, unfinished
+from std_keras.teachers.from_file import from_file
+from std_keras.teachers.identity import find, named_classes, unfinished
+from std_keras.teachers.image_shape import image_shape_of
 from std_keras.teachers.input_size import APPLICATIONS_SIZE
-from std_keras.teachers.spec import TeacherSpec
+from std_keras.teachers.memory import resident_mib
+from std_keras.teachers.spec import OWN, TeacherSpec, UnknownRangeError
 from std_keras.teachers.teacher import INPUT_RANGES, Teacher, check_labels
+from std_keras.teachers.zoos import HF, load_preset
 
 _RANGES = "|".join(INPUT_RANGES)
 
@@ -39,6 +44,12 @@ def load(
         InputError: if it does not exist, cannot be loaded, or has other classes.
     """
     path, kind = user_path(spec.source), find(spec)
+    before = resident_mib()
+    if spec.layout is not None and kind not in ("onnx", "tflite"):
+        raise InputError(
+            f"teacher={spec.source},layout={spec.layout}: only ONNX and TFLite files have a layout "
+            "to be told; leave layout out"
+        )
     if kind == "applications":
         _refuse_input(spec, "keras.applications says which pixel range it expects")
         teacher = _from_applications(spec, image_shape)
@@ -47,9 +58,14 @@ def load(
         teacher = _from_run(spec, RunDirectory(path), image_shape)
     elif kind == "keras_file":
         teacher = _from_keras_file(spec, path, image_shape)
+    elif kind == "zoo":
+        teacher = _from_zoo(spec, image_shape)
+    elif kind in ("onnx", "tflite"):
+        teacher = from_file(spec, path, images=image_shape, labels=_labels(path.parent))
     else:
         teacher = _from_saved_model(spec, path, image_shape)
-    return _checked(teacher, spec, image_shape, label_names)
+    teacher = _checked(teacher, spec, image_shape, label_names)
+    return dataclasses.replace(teacher, loaded_mib=max(0.0, resident_mib() - before))
 
 
 def _checked(
@@ -77,12 +93,16 @@ def _checked(
             f"teacher={spec.source} returns NaN for plain grey images of shape "
             f"{teacher.image_shape}; size=N sets the side of its input"
         )
-    check_labels(
-        name=spec.source,
-        num_classes=outputs.shape[1],
-        label_names=teacher.label_names,
-        wanted=label_names,
-    )
+    if spec.labels is not None:
+        order = _order(spec, outputs.shape[1], teacher.label_names, label_names)
+        teacher = dataclasses.replace(teacher, order=order)
+    else:
+        check_labels(
+            name=spec.source,
+            num_classes=outputs.shape[1],
+            label_names=teacher.label_names,
+            wanted=label_names,
+        )
     distribution = bool(
         np.all(outputs >= 0)
         and np.all(outputs <= 1)
@@ -99,6 +119,35 @@ def _checked(
             "probabilities; use output=logits"
         )
     return dataclasses.replace(teacher, probabilities=distribution)
+
+
+def _order(
+    spec: TeacherSpec, classes: int, own: tuple[str, ...] | None, wanted: tuple[str, ...]
+) -> tuple[int, ...]:
+    """For each class of the data set, its place among the teacher's, by the names of `labels`."""
+    names = normalized(own or ()) if spec.labels == OWN else named_classes(spec)
+    if not names:
+        raise InputError(
+            f"teacher={spec.source},labels={OWN}: it has no class names of its own; write them in "
+            "a file, one a line in the order of its outputs, and name that"
+        )
+    if len(names) != classes:
+        raise InputError(
+            f"teacher={spec.source},labels={spec.labels} has {len(names)} names, the teacher "
+            f"{classes} classes"
+        )
+    missing = [name for name in normalized(wanted) if name not in names]
+    if missing:
+        raise InputError(
+            f"teacher={spec.source},labels={spec.labels} does not name the data set's class "
+            f"{missing[0]!r}"
+        )
+    order = tuple(names.index(name) for name in normalized(wanted))
+    progress.say(
+        f"teacher {spec.source}: the data set's {len(wanted)} classes are found among its "
+        f"{classes} by their names in {spec.labels}"
+    )
+    return order
 
 
 def _from_run(spec: TeacherSpec, run: RunDirectory, image_shape: tuple[int, int, int]) -> Teacher:
@@ -137,7 +186,7 @@ def _keras_teacher(
         site=spec.site,
         network=lambda images: model(images, training=False),
         scale=scale or INPUT_RANGES[spec.input or "byte"],
-        image_shape=_image_shape(spec, shape[1:], image_shape),
+        image_shape=image_shape_of(spec, shape[1:], image_shape),
         probabilities=False,
         compilable=True,
         label_names=labels,
@@ -189,7 +238,7 @@ def _from_saved_model(spec: TeacherSpec, path: Path, image_shape: tuple[int, int
         site=spec.site,
         network=network,
         scale=INPUT_RANGES["byte" if takes_bytes else str(spec.input)],
-        image_shape=_image_shape(spec, shape, image_shape),
+        image_shape=image_shape_of(spec, shape, image_shape),
         probabilities=False,
         compilable=False,  # It may hold operations that XLA does not know.
         label_names=_labels(path) or _labels(path.parent),
@@ -220,6 +269,20 @@ def _from_applications(spec: TeacherSpec, image_shape: tuple[int, int, int]) -> 
     return _keras_teacher(spec, model, image_shape, labels=None, scale=preprocess)
 
 
+def _from_zoo(spec: TeacherSpec, image_shape: tuple[int, int, int]) -> Teacher:
+    if not spec.source.startswith(HF):
+        model, scale, side = load_preset(spec)
+        if scale is not None:
+            _refuse_input(spec, "its preset says which pixel range it expects")
+    else:
+        _require_input(spec, "a model on the hub does not say which pixel range it expects")
+        model, scale, side = load_preset(spec)
+    if scale is None:
+        _require_input(spec, "its preset does not say which pixel range it expects")
+    sized = dataclasses.replace(spec, size=spec.size or side)
+    return _keras_teacher(sized, model, image_shape, labels=None, scale=scale)
+
+
 def _refuse_input(spec: TeacherSpec, why: str) -> None:
     if spec.input is not None:
         raise InputError(f"teacher={spec.source},input={spec.input}: {why}; leave input out")
@@ -231,29 +294,10 @@ def _fixed_batch(spec: TeacherSpec, size: int) -> str:
 
 def _require_input(spec: TeacherSpec, why: str) -> None:
     if spec.input is None:
-        raise InputError(f"teacher={spec.source}: {why}; add ,input={_RANGES}")
-
-
-def _image_shape(
-    spec: TeacherSpec, own: tuple[int | None, ...], images: tuple[int, int, int]
-) -> tuple[int, int, int]:
-    """The network's input shape: fixed by the network, else by `size`, else the student's."""
-    height, width, channels = own
-    if spec.size is not None and height is not None and spec.size != height:
-        raise InputError(
-            f"teacher={spec.source},size={spec.size}: its input is fixed at {height}x{width} "
-            "pixels; leave size out"
+        raise UnknownRangeError(
+            f"teacher={spec.source}: {why}; add ,input={_RANGES} (std-keras check-teacher tries "
+            "them)"
         )
-    if channels is not None and channels != images[2] and (images[2], channels) != (1, 3):
-        raise InputError(
-            f"teacher={spec.source} takes images of {channels} channels, the data set's have "
-            f"{images[2]}"
-        )
-    return (
-        height or spec.size or images[0],
-        width or spec.size or images[1],
-        channels or images[2],
-    )
 
 
 def _labels(folder: Path) -> tuple[str, ...] | None:

@@ -16,6 +16,7 @@ from std_keras.teachers.teacher import Teacher
 
 CLASS, CONFIDENCE = "teacher_class", "teacher_negative_entropy"
 LOGITS, TOP_CLASSES, REST = "teacher_logits", "teacher_top_classes", "teacher_rest"
+HOST_LOGITS = "host_teacher_logits"  # (B, M', K) of the M' teachers on the host, in a batch.
 NAMES = (CLASS, CONFIDENCE, LOGITS, TOP_CLASSES, REST)
 _LARGEST = 65504.0  # Of float16.
 
@@ -119,6 +120,16 @@ def _half(values: tf.Tensor) -> tf.Tensor:
 def predict(
     teachers: Sequence[Teacher], batch: Mapping[str, tf.Tensor], form: PredictionFormat
 ) -> dict[str, tf.Tensor]:
-    """What teachers predict for a batch, each for its own view of it, encoded, each (B, M, ...)."""
-    logits = [teacher.logits(batch[teacher.view]) for teacher in teachers]
+    """What teachers predict for a batch, each for its own view of it, encoded, each (B, M, ...).
+
+    Logits that came with the batch from teachers on the host are used as they are.
+    """
+    hosted = batch.get(HOST_LOGITS)
+    there = iter(() if hosted is None else tf.unstack(hosted, axis=1))
+    logits = [
+        next(there)
+        if teacher.on_host and hosted is not None
+        else teacher.logits(batch[teacher.view])
+        for teacher in teachers
+    ]
     return form.encode(tf.stack(logits, axis=1))

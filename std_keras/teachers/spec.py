@@ -8,16 +8,24 @@ from dataclasses import dataclass
 from std_keras.errors import InputError
 from std_keras.files.paths import user_path
 from std_keras.runs import pretrained
+from std_keras.runtimes.image_file import LAYOUTS
 from std_keras.teachers.teacher import INPUT_RANGES
 
 SITES = ("last", "intermediate", "both")
 OUTPUTS = ("logits", "probabilities")
+OWN = "own"  # labels=own: the names that come with the teacher.
 _LEGAL = {
     "site": "|".join(SITES),
     "input": "|".join(INPUT_RANGES),
     "output": "|".join(OUTPUTS),
     "size": "a number of pixels",
+    "layout": "|".join(LAYOUTS),
+    "labels": "own|a file of class names",
 }
+
+
+class UnknownRangeError(InputError):
+    """Neither a teacher's file nor its description says which range of pixels it expects."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +33,17 @@ class TeacherSpec:
     """One teacher.
 
     Attributes:
-        source: a run directory, a `.keras` file, a SavedModel, or `keras:NAME`. (`std_keras:NAME`
-            has become the run directory of the packed weights.)
+        source: a run directory, a `.keras` file, a SavedModel, an ONNX or TFLite file,
+            `keras:NAME`, `keras_hub:PRESET`, `keras_cv:PRESET` or `hf://ORG/NAME`.
+            (`std_keras:NAME` has become the run directory of the packed weights.)
         site: where in the student its token sets read: last, intermediate or both.
         input: the range of pixel values it was trained on (see `INPUT_RANGES`); None to find out.
         output: logits or probabilities; None to find out.
         size: side of its input image in pixels; None for its own, or the student's.
+        layout: of an ONNX or TFLite file's input, nhwc or nchw; None to find out.
+        labels: a file of its class names in the order of its outputs, one a line, by which they are
+            brought into the data set's order; `OWN` for names that come with it; None if they are
+            in that order.
     """
 
     source: str
@@ -38,6 +51,8 @@ class TeacherSpec:
     input: str | None = None
     output: str | None = None
     size: int | None = None
+    layout: str | None = None
+    labels: str | None = None
 
 
 def parse(description: str) -> TeacherSpec:
@@ -68,7 +83,12 @@ def parse(description: str) -> TeacherSpec:
         if name in chosen:
             raise InputError(f"teacher={description}: {name} is given twice")
         chosen[name] = value
-    for name, legal in (("site", SITES), ("input", INPUT_RANGES), ("output", OUTPUTS)):
+    for name, legal in (
+        ("site", SITES),
+        ("input", INPUT_RANGES),
+        ("output", OUTPUTS),
+        ("layout", LAYOUTS),
+    ):
         if name in chosen and chosen[name] not in legal:
             raise InputError(
                 f"teacher={description}: {name}={chosen[name]} is not one of {', '.join(legal)}"

@@ -44,6 +44,11 @@ class Teacher:
         model: the Keras model that the network calls, if it is one.
         view: the tensor of a batch that it looks at: the student's images, or a larger view of the
             same part of the pictures (see `data.views`).
+        order: for each class of the data set, its place among the network's outputs; None if they
+            are the same.
+        on_host: whether the network runs on the CPU outside TensorFlow. In training its predictions
+            are made in the input pipeline, ahead of the step.
+        loaded_mib: by which the process grew while it was loaded.
     """
 
     name: str
@@ -56,6 +61,9 @@ class Teacher:
     label_names: tuple[str, ...] | None
     model: keras.Model | None = None
     view: str = IMAGES
+    order: tuple[int, ...] | None = None
+    on_host: bool = False
+    loaded_mib: float = 0.0
 
     def inputs(self, images: tf.Tensor) -> tf.Tensor:
         """What the network takes, from images (B, H, W, C) of 0..255 of any size."""
@@ -89,6 +97,8 @@ class Teacher:
             outputs = tf.cast(outputs, tf.float32)
         if self.probabilities:
             outputs = tf.math.log(tf.clip_by_value(outputs, 1e-30, 1.0))
+        if self.order is not None:
+            outputs = tf.gather(outputs, self.order, axis=1)
         return tf.stop_gradient(outputs)
 
     def not_finite(self, images: tf.Tensor) -> list[int]:
@@ -140,9 +150,15 @@ def check_labels(
             f"teacher={name} has {num_classes} classes, the data set has {len(wanted)}; use a "
             "teacher that was trained on the data set's classes"
         )
+    cure = "use a teacher that was trained on the same classes in the same order"
+    if sorted(normalized(label_names or wanted)) == sorted(normalized(wanted)):
+        cure = (
+            "they are the same classes in another order: add ,labels=own to take them by their "
+            "names"
+        )
     for index, (own, other) in enumerate(zip(label_names or wanted, wanted, strict=False)):
         if normalized([own]) != normalized([other]):
             raise InputError(
                 f"teacher={name} names class {index} {own!r}, the data set names it {other!r}; "
-                "use a teacher that was trained on the same classes in the same order"
+                + cure
             )

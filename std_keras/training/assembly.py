@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -11,10 +11,13 @@ import tensorflow as tf
 from std_keras import models, progress
 from std_keras.config import TrainConfig
 from std_keras.data import DataSet, Shard
+from std_keras.errors import InputError
 from std_keras.runs.run_directory import RunDirectory
+from std_keras.teachers import Teacher
 from std_keras.training import build, optimizers, start, stream, teacher_views
 from std_keras.training.cached_predictions import CachedPredictions, open_cache, prediction_format
 from std_keras.training.cadence import Cadence
+from std_keras.training.check_teacher import check_before_training
 from std_keras.training.checkpoints import Checkpoints
 from std_keras.training.checks import check_sizes
 from std_keras.training.evaluators import Evaluators
@@ -147,6 +150,9 @@ def assemble(
         loaded = build.load_teachers(
             config.distillation, dataset, performance=config.performance, view_sizes=sizes
         )
+        _refuse_in_cluster(loaded, shard)
+        if chief and not first_step:
+            check_before_training(loaded, config, dataset, view_sizes=larger_views)
         teacher_views.hold(config, dataset, larger_views)
     task = create_task(
         config.distillation,
@@ -202,6 +208,16 @@ def _origin(config: TrainConfig, *, cached: bool, read: bool, continued: bool) -
     if cached and continued:
         return "mixed"
     return "read" if read else "computed"
+
+
+def _refuse_in_cluster(loaded: Sequence[Teacher], shard: Shard) -> None:
+    """A process sees its part of a batch alone, and predictions must not depend on the parts."""
+    hosted = [teacher.name for teacher in loaded if teacher.on_host]
+    if hosted and shard.local_replicas < shard.replicas:
+        raise InputError(
+            f"teacher={hosted[0]} runs outside TensorFlow, which a cluster cannot wait for; name a "
+            "`teacher_cache` and fill it first with std-keras precompute, in one process"
+        )
 
 
 def _step_options(config: TrainConfig) -> StepOptions:

@@ -238,7 +238,7 @@ def load_teachers(
     for description, size in zip(options.teachers, view_sizes, strict=True):
         spec = teachers.parse(description)
         teacher = load_teacher(spec, dataset, view_size=size)
-        if performance.jit_compile and not teacher.compilable:
+        if performance.jit_compile and not (teacher.compilable or teacher.on_host):
             progress.say(f"teacher {spec.source} is a SavedModel; it runs outside the XLA step")
         loaded.append(teacher.fast(bfloat16=performance.mixed_precision))
     return loaded

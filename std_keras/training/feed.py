@@ -1,4 +1,4 @@
-"""The batches of a run on its devices: images, and the teachers' predictions that a cache has."""
+"""The batches of a run on its devices: images, and the predictions that a cache or the host has."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import tensorflow as tf
 
 from std_keras.config import TrainConfig
 from std_keras.data import DataSet, Shard
+from std_keras.teachers import Teacher
 from std_keras.training import stream
 from std_keras.training.cached_predictions import CachedPredictions, Segment
+from std_keras.training.host_predictions import with_host_predictions
 
 _MINE_SEED = 1_000_003  # Keeps the samples of MINE's epoch schedule apart from the batches.
 
@@ -22,12 +24,13 @@ def segment_batches(
     strategy: tf.distribute.Strategy,
     shard: Shard,
     cache: CachedPredictions | None,
+    teachers: Sequence[Teacher],
     step: int,
     total_steps: int,
     view_sizes: Sequence[int],
 ) -> tuple[Segment, Iterator[Any]]:
     """The steps that come after `step`, and their batches: with predictions if the cache has
-    those of all of them, else with the teachers' views."""
+    those of all of them, else with the teachers' views, and with what is predicted on the host."""
     segment = Segment(cached=False, end=total_steps)
     if cache is not None:
         segment = cache.segment(step)
@@ -41,7 +44,7 @@ def segment_batches(
             view_sizes=() if segment.cached else view_sizes,
         )
         if cache is None or not segment.cached:
-            return images
+            return with_host_predictions(images, teachers, local_replicas=shard.local_replicas)
         both = tf.data.Dataset.zip(images, cache.predictions(step, segment))
         merged = both.map(lambda batch, predictions: {**batch, **predictions})
         return merged.prefetch(2)

@@ -109,6 +109,7 @@ class Loop:
             strategy=training.strategy,
             shard=training.shard,
             cache=training.cache,
+            teachers=training.trainer.task.teachers,
             step=self.step,
             total_steps=training.cadence.total_steps,
             view_sizes=training.larger_views,

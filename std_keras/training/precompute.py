@@ -18,6 +18,7 @@ from std_keras.teachers.predictions import CONFIDENCE, predict
 from std_keras.training import build, stream, teacher_views
 from std_keras.training.cached_predictions import Recorder, open_cache
 from std_keras.training.checks import check_devices, check_sizes
+from std_keras.training.host_predictions import with_host_predictions
 from std_keras.training.strategy import create_strategy, own_shard
 
 
@@ -113,7 +114,7 @@ def _fill(
             first = chunk.first + recorder.begun(chunk)
             bar.advance(first - chunk.first)
             if batches is None or first != upcoming:
-                batches = iter(_distributed(config, dataset, strategy, first, larger))
+                batches = iter(_distributed(config, dataset, strategy, loaded, first, larger))
             upcoming = chunk.first + chunk.steps
             for position in range(first, upcoming):
                 if stop():
@@ -159,13 +160,16 @@ def _distributed(
     config: TrainConfig,
     dataset: DataSet,
     strategy: tf.distribute.Strategy,
+    teachers: list[Teacher],
     start: int,
     view_sizes: Sequence[int],
 ) -> tf.distribute.DistributedDataset:
     shard = own_shard(strategy)
     return strategy.distribute_datasets_from_function(
-        lambda _: stream.batches(
-            config, dataset, start_step=start, shard=shard, view_sizes=view_sizes
+        lambda _: with_host_predictions(
+            stream.batches(config, dataset, start_step=start, shard=shard, view_sizes=view_sizes),
+            teachers,
+            local_replicas=shard.local_replicas,
         )
     )
 

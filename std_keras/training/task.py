@@ -134,7 +134,8 @@ class DistillationTask:
 
     def predictions(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """The teachers' predictions by name, (B, M, ...), as `prediction_format` encodes them:
-        those that came with the batch from a cache, else computed from its views."""
+        those that came with the batch from a cache, else computed from its views, if teachers on
+        the host have not done so."""
         cached = {name: batch[name] for name in NAMES if name in batch}
         if cached or not self.teachers:
             return cached

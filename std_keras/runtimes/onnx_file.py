@@ -1,0 +1,185 @@
+"""ONNX files, run by ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from std_keras.errors import InputError
+from std_keras.runtimes.image_file import ImageInput, layout_of
+
+EXTRA = "pip install 'std_keras[onnx]'"
+_KINDS = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(uint8)": "uint8",
+    "tensor(int8)": "int8",
+}
+# "Optional metadata" of the ONNX standard (docs/MetadataProps.md), about images.
+_RANGES = {"NominalRange_0_255": "byte", "Normalized_0_1": "unit", "Normalized_1_1": "signed"}
+_DEPTH = 100  # Of messages inside messages; protobuf's own limit.
+
+
+class OnnxFile:
+    """An ONNX classifier; see `ImageFile`.
+
+    Args:
+        path: the file.
+        name: what errors call it.
+        output: the name of the output that is meant, if it has several.
+
+    Raises:
+        InputError: if it cannot be loaded, takes anything but images, or returns anything but
+            numbers.
+    """
+
+    labels: tuple[str, ...] | None = None
+
+    def __init__(self, path: Path, *, name: str, output: str | None = None) -> None:
+        parts(path, name=name)  # Refuses data that lies elsewhere.
+        runtime = _package("onnxruntime", name)
+        options = runtime.SessionOptions()
+        # Whoever runs it cuts batches, and runs the parts on threads of its own.
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
+        options.use_deterministic_compute = True
+        options.log_severity_level = 4  # What is an error becomes an exception.
+        try:
+            self._session = runtime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+            inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+            facts = self._session.get_modelmeta().custom_metadata_map
+        except Exception as error:  # Its errors have no common ancestor.
+            raise InputError(
+                f"{name} cannot be loaded as an ONNX file: {first_line(error)}"
+            ) from error
+        if len(inputs) != 1:
+            names = ", ".join(one.name for one in inputs)
+            raise InputError(
+                f"{name} takes {len(inputs)} inputs ({names}); a teacher must take one batch of "
+                "images"
+            )
+        self._input = inputs[0].name
+        self._output = _chosen(outputs, output, name=name).name
+        self.input = _image_input(inputs[0], facts, name=name)
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        try:
+            (result,) = self._session.run([self._output], {self._input: batch})
+        except Exception as error:
+            raise RuntimeError(first_line(error)) from error
+        return np.asarray(result, np.float32)
+
+
+def read_model(path: Path, *, name: str) -> Any:
+    """The description in an ONNX file, without the arrays that lie elsewhere; nothing is run.
+
+    Raises:
+        InputError: if it is no ONNX file.
+    """
+    onnx = _package("onnx", name)
+    try:
+        model = onnx.load_model(str(path), load_external_data=False)
+    except Exception as error:  # protobuf's errors.
+        raise InputError(
+            f"{name} is not an ONNX file, or is cut short: {first_line(error)}"
+        ) from error
+    if not model.graph.node:
+        raise InputError(f"{name} is not an ONNX file of a network: it has no operators")
+    return model
+
+
+def parts(path: Path, *, name: str) -> list[Path]:
+    """The file, and the files beside it in which it keeps its large arrays.
+
+    Raises:
+        InputError: if it is no ONNX file, or names a file that is not there or lies outside its
+            own folder.
+    """
+    model = read_model(path, name=name)
+    folders = {path.parent.resolve(), path.resolve().parent}  # A hub's cache is made of links.
+    found: list[Path] = []
+    for location in sorted(set(_locations(model))):
+        written = PurePosixPath(location)
+        file = path.parent / written
+        inside = any(file.resolve().is_relative_to(folder) for folder in folders)
+        if written.is_absolute() or ".." in written.parts or "\\" in location or not inside:
+            raise InputError(
+                f"{name} keeps data in {location!r}, outside its own folder; use a file that keeps "
+                "it beside itself"
+            )
+        if not file.is_file():
+            raise InputError(
+                f"{name} keeps data in {location!r}, which is not in {path.parent}; copy it there"
+            )
+        found.append(file)
+    return [path, *found]
+
+
+def _locations(message: Any, depth: int = 0) -> Iterator[str]:
+    """Where the arrays of a message, and of all messages inside it, are kept, if not in it."""
+    if depth > _DEPTH:
+        return
+    if message.DESCRIPTOR.name == "TensorProto":
+        yield from (entry.value for entry in message.external_data if entry.key == "location")
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for one in (value,) if hasattr(value, "ListFields") else value:
+                yield from _locations(one, depth + 1)
+
+
+def _chosen(outputs: Sequence[Any], wanted: str | None, *, name: str) -> Any:
+    by_name = {one.name: one for one in outputs}
+    chosen = by_name.get(wanted or "logits") or by_name.get("logits")
+    if chosen is None and len(outputs) == 1:
+        chosen = outputs[0]
+    if chosen is None:
+        raise InputError(
+            f"{name} returns {', '.join(sorted(by_name))}; it must return one of them, or name one "
+            "logits"
+        )
+    if chosen.type not in ("tensor(float)", "tensor(float16)", "tensor(double)"):
+        raise InputError(f"{name} returns {chosen.type}; a teacher must return class scores")
+    return chosen
+
+
+def _image_input(one: Any, facts: dict[str, str], *, name: str) -> ImageInput:
+    sizes = [size if isinstance(size, int) and size > 0 else None for size in one.shape or ()]
+    if len(sizes) != 4 or one.type not in _KINDS:
+        raise InputError(
+            f"{name} takes {one.type} of shape {one.shape}; a teacher must take one batch of "
+            "images, as tensor(float) or tensor(uint8) of four axes"
+        )
+    shape = (sizes[1], sizes[2], sizes[3])
+    kind = _KINDS[one.type]
+    own_range = _RANGES.get(facts.get("Image.NominalPixelRange", ""))
+    return ImageInput(
+        batch=sizes[0],
+        shape=shape,
+        kind=kind,
+        layout=layout_of(shape),
+        range="byte" if kind == "uint8" else own_range,
+        bgr=facts.get("Image.BitmapPixelFormat", "").startswith("Bgr"),
+    )
+
+
+def _package(package: str, name: str) -> Any:
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise InputError(
+            f"{name} needs the package {package}, which is missing: {EXTRA}"
+        ) from error
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says, in one line."""
+    lines = str(error).strip().splitlines()
+    return lines[0].strip()[:300] if lines else type(error).__name__

@@ -1,0 +1,37 @@
+"""The shape of a teacher's input images."""
+
+from __future__ import annotations
+
+from std_keras.errors import InputError
+from std_keras.teachers.spec import TeacherSpec
+
+
+def image_shape_of(
+    spec: TeacherSpec, own: tuple[int | None, ...], images: tuple[int, int, int]
+) -> tuple[int, int, int]:
+    """The network's input shape: fixed by the network, else by `size`, else the student's.
+
+    Args:
+        spec: what the user wrote.
+        own: (H, W, C) of the network's input; None for what is open.
+        images: (H, W, C) of the student's.
+
+    Raises:
+        InputError: if `size` contradicts the network, or its channels the data set.
+    """
+    height, width, channels = own
+    if spec.size is not None and height is not None and spec.size != height:
+        raise InputError(
+            f"teacher={spec.source},size={spec.size}: its input is fixed at {height}x{width} "
+            "pixels; leave size out"
+        )
+    if channels is not None and channels != images[2] and (images[2], channels) != (1, 3):
+        raise InputError(
+            f"teacher={spec.source} takes images of {channels} channels, the data set's have "
+            f"{images[2]}"
+        )
+    return (
+        height or spec.size or images[0],
+        width or spec.size or images[1],
+        channels or images[2],
+    )
