@@ -211,6 +211,8 @@ def _top1_by_range(teacher: Teacher, sample: Sample) -> dict[str, np.ndarray]:
     images, labels = sample.views[teacher.view][rows], sample.labels[rows]
     right = {}
     for name, scale in INPUT_RANGES.items():
+        if name == "imagenet" and teacher.image_shape[2] != 3:
+            continue  # Its mean has three channels.
         logits, _ = _logits(replace(teacher, scale=scale), images)
         right[name] = logits.argmax(axis=1) == labels
     return right
