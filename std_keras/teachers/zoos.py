@@ -93,7 +93,7 @@ def _from_keras_hub(spec: TeacherSpec, preset: str) -> Found:
     except ImportError as error:
         raise InputError(
             f"teacher={spec.source} needs the package keras_hub, which is missing: pip install "
-            "'std_keras[hub]'"
+            "'std_keras[keras-hub]'"
         ) from error
     with _told(spec):
         model = keras_hub.models.ImageClassifier.from_preset(preset)

@@ -31,6 +31,7 @@ LIMITS: dict[str, tuple[list[Any], list[Any]]] = {
     "test_fraction": ([-0.1, 1.0], [0.0, 0.999]),
     "test_seed": ([-1], [0]),
     "max_train_examples": ([-1], [0]),
+    "teacher_check": ([-1], [0]),
     "max_test_examples": ([-1], [0]),
     "cache_gb": ([-0.1], [0.0]),
     "data_seed": ([-1], [0]),
@@ -303,6 +304,7 @@ MAY_CHANGE = {
     "evaluation_batch_size",
     "teacher_cache",
     "teacher_cache_mode",
+    "teacher_check",
 }
 
 

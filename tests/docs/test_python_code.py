@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from std_keras.runtimes.trial import tried
+
 # A heading and, up to the next heading of the same level, the blocks below it.
 _BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -86,6 +88,16 @@ def test_fit_page(root, tmp_path):
     assert float(by_name) != pytest.approx(float(ours), rel=0.5), "Keras was repaired: say so"
     assert "loss" in metrics
     assert (tmp_path / "student.keras").stat().st_size > 0
+
+
+def test_teachers_page(root, tmp_path):
+    blocks = python_blocks((root / "docs" / "teachers.md").read_text(encoding="utf-8"))
+    assert len(blocks) == 1
+    execute(blocks, root=root, folder=tmp_path)
+    found = tried(tmp_path / "teacher.onnx", name="teacher.onnx", size=(160, 160, 3))
+    assert (found.input.layout, found.input.shape) == ("nchw", (3, 160, 160))
+    assert (found.input.batch, found.output_shape) == (None, (1, 10))
+    assert (tmp_path / "teacher.onnx.data").is_file()
 
 
 @pytest.mark.parametrize("page", ["python", "export"])
