@@ -101,10 +101,14 @@ def _bytes_beside(path: Path) -> int:
     )
 
 
+def _is_about_memory(text: str) -> bool:
+    words = ("memoryerror", "bad_alloc", "cannot allocate", "failed to allocate")
+    return any(word in text.lower() for word in words)
+
+
 def _why(code: int, errors: str, limit: int) -> str:
     """How the other process ended, in words that follow the file's name."""
-    text = errors.lower()
-    if "memoryerror" in text or "bad_alloc" in text or "cannot allocate" in text:
+    if _is_about_memory(errors):
         return f"asks for more than {limit >> 20:,} MiB of memory; it is not used"
     if code in (-signal.SIGXCPU, -signal.SIGKILL):
         return f"does not classify one batch in {_SECONDS} s of processor time; it is not used"
@@ -138,10 +142,14 @@ def _main(asked: dict[str, Any], limit: int, seconds: int) -> dict[str, Any]:
         try:
             outputs = file.run(own.encoded(images, layout=layout))
         except RuntimeError as error:
+            if _is_about_memory(str(error)):
+                raise MemoryError from error
             return {"error": f"{name} fails on {batch} image(s) of shape {tuple(shape)}: {error}"}
         return found | {"output_shape": outputs.shape, "batch": batch}
     except InputError as error:
-        return {"error": str(error)}
+        if not _is_about_memory(str(error)):
+            return {"error": str(error)}
+        return {"error": f"{name} {_why(0, 'MemoryError', limit)}"}
     except MemoryError:
         return {"error": f"{name} {_why(0, 'MemoryError', limit)}"}
 

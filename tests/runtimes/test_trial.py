@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -74,7 +75,7 @@ def bomb(path, *, folded):
 @pytest.mark.parametrize("folded", [True, False])
 def test_an_array_that_nobody_has_memory_for(tmp_path, folded):
     message = refused(bomb(tmp_path / "t.onnx", folded=folded))
-    assert "memory" in message or "allocate" in message.lower()
+    assert re.search(r"asks for more than 4,\d+ MiB of memory; it is not used$", message)
 
 
 def test_a_batch_that_nobody_has_memory_for(tmp_path):
