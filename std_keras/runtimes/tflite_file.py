@@ -15,6 +15,7 @@ from std_keras.errors import InputError
 from std_keras.exporting.classifying.self_description import is_tflite, read_description
 from std_keras.runtimes.image_file import ImageInput, layout_of, range_of
 from std_keras.runtimes.onnx_file import first_line
+from std_keras.runtimes.tflite_normalization import declared_range
 
 _KINDS = (np.float32, np.uint8, np.int8)
 _STARTING = threading.Lock()  # Standard error is one for all threads.
@@ -92,7 +93,9 @@ class TfliteFile:
         return self._own.interpreter
 
     def _described(self, found: ImageInput, *, name: str) -> ImageInput:
-        """The input with what a file of this project says of itself, and its labels."""
+        """The input with what the file says of itself; its labels, if it is of this project."""
+        if found.range is None:
+            found = dataclasses.replace(found, range=declared_range(self._content))
         try:
             card = read_description(self._content, name=name)
         except InputError:
