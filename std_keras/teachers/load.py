@@ -21,6 +21,7 @@ from std_keras.teachers.identity import find, unfinished
 from std_keras.teachers.input_size import APPLICATIONS_SIZE
 from std_keras.teachers.spec import TeacherSpec
 from std_keras.teachers.teacher import INPUT_RANGES, Teacher, check_labels
+from std_keras.weights.class_names import has_numbers_for_names
 
 _RANGES = "|".join(INPUT_RANGES)
 
@@ -105,8 +106,9 @@ def _from_run(spec: TeacherSpec, run: RunDirectory, image_shape: tuple[int, int,
     if not run.model_file.is_file():
         raise InputError(unfinished(spec))
     model = load_keras_file(run.model_file)
+    labels = None if has_numbers_for_names(run) else run.read_labels()
     return _keras_teacher(
-        dataclasses.replace(spec, input="byte"), model, image_shape, labels=run.read_labels()
+        dataclasses.replace(spec, input="byte"), model, image_shape, labels=labels
     )
 
 

@@ -150,11 +150,6 @@ def test_training_does_not_go_on_in_it(digits_run):
         (lambda a: a.pop("norm.bias"), ["final_norm/beta"], []),
         (lambda a: a.update(extra=np.ones(3)), [], ["extra"]),
         (
-            lambda a: a.update({"blocks.2.norm1.weight": np.ones(8)}),
-            [],
-            ["blocks.2.norm1.weight"],
-        ),
-        (
             lambda a: a.update({"blocks.1.norm1.weight": np.ones(9)}),
             ["block_1/token_norm/gamma"],
             [],
@@ -174,6 +169,19 @@ def test_partial_loads_are_refused_unless_asked_for(convert, tmp_path, change, m
     origin = done.run.read_result()["origin"]
     assert list(origin["missing"]) == missing
     assert origin["unused"] == unused
+
+
+def test_sizes_come_from_the_file(convert, tmp_path):
+    arrays = small_arrays()
+    arrays |= {n.replace("blocks.1", "blocks.2"): v for n, v in arrays.items() if "blocks.1" in n}
+    done = convert(arrays, options={})
+    assert done.architecture == "mixer_s16 with patch_size=4, width=8, depth=3"
+    config = RunDirectory(tmp_path / "run").read_config().model
+    assert (config.patch_size, config.width, config.depth) == (4, 8, 3)
+    with pytest.raises(InputError, match=r"depth=2 contradicts .*depth=3"):
+        convert(arrays, name="other")
+    less = convert(arrays, name="less", allow_partial=True)
+    assert set(less.report.unused) == {name for name in arrays if "blocks.2" in name}
 
 
 def test_another_number_of_classes_leaves_the_head_new(convert, tmp_path):
@@ -203,7 +211,7 @@ def test_a_file_without_a_head(convert):
         ({"site": "last"}, "site=last"),
         ({"options": {"patch_size": 3}}, "patch_size=3"),
         ({"options": {"shortcut": "identity"}}, "`shortcut` does not apply"),
-        ({"options": {**SMALL, "width": 9}}, r"does not fit mixer_s16.*stem/kernel"),
+        ({"options": {**SMALL, "width": 9}}, r"width=9 contradicts .*width=8; leave `width` out"),
     ],
 )
 def test_what_does_not_fit_gets_a_sentence(convert, tmp_path, more, words):
