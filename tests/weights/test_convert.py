@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 
 import numpy as np
 import pytest
@@ -76,6 +77,13 @@ def test_the_run_directory_says_where_it_is_from(convert, tmp_path):
     config = run.read_config()
     assert (config.model.name, config.data.image_size) == ("mixer_s16", 8)
     assert (config.model.patch_size, config.model.width, config.model.depth) == (4, 8, 2)
+
+
+def test_the_same_weights_give_the_same_bytes(convert, monkeypatch):
+    first = convert(small_arrays()).run.model_file.read_bytes()
+    later = time.localtime(time.time() + 1e6)
+    monkeypatch.setattr(time, "localtime", lambda *_: later)
+    assert convert(small_arrays(), name="again").run.model_file.read_bytes() == first
 
 
 def test_evaluate_reads_it(digits_run, capsys):
@@ -233,6 +241,17 @@ def test_labels_must_fit(convert, tmp_path):
         convert(small_arrays(), labels=tmp_path / "labels.txt")
     with pytest.raises(InputError, match="cannot be read"):
         convert(small_arrays(), labels=tmp_path / "none.txt")
+
+
+def test_a_data_set_names_the_classes(convert, tmp_path):
+    for name in "zebra", "ape":
+        (tmp_path / "photos" / "train" / name).mkdir(parents=True)
+    arrays = small_arrays(classes=2)
+    done = convert(arrays, dataset=f"folder:{tmp_path / 'photos'}", data_dir=str(tmp_path))
+    assert done.run.read_labels() == ("ape", "zebra")
+    assert done.run.read_config().data.data_dir == str(tmp_path)
+    with pytest.raises(InputError, match="dataset=digits has 10 classes, the weights have 2"):
+        convert(arrays, name="other", dataset="digits")
 
 
 def test_a_folder_with_something_in_it_is_not_written_to(convert, tmp_path):
