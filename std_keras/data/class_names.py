@@ -8,6 +8,7 @@ import tempfile
 from std_keras.data.csv_list import csv_label_names
 from std_keras.data.digits import LABEL_NAMES
 from std_keras.data.folder import folder_label_names
+from std_keras.data.npz_images import is_npz, npz_label_names
 from std_keras.data.tfds_prepared import prepared_builder, quiet_tfds
 from std_keras.data.tfds_source import label_names
 from std_keras.errors import InputError
@@ -32,6 +33,8 @@ def class_names(name: str, *, data_dir: str | None = None) -> tuple[str, ...]:
         return folder_label_names(place)
     if colon and kind == "csv":
         return csv_label_names(place)
+    if is_npz(name):
+        return npz_label_names(name)
     try:
         return label_names(name, prepared_builder(name, data_dir=data_dir).info)
     except InputError:

@@ -18,6 +18,8 @@ PREFIXES = ("folder:", _CSV)
 
 def place(dataset: str) -> str | None:
     """The absolute path of a `folder:` or of the file of a `csv:`; None for other data sets."""
+    if is_npz(dataset):
+        return os.path.realpath(os.path.expanduser(dataset))
     for prefix in PREFIXES:
         if dataset.startswith(prefix):
             return os.path.realpath(os.path.expanduser(dataset.removeprefix(prefix)))
