@@ -25,7 +25,7 @@ def rows(timm: Any) -> list[tuple[str, ...]]:
     """
     from std_keras.weights import timm_config
 
-    found = []
+    found: list[tuple[str, ...]] = []
     for name in timm.list_models(pretrained=True):
         about = timm.get_pretrained_cfg(name)
         if timm_config.family(about.architecture) is None or not about.num_classes:

@@ -116,8 +116,8 @@ def load(
 
     Args:
         name: `digits` (embedded in scikit-learn), `folder:PATH` (one folder per class, under
-            train/ and val/ or directly), `csv:FILE` (path,label[,split]), `FILE.npz`, or a TFDS name such as
-            `cifar100` or `imagenette/160px-v2`.
+            train/ and val/ or directly), `csv:FILE` (path,label[,split]), `FILE.npz`, or a TFDS
+            name such as `cifar100` or `imagenette/160px-v2`.
         data_dir: where TFDS sets were prepared; TFDS' own default if None.
         image_size: side of the square images; None keeps the set's own, if it has one. Others are
             resized at the short side and cropped at the centre.

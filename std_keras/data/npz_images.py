@@ -11,6 +11,7 @@ import tensorflow as tf
 from std_keras.data.arrays import ArraySource
 from std_keras.data.images import resize_and_crop
 from std_keras.data.loaded import Loaded, TestPart
+from std_keras.data.source import IndexedSource
 from std_keras.errors import InputError
 from std_keras.files.archive import HostileArchiveError, check_arrays
 from std_keras.files.paths import user_path
@@ -57,7 +58,7 @@ def load_npz(
             "y_train, train_images and train_labels, or images and labels"
         )
     names = _label_names(arrays, [labels for _, labels in parts.values()], flag=flag)
-    sources = {}
+    sources: dict[str, IndexedSource] = {}
     for part, (images, labels) in parts.items():
         ratio = 1.0 if part == "train" else eval_crop_ratio
         pixels = _pixels(images, image_size, crop_ratio=ratio, what=f"{flag}: {origins[part]}")
