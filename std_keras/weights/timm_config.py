@@ -95,6 +95,19 @@ def read(config: Mapping[str, Any], *, named: str) -> TimmModel:
             f"{named} is a {architecture}, which is not among the models that are built here "
             "(docs/hub.md lists them); export it to ONNX, and that is a teacher"
         )
+    arguments = config.get("model_args") or {}
+    if not isinstance(arguments, Mapping):
+        raise InputError(f"{named}: its config.json is damaged: model_args is no object")
+    pool = "token" if prefix == "deit_" else "avg"
+    others = {k: v for k, v in arguments.items() if k not in _TOLD}
+    if others.pop("global_pool", pool) != pool:
+        others["global_pool"] = arguments["global_pool"]
+    if others:
+        name, value = min(others.items(), key=str)
+        raise InputError(
+            f"{named} is a {architecture} with {name}={value}, which no model here has; export it "
+            "to ONNX, and that is a teacher"
+        )
     try:
         return _read(config, architecture, prefix)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
@@ -106,9 +119,6 @@ def _read(config: Mapping[str, Any], architecture: str, prefix: str) -> TimmMode
     # The outer ones are the model's, the inner ones those of the weights that it started from.
     about |= {name: config[name] for name in ("num_classes", "label_names") if name in config}
     arguments = config.get("model_args") or {}
-    strange = sorted(set(arguments) - _TOLD)
-    if strange:
-        raise ValueError(f"model_args has {strange[0]}, which no model here has")
     num_classes = about.get("num_classes")
     size = about.get("input_size")
     notes = []

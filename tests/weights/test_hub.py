@@ -17,7 +17,7 @@ from std_keras.runs.run_directory import RunDirectory
 from std_keras.runs.trained import load_trained
 from std_keras.weights import ConvertOptions, convert_weights, hub, located
 from std_keras.weights.class_names import NUMBERED
-from std_keras.weights.initialize import load_start
+from std_keras.weights.initialize import find_start
 from tests.oracles import import_timm
 from tests.weights import hub_cache
 
@@ -178,7 +178,7 @@ def test_it_teaches_and_starts_a_run(torch, small, home, monkeypatch):
     pixels = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3))
     logits = expected(torch, small, pixels, mean=HALF, std=HALF)
     np.testing.assert_allclose(teacher.logits(pixels), logits, atol=1e-4)
-    start = load_start("hf-hub:ours/model")
+    start = find_start("hf-hub:ours/model").load()
     np.testing.assert_allclose(start(pixels), logits, atol=1e-4)
     with pytest.raises(InputError, match="names class 1 'bee'"):
         teachers.load(spec, image_shape=(16, 16, 3), label_names=("ant", "bug", *labels[2:]))
@@ -216,6 +216,22 @@ def test_a_folder_with_the_same_files(torch, put, small, tmp_path, home):
     found = Run(folder)
     assert found.path != folder
     np.testing.assert_allclose(found.model()(pixels), logits, atol=1e-4)
+
+
+def test_what_timm_itself_writes(torch, home, tmp_path):
+    timm = import_timm()
+    from tests.weights import torch_models
+
+    module = timm.create_model("deit_tiny_patch16_224", img_size=32, num_classes=5)
+    torch_models.randomize(module)
+    about = {"label_names": ["ant", "bee", "cat", "dog", "emu"]}
+    timm.save_for_hf(module, tmp_path / "export", model_config=about, safe_serialization=True)
+    run = Run(tmp_path / "export")
+    assert (run.config.model.name, run.config.data.image_size) == ("deit_ti16", 32)
+    assert run.labels == tuple(about["label_names"])
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3))
+    logits = expected(torch, module, pixels, mean=MEAN, std=STD)
+    np.testing.assert_allclose(run.model()(pixels), logits, atol=1e-4, rtol=1e-4)
 
 
 def test_what_is_given_overrides_what_is_said(small, home, tmp_path):
@@ -272,8 +288,13 @@ def test_names_that_lead_nowhere(home, name, words):
         ),
         (
             hub_cache.config("mixer_b16_224", num_classes=5, model_args={"act_layer": "relu"}),
-            "model_args has act_layer",
+            "with act_layer=relu, which no model here has",
         ),
+        (
+            hub_cache.config("mixer_b16_224", num_classes=5, model_args={"global_pool": "max"}),
+            "with global_pool=max",
+        ),
+        (hub_cache.config("mixer_b16_224", num_classes=5, model_args=[1]), "model_args is no"),
         (hub_cache.config("gmlp_s16_224", num_classes=5), "none of the known layouts of a gmlp"),
     ],
 )
