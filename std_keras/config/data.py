@@ -25,8 +25,8 @@ class DataOptions(OptionGroup):
         "digits",
         str,
         "digits, the name of a TFDS data set (cifar100, imagenette/160px-v2), folder:PATH with one "
-        "folder per class under train/ and val/ (or without them, see --test_fraction), or "
-        "csv:FILE with the columns path,label and maybe split.",
+        "folder per class under train/ and val/ (or without them, see --test_fraction), "
+        "csv:FILE with the columns path,label and maybe split, or FILE.npz with images and labels.",
     )
     data_dir: str | None = option_field(
         None, str, "Directory of the prepared TFDS data sets.", shapes_result=False

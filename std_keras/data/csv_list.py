@@ -42,7 +42,7 @@ def load_csv(
         raise InputError(f"`image_size` is needed for csv: data ({flag}), e.g. image_size=224")
     rows = read_rows(file)
     folder = os.path.dirname(os.path.expanduser(file))
-    label_names = tuple(sorted({label for _, label, _ in rows}))
+    label_names = _label_names(rows)
     numbers = {name: i for i, name in enumerate(label_names)}
     listed: dict[str, tuple[list[str], list[int]]] = {}
     for path, label, split in rows:
@@ -73,6 +73,19 @@ def load_csv(
         test_part=test_part,
         progress=progress,
     )
+
+
+def csv_label_names(file: str) -> tuple[str, ...]:
+    """The names that `load_csv` gives to the classes.
+
+    Raises:
+        InputError: for a file or line that cannot be used, and for pictures that are not there.
+    """
+    return _label_names(read_rows(file))
+
+
+def _label_names(rows: list[tuple[str, str, str]]) -> tuple[str, ...]:
+    return tuple(sorted({label for _, label, _ in rows}))
 
 
 def located(path: str, folder: str) -> str:

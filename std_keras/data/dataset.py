@@ -9,6 +9,7 @@ from std_keras.data.csv_list import load_csv
 from std_keras.data.digits import LABEL_NAMES, load_digits
 from std_keras.data.folder import load_folder
 from std_keras.data.loaded import Loaded, TestPart
+from std_keras.data.npz_images import is_npz, load_npz
 from std_keras.data.source import IndexedSource, Progress, Source, no_progress
 from std_keras.data.tfds_prepared import base_name
 from std_keras.data.tfds_source import load_tfds
@@ -115,8 +116,8 @@ def load(
 
     Args:
         name: `digits` (embedded in scikit-learn), `folder:PATH` (one folder per class, under
-            train/ and val/ or directly), `csv:FILE` (path,label[,split]), or a TFDS name such as
-            `cifar100` or `imagenette/160px-v2`.
+            train/ and val/ or directly), `csv:FILE` (path,label[,split]), `FILE.npz`, or a TFDS
+            name such as `cifar100` or `imagenette/160px-v2`.
         data_dir: where TFDS sets were prepared; TFDS' own default if None.
         image_size: side of the square images; None keeps the set's own, if it has one. Others are
             resized at the short side and cropped at the centre.
@@ -169,6 +170,10 @@ def load(
             whole_pictures=whole_pictures or test_only,
             test_part=test_part,
             progress=progress,
+        )
+    elif is_npz(name):
+        loaded = load_npz(
+            name, image_size=image_size, eval_crop_ratio=eval_crop_ratio, test_part=test_part
         )
     else:
         loaded = load_tfds(

@@ -75,6 +75,18 @@ def load_folder(
     )
 
 
+def folder_label_names(path: str) -> tuple[str, ...]:
+    """The names that `load_folder` gives to the classes, without a look at their images.
+
+    Raises:
+        InputError: if there is no such directory, or no class folders.
+    """
+    flag = f"dataset=folder:{path}"
+    path = os.path.expanduser(path)
+    train, _ = _layout(path, flag=flag, test_part=TestPart(whole=True))
+    return tuple(_class_folders(os.path.join(path, train), flag=flag))
+
+
 def _layout(path: str, *, flag: str, test_part: TestPart) -> tuple[str, str | None]:
     """The folders of the training and the test images; "" is the directory itself."""
     if not os.path.isdir(path):
@@ -103,12 +115,31 @@ def _folders(path: str, *, flag: str = "") -> list[str]:
 
 def _list_classes(directory: str, *, flag: str) -> dict[str, list[str]]:
     """Class name to its image files as `list_pictures` finds them."""
+    folders = _class_folders(directory, flag=flag)
 
     def fail(error: OSError) -> None:
         raise InputError(f"{flag}: cannot read {error.filename}: {error.strerror}") from error
 
     classes: dict[str, list[str]] = {}
     left_out: Counter[str] = Counter()
+    for label, name in folders.items():
+        contents = list_pictures(os.path.join(directory, name), fail=fail)
+        left_out += contents.left_out
+        if not contents.pictures:
+            others = ", ".join(f"{n} {ending}" for ending, n in sorted(contents.left_out.items()))
+            raise InputError(
+                f"{flag}: the class folder {os.path.join(directory, name)} has no images that can "
+                f"be read (JPEG, PNG, WebP and others)" + (f", but {others}" if others else "")
+            )
+        classes[label] = contents.pictures
+    warning = said_left_out(directory, left_out)
+    if warning is not None:
+        progress_lines.warn(warning)
+    return classes
+
+
+def _class_folders(directory: str, *, flag: str) -> dict[str, str]:
+    """Class name to the name of its folder, in the order of the labels."""
     found = _folders(directory, flag=flag)
     if not found:
         raise InputError(f"{flag}: {directory} has no class folders")
@@ -121,20 +152,7 @@ def _list_classes(directory: str, *, flag: str) -> dict[str, list[str]]:
                 f"{flag}: {directory} has two class folders called {labels[name]!r} in two "
                 "spellings of Unicode; put their images together"
             )
-    for name in names:
-        contents = list_pictures(os.path.join(directory, name), fail=fail)
-        left_out += contents.left_out
-        if not contents.pictures:
-            others = ", ".join(f"{n} {ending}" for ending, n in sorted(contents.left_out.items()))
-            raise InputError(
-                f"{flag}: the class folder {os.path.join(directory, name)} has no images that can "
-                f"be read (JPEG, PNG, WebP and others)" + (f", but {others}" if others else "")
-            )
-        classes[labels[name]] = contents.pictures
-    warning = said_left_out(directory, left_out)
-    if warning is not None:
-        progress_lines.warn(warning)
-    return classes
+    return {labels[name]: name for name in names}
 
 
 def _label(name: str, directory: str, *, flag: str) -> str:

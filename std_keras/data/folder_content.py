@@ -1,4 +1,4 @@
-"""What tells the pictures of a `folder:` or a `csv:` from others, wherever they are."""
+"""What tells the pictures of a `folder:`, `csv:` or `.npz` from others, wherever they are."""
 
 from __future__ import annotations
 
@@ -9,19 +9,27 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from std_keras.data import csv_list
+from std_keras.data.npz_images import is_npz
 from std_keras.files.picture_file import extensions
 from std_keras.files.picture_folder import is_shown_folder
 
 _CSV = "csv:"
-PREFIXES = ("folder:", _CSV)
+_PREFIXES = ("folder:", _CSV)
+
+
+def kind(dataset: str) -> str | None:
+    """`folder`, `csv` or `npz`; None for a data set that goes by its name, not by its place."""
+    if is_npz(dataset):
+        return "npz"
+    return next((p.removesuffix(":") for p in _PREFIXES if dataset.startswith(p)), None)
 
 
 def place(dataset: str) -> str | None:
-    """The absolute path of a `folder:` or of the file of a `csv:`; None for other data sets."""
-    for prefix in PREFIXES:
-        if dataset.startswith(prefix):
-            return os.path.realpath(os.path.expanduser(dataset.removeprefix(prefix)))
-    return None
+    """The absolute path of a `folder:`, or of the file of others; None for a set with a name."""
+    found = kind(dataset)
+    if found is None:
+        return None
+    return os.path.realpath(os.path.expanduser(dataset.removeprefix(f"{found}:")))
 
 
 def facts(dataset: str) -> dict[str, str]:
@@ -31,7 +39,7 @@ def facts(dataset: str) -> dict[str, str]:
 
 
 def has_content_of(dataset: str, recorded: Mapping[str, Any] | None) -> bool:
-    """Whether a `folder:` or `csv:` has the pictures of which `facts` were recorded."""
+    """Whether a `folder:`, `csv:` or `.npz` has the pictures of which `facts` were recorded."""
     known = (recorded or {}).get("fingerprint")
     return place(dataset) is not None and known is not None and known == fingerprint(dataset)
 
@@ -41,7 +49,11 @@ def fingerprint(dataset: str) -> str:
 
     That is of a folder the names (NFC, below it) and sizes in bytes of all image files, and of a
     list, line by line, the path as it is written, the label, the split and the size of the file.
+    An `.npz` file is read: all of it is one file.
     """
+    if is_npz(dataset):
+        with open(os.path.expanduser(dataset), "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     where = os.path.expanduser(dataset.partition(":")[2])
     lines: Iterable[tuple[object, ...]]  # Those of a list in their order, that of the examples.
     lines = _rows(where) if dataset.startswith(_CSV) else sorted(_files(where, seen=set()))

@@ -63,7 +63,7 @@ def load_tfds(
     train = part("train")
     flag = f"dataset={name}"
     found = next((s for s in ("test", "validation") if _has_labels(part, s, info)), None)
-    names = tuple(str(label) for label in info.features[label_key].names)
+    names = label_names(name, info)
     sides = _short_sides(train, info.features[image_key].shape, image_size)
     height, width, channels = image_shape
     files_fit = sum(file.bytes for file in train.files) <= cache_bytes
@@ -143,6 +143,20 @@ def _pictures(
             "their files; raise it to that, or use a teacher of the student's size"
         )
     return source.in_memory()
+
+
+def label_names(name: str, info: Any) -> tuple[str, ...]:
+    """Class names in the order of the labels.
+
+    Args:
+        name: of the data set, for errors.
+        info: TFDS' metadata of it.
+
+    Raises:
+        InputError: if it is not made of images with one label.
+    """
+    _, label_key = _supervised_keys(name, info)
+    return tuple(str(label) for label in info.features[label_key].names)
 
 
 def _supervised_keys(name: str, info: Any) -> tuple[str, str]:

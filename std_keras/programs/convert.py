@@ -1,6 +1,6 @@
-"""Converts PyTorch or Flax (.npz) weights into a run directory.
+"""Converts weights of PyTorch, the Hugging Face hub or Flax into a run directory.
 
-Usage: std-keras convert --source=FILE --model=NAME --output=DIR
+Usage: std-keras convert --source=FILE --output=DIR
 `--layout` lists the supported code bases.
 """
 
@@ -21,12 +21,17 @@ LAYOUTS = (
     *("repdistiller", "std_pytorch", "std_pytorch_backbone", "timm"),
 )
 _OPTIONS = {
-    "source": Option(topic=_FILE, help="A PyTorch file (.pth, .pt, .th) or .npz.", kind=str),
+    "source": Option(
+        topic=_FILE,
+        help="A PyTorch file (.pth, .pt, .th), a .safetensors file or the index of several, an "
+        ".npz file, hf-hub:ORG/NAME of a timm model, or a folder with its files.",
+        kind=str,
+    ),
     "format": Option(
         topic=_FILE,
         help="File format; auto detects it from the content.",
         kind=str,
-        choices=("auto", "torch", "npz"),
+        choices=("auto", "torch", "safetensors", "npz"),
     ),
     "layout": Option(
         topic=_FILE,
@@ -50,11 +55,15 @@ _OPTIONS = {
     "labels": shared_options.saying(
         shared_options.LABELS,
         "A file of class names, one per line, in the order of the logits, such as labels.txt of "
-        "another run; if not given, the classes are named 0, 1, 2, ...",
+        "another run; if not given, the names that the repository on the hub or --dataset has, or "
+        "0, 1, 2, ...",
     ),
     "dataset": shared_options.saying(
-        shared_options.DATASET, "Default data set of evaluate and export for this run."
+        shared_options.DATASET,
+        "Default data set of evaluate and export for this run; names the classes if --labels is "
+        "not given.",
     ),
+    "data_dir": shared_options.DATA_DIR,
     "num_classes": shared_options.saying(
         shared_options.NUM_CLASSES, "Number of classes; that of the file if not given."
     ),
@@ -70,6 +79,17 @@ _OPTIONS = {
         "the code base's own if not given.",
         kind=str,
     ),
+    "eval_crop_ratio": shared_options.saying(
+        options()["eval_crop_ratio"],
+        "Part of a test image's short side that the evaluated square has; what the repository on "
+        "the hub says if not given, or all of it.",
+    ),
+    "license": Option(
+        topic=_FILE,
+        help="Licence of the weights, such as apache-2.0 or cc-by-nc-4.0; what the repository on "
+        "the hub states if not given.",
+        kind=str,
+    ),
     "site": Option(
         topic=MODEL,
         help="Distillation site of a student of the PyTorch reproduction, if the file does not "
@@ -82,19 +102,15 @@ _OPTIONS = {
 
 def main(arguments: Sequence[str], stop: StopRequest) -> None:
     """Parses the flags, converts, and reports what was loaded."""
-    model_flags = {
-        name: option
-        for name, option in options().items()
-        if name == "image_size" or (option.topic == MODEL and name != "stochastic_depth")
-    }
     parsed = flags.parse(
         arguments,
         program="std-keras convert",
-        about="Converts PyTorch or Flax weights into a run directory, which works as a teacher and "
-        "with evaluate and export. No code in the file is executed, and PyTorch is not needed.",
-        options={**_OPTIONS, **model_flags},
+        about="Converts weights of PyTorch, the Hugging Face hub or Flax into a run directory, "
+        "which works as a teacher and with evaluate and export. No code in the file is executed, "
+        "and PyTorch is not needed.",
+        options={**_OPTIONS, **_model_flags()},
         defaults={"format": "auto", "layout": "auto", "dataset": "", "allow_partial": False},
-        required=("source", "model", "output"),
+        required=("source", "output"),
     )
 
     from std_keras import quiet
@@ -109,6 +125,19 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
         if name in given:
             given[name] = _numbers(name, given[name])
     convert(given.pop("source"), **given)
+
+
+def _model_flags() -> dict[str, Option]:
+    """The model's options; what a file tells need not be given."""
+    chosen = {
+        name: option
+        for name, option in options().items()
+        if name == "image_size" or (option.topic == MODEL and name != "stochastic_depth")
+    }
+    chosen["model"] = shared_options.saying(
+        chosen["model"], "Name of the model; the one that has the file's sizes if not given."
+    )
+    return chosen
 
 
 def _numbers(flag: str, text: str) -> tuple[float, ...]:

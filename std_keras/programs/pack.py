@@ -24,6 +24,12 @@ _OPTIONS = {
     "max_megabytes": Option(
         topic=RUN, help="Fail if the file is larger than this.", kind=float, **POSITIVE
     ),
+    "license": Option(
+        topic=MODEL,
+        help="Licence of the weights, such as apache-2.0, mit or cc-by-nc-4.0; that of their "
+        "origin if not given.",
+        kind=str,
+    ),
     "notes": Option(topic=MODEL, help="Limitations, for the model card.", kind=str),
     "overwrite": Option(topic=RUN, help="Replace an existing folder of that name.", kind=bool),
 }
@@ -35,7 +41,8 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     parsed = flags.parse(
         arguments,
         program="std-keras pack",
-        about="Packs a finished run as std_keras:NAME: float16 weights, a model card, checksums.",
+        about="Packs a finished run as std_keras:NAME: float16 weights, a model card, checksums. "
+        "The folder can be uploaded to the Hugging Face hub as it is.",
         options=_OPTIONS,
         defaults=_DEFAULTS,
         required=("name",),

@@ -17,7 +17,9 @@ def saying(option: Option, help: str) -> Option:
 
 
 # Where a run is.
-MODEL_DIR = Option(topic=MODEL, help="The run directory, or std_keras:NAME.", kind=str)
+MODEL_DIR = Option(
+    topic=MODEL, help="The run directory, std_keras:NAME, or hf-hub:ORG/NAME.", kind=str
+)
 NEW_RUN = Option(topic=RUN, help="The run directory to create; new or empty.", kind=str)
 OUTPUT_DIR = Option(topic=RUN, help="The output folder; created if missing.", kind=str)
 REPORT_DIR = saying(OUTPUT_DIR, "The output folder for JSON, PNG, report.html and tensorboard/.")

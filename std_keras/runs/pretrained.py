@@ -15,6 +15,8 @@ from std_keras.errors import InputError
 
 PREFIX = "std_keras:"
 CHECKSUMS = "SHA256SUMS"
+# The parts of model.keras again, as Keras loads them from a folder on the hub.
+FOR_KERAS = ("model.weights.h5", "metadata.json")
 FILES = ("model.keras", "config.json", "labels.txt", "result.json", "README.md")
 
 
@@ -60,7 +62,8 @@ def is_name(name: str) -> bool:
 
 def checksums(path: Path) -> dict[str, str]:
     """The SHA-256 of each file that packed weights consist of."""
-    return {name: _digest(path / name) for name in FILES}
+    extra = [name for name in FOR_KERAS if (path / name).is_file()]
+    return {name: _digest(path / name) for name in (*FILES, *extra)}
 
 
 def write_checksums(path: Path) -> None:
@@ -79,6 +82,9 @@ def verify(path: Path, *, flag: str) -> None:
     for name in FILES:
         if name not in wanted:
             raise InputError(f"{flag}: {path / CHECKSUMS} has no checksum of {name}; pack it again")
+    # A run needs no more than these; who fetches it from the hub may have no more.
+    extra = [name for name in FOR_KERAS if name in wanted and (path / name).exists()]
+    for name in (*FILES, *extra):
         try:
             found = _digest(path / name)
         except OSError as error:

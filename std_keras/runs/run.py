@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from std_keras import quiet
 from std_keras.config import TrainConfig
 from std_keras.errors import InputError
-from std_keras.runs import pretrained
 from std_keras.runs.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -25,15 +24,17 @@ class Run:
     run goes wherever a path goes: `std_keras.evaluate(run)`, `teacher=(f"{run},site=last",)`.
 
     Args:
-        path: the run directory, or `std_keras:NAME` for weights that come with the package.
+        path: the run directory; `std_keras:NAME` for weights that come with the package, or
+            `hf-hub:ORG/NAME` for those of the hub.
 
     Raises:
-        InputError: if no weights of that name come with the package, or they are damaged.
+        InputError: if there are no weights of that name, or they are damaged.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        located = pretrained.located(os.fspath(path), flag="model_dir")
-        self.directory = RunDirectory(located)
+        from std_keras.weights.located import located
+
+        self.directory = RunDirectory(located(os.fspath(path), flag="model_dir"))
 
     @property
     def path(self) -> Path:

@@ -32,6 +32,10 @@ from std_keras.files.texts import read_text
 
 # File names that are not UTF-8 are written as the terminal shows them.
 _UNKNOWN = "backslashreplace"
+# What `config.json` of a `.keras` file has.
+_KERAS = frozenset(
+    ("module", "class_name", "config", "registered_name", "build_config", "compile_config")
+)
 # Bytes below the run directory's folders: ckpt-N_temp/part-00000-of-00001.data-00000-of-00001.
 _LONGEST_NAME = 120
 
@@ -106,7 +110,10 @@ class RunDirectory:
         Raises:
             InputError: if this is not a run directory or the file is damaged.
         """
-        return TrainConfig.from_mapping(self._json(self.config_file), source=str(self.config_file))
+        values = self._json(self.config_file)
+        # Packed weights have Keras' description of the layers in the same file.
+        options = {name: value for name, value in values.items() if name not in _KERAS}
+        return TrainConfig.from_mapping(options, source=str(self.config_file))
 
     def read_labels(self) -> tuple[str, ...]:
         """Reads the class names.

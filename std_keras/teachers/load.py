@@ -26,6 +26,7 @@ from std_keras.teachers.memory import resident_mib
 from std_keras.teachers.spec import OWN, TeacherSpec, UnknownRangeError
 from std_keras.teachers.teacher import INPUT_RANGES, Teacher, check_labels
 from std_keras.teachers.zoos import HF, load_preset
+from std_keras.weights.class_names import has_numbers_for_names
 
 _RANGES = "|".join(INPUT_RANGES)
 
@@ -154,8 +155,9 @@ def _from_run(spec: TeacherSpec, run: RunDirectory, image_shape: tuple[int, int,
     if not run.model_file.is_file():
         raise InputError(unfinished(spec))
     model = load_keras_file(run.model_file)
+    labels = None if has_numbers_for_names(run) else run.read_labels()
     return _keras_teacher(
-        dataclasses.replace(spec, input="byte"), model, image_shape, labels=run.read_labels()
+        dataclasses.replace(spec, input="byte"), model, image_shape, labels=labels
     )
 
 

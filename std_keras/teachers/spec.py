@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from std_keras.errors import InputError
 from std_keras.files.paths import user_path
-from std_keras.runs import pretrained
 from std_keras.runtimes.image_file import LAYOUTS
 from std_keras.teachers.teacher import INPUT_RANGES
+from std_keras.weights.located import located
 
 SITES = ("last", "intermediate", "both")
 OUTPUTS = ("logits", "probabilities")
@@ -35,7 +35,8 @@ class TeacherSpec:
     Attributes:
         source: a run directory, a `.keras` file, a SavedModel, an ONNX or TFLite file,
             `keras:NAME`, `keras_hub:PRESET`, `keras_cv:PRESET` or `hf://ORG/NAME`.
-            (`std_keras:NAME` has become the run directory of the packed weights.)
+            (`std_keras:NAME` and `hf-hub:ORG/NAME` have become run directories, see
+            `weights.located`.)
         site: where in the student its token sets read: last, intermediate or both.
         input: the range of pixel values it was trained on (see `INPUT_RANGES`); None to find out.
         output: logits or probabilities; None to find out.
@@ -96,7 +97,7 @@ def parse(description: str) -> TeacherSpec:
     size = chosen.pop("size", None)
     if size is not None and not (size.isdecimal() and int(size) > 0):
         raise InputError(f"teacher={description}: size={size} is not a number of pixels above 0")
-    source = pretrained.located(source, flag="teacher")
+    source = located(source, flag="teacher")
     return TeacherSpec(source=source, size=None if size is None else int(size), **chosen)
 
 

@@ -100,9 +100,10 @@ def data_of_run(
     own = config.data.dataset
     place = folder_content.place(own)
     if dataset is None and place is not None and not os.path.exists(place):
+        form = "FILE.npz" if folder_content.kind(own) == "npz" else f"{own.partition(':')[0]}:PATH"
         raise InputError(
             f"dataset={own}, on which {run.path} was trained, is not here ({place} does "
-            f"not exist); say where the images are with dataset={own.partition(':')[0]}:PATH"
+            f"not exist); say where the images are with dataset={form}"
         )
     changes: dict[str, Any] = {"image_size": int(model.input_shape[1])}
     other = False

@@ -134,7 +134,7 @@ def _with_places_of(
     """
     names: dict[str, Any] = {}
     old, new = begun.data.dataset, config.data.dataset
-    if any(old.startswith(p) and new.startswith(p) for p in folder_content.PREFIXES):
+    if folder_content.kind(old) == folder_content.kind(new) is not None:
         names["dataset"] = old  # Its content is compared, not its name.
     start, now = begun.optimization.initialize_from, config.optimization.initialize_from
     if start and now and _is_same_place(start, now):
@@ -163,7 +163,7 @@ def _is_same_place(first: str, second: str) -> bool:
 def _check_folder(
     run: RunDirectory, config: TrainConfig, recorded: Mapping[str, Any] | None
 ) -> None:
-    """Compares the images of a `folder:` or `csv:` with those that the run began with.
+    """Compares the images of a `folder:`, `csv:` or `.npz` with those that the run began with.
 
     In the place where they were, repaired images only get a warning.
     """

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from std_keras.config import TrainConfig
-from std_keras.data import Augmentation, DataSet, Shard, training_batches
+from std_keras.data import Augmentation, DataSet, Shard, folder_content, training_batches
 from std_keras.data.source import IndexedSource
 from std_keras.training.augmentation import create_augmentation
 
@@ -97,9 +97,7 @@ def facts(config: TrainConfig, dataset: DataSet) -> dict[str, Any]:
         parts["--test_seed"] = config.data.test_seed
     return {
         "format": _FORMAT,
-        "--dataset": dataset.name.partition(":")[0]
-        if dataset.name.startswith(("folder:", "csv:"))
-        else dataset.name,
+        "--dataset": folder_content.kind(dataset.name) or dataset.name,
         "training images": source.size,
         "image shape": list(dataset.image_shape),
         "class names": hashlib.sha256(names).hexdigest(),

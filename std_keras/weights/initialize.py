@@ -15,11 +15,11 @@ from std_keras import models
 from std_keras.config import TrainConfig, with_model_of
 from std_keras.errors import InputError
 from std_keras.files.paths import user_path
-from std_keras.runs import pretrained
 from std_keras.runs.keras_file import load_keras_file
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.weights.adapt import adaptation, can_be_tiled, patch_grid, token_mlp_dim
 from std_keras.weights.load import is_random_state
+from std_keras.weights.located import located
 
 # What a student has beside its backbone; it may be new, or left out.
 _STUDENT_PART = re.compile(r"(tokens|distillation|auxiliary)_")
@@ -78,13 +78,13 @@ def find_start(name: str, *, flag: str = "initialize_from") -> Start:
     """Finds a finished run.
 
     Args:
-        name: the run directory, `std_keras:NAME`, or a `.keras` file in a run directory.
+        name: the run directory, another name of one (see `located`), or a `.keras` file in one.
         flag: the argument that named it, for errors.
 
     Raises:
         InputError: if there is no finished run.
     """
-    path = user_path(pretrained.located(name, flag=flag))
+    path = user_path(located(name, flag=flag))
     if path.suffix == ".keras" and path.is_file():
         run, file = RunDirectory(path.parent), path
     else:
@@ -93,7 +93,7 @@ def find_start(name: str, *, flag: str = "initialize_from") -> Start:
     if not run.exists():
         raise InputError(
             f"{flag}={name} is not a run directory (there is no {run.config_file.name}) and not "
-            "std_keras:NAME; convert other weights with std-keras convert"
+            "std_keras:NAME or hf-hub:ORG/NAME; convert other weights with std-keras convert"
         )
     if not file.is_file():
         raise InputError(

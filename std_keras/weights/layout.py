@@ -45,6 +45,8 @@ class Facts:
         num_classes: outputs of the class head; None if the file has no head.
         image_size: side of the images; None if the weights do not depend on it.
         channels: of the images.
+        options: of the model, as `std_keras.models.create` takes them: what the shapes tell of
+            depth, widths and patches.
         student: arguments of `std_keras.models.create_student`; empty for a plain model.
         notes: sentences that the user should read.
     """
@@ -52,6 +54,7 @@ class Facts:
     num_classes: int | None
     image_size: int | None = None
     channels: int = 3
+    options: Mapping[str, Any] = field(default_factory=dict)
     student: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -175,6 +178,19 @@ def stage_blocks(model: keras.Model) -> list[tuple[str, int, int]]:
 def head_classes(tensors: Mapping[str, np.ndarray], name: str) -> int | None:
     """Number of classes from the class head's bias."""
     return tensors[name].shape[0] if name in tensors else None
+
+
+def numbered(tensors: Mapping[str, np.ndarray], form: str, *, start: int = 0) -> int:
+    """How many of a part a file has: of "blocks.{}.norm1.weight" the number of blocks."""
+    count = 0
+    while form.format(start + count) in tensors:
+        count += 1
+    return count
+
+
+def unless(value: int, usual: int) -> int | None:
+    """A width, or None where it follows from the other ones."""
+    return None if value == usual else value
 
 
 def square_image(patches: int, patch_size: int) -> int | None:

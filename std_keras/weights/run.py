@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,7 +57,7 @@ def write_run(
     """
     run.prepare(flag="output")
     try:
-        replace_atomically(run.model_file, model.save)
+        replace_atomically(run.model_file, lambda path: _save(model, path))
         heads = models.head_names(model)
         result = {
             "top1": None,
@@ -74,6 +76,22 @@ def write_run(
         run.write_start(config, label_names=label_names, architecture=model.to_json())
     finally:
         run.release()
+
+
+def _save(model: keras.Model, path: Path) -> None:
+    """Saves a model so that the same weights give the same bytes, whenever and wherever.
+
+    Cached predictions go by the checksum of their teacher's file, and a teacher of the hub is
+    converted on every machine.
+    """
+    model.save(path)
+    with zipfile.ZipFile(path) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    about = json.loads(contents["metadata.json"]) | {"date_saved": "1980-01-01@00:00:00"}
+    contents["metadata.json"] = json.dumps(about).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in contents.items():
+            archive.writestr(zipfile.ZipInfo(name), content)
 
 
 def read_label_names(path: str | Path | None, *, num_classes: int) -> tuple[str, ...]:

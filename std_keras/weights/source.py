@@ -13,12 +13,15 @@ import numpy as np
 
 from std_keras.errors import InputError
 from std_keras.files.paths import user_path
+from std_keras.weights import safetensors_file
 from std_keras.weights.format_error import FormatError, damaged_archive, is_archive
 from std_keras.weights.npz_file import read_npz
-from std_keras.weights.state_dict import find_state_dict
+from std_keras.weights.state_dict import find_state_dict, without_prefixes
 from std_keras.weights.torch_file import open_torch_file
 
-FORMATS = ("auto", "torch", "npz")
+FORMATS = ("auto", "torch", "safetensors", "npz")
+# What a folder of weights is called by the tools that write one, in the order of preference.
+WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,13 @@ class SourceWeights:
 
     Attributes:
         path: the file.
-        file_format: "torch zip", "torch legacy" or "npz".
-        sha256: of the file.
+        file_format: "torch zip", "torch legacy", "safetensors" or "npz".
+        sha256: of the file; of an index of several, of their checksums.
         tensors: arrays by name.
         place: where in the file they were found, see `state_dict.StateDict`; "" for the whole.
         others: places of other weights in the file.
         script: arguments of the training script, if the file holds them.
+        metadata: what a safetensors file says about itself.
     """
 
     path: Path
@@ -42,16 +46,18 @@ class SourceWeights:
     place: str = ""
     others: tuple[str, ...] = ()
     script: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_source(
     path: str | Path, *, file_format: str = "auto", place: str | None = None
 ) -> SourceWeights:
-    """Reads a PyTorch or .npz file; nothing in it is executed, and PyTorch is not needed.
+    """Reads a file of weights; nothing in it is executed, and PyTorch is not needed.
 
     Args:
-        path: the file.
-        file_format: "torch", "npz", or "auto" to tell by the content.
+        path: a PyTorch, safetensors or .npz file, the index of several safetensors files, or a
+            folder with one of `WEIGHT_FILES`.
+        file_format: "torch", "safetensors", "npz", or "auto" to tell by the content.
         place: keys of a PyTorch file that lead to the weights, joined by "/"; None to find them.
 
     Raises:
@@ -61,11 +67,13 @@ def read_source(
     if file_format not in FORMATS:
         raise InputError(f"format={file_format} is not one of {', '.join(FORMATS)}")
     try:
-        with open(file, "rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            stream.seek(0)
-            if file_format == "auto":
-                file_format = _detect(file)
+        if file.is_dir():
+            file = _weights_in(file)
+        if file_format == "auto":
+            file_format = _detect(file)
+        if file_format == "safetensors":
+            return _read_safetensors(file)
+        digest = _digest(file)
         if file_format == "npz":
             return SourceWeights(file, "npz", digest, read_npz(file))
         with open_torch_file(file) as opened:
@@ -81,9 +89,38 @@ def read_source(
         raise InputError(f"source={file} {error}") from error
 
 
+def _weights_in(folder: Path) -> Path:
+    for name in WEIGHT_FILES:
+        if (folder / name).is_file():
+            return folder / name
+    raise InputError(
+        f"source={folder} is a folder without {', '.join(WEIGHT_FILES[:-1])} or "
+        f"{WEIGHT_FILES[-1]}; name a file of weights"
+    )
+
+
+def _read_safetensors(file: Path) -> SourceWeights:
+    if file.name.endswith(".json"):
+        parts = safetensors_file.parts(file)
+        digests = "".join(f"{part.name} {_digest(part)}\n" for part in parts)
+        digest = hashlib.sha256(digests.encode()).hexdigest()
+        tensors, metadata = safetensors_file.read_parts(file)
+    else:
+        digest = _digest(file)
+        tensors, metadata = safetensors_file.read_safetensors(file)
+    return SourceWeights(file, "safetensors", digest, without_prefixes(tensors), metadata=metadata)
+
+
+def _digest(file: Path) -> str:
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def _detect(path: Path) -> str:
+    if path.name.endswith((safetensors_file.SUFFIX, safetensors_file.INDEX_SUFFIX)):
+        return "safetensors"
     if not is_archive(path):
-        return "torch"
+        return "safetensors" if safetensors_file.begins_as_one(path) else "torch"
     with damaged_archive(), zipfile.ZipFile(path) as archive:
         names = archive.namelist()
     return "npz" if names and all(name.endswith(".npy") for name in names) else "torch"

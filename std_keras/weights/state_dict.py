@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from std_keras.weights.format_error import FormatError
 from std_keras.weights.safe_pickle import Inert
@@ -24,6 +24,7 @@ WRAPPERS = (
 )
 # Put before every name by DataParallel, torch.compile and Lightning.
 _PREFIXES = ("module.", "_orig_mod.", "model.")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def find_state_dict(content: Any, *, place: str | None = None) -> StateDict:
     }
     arguments = content.get("args") if isinstance(content, Mapping) else None
     return StateDict(
-        tensors=_without_prefixes(tensors),
+        tensors=without_prefixes(tensors),
         place=chosen,
         others=tuple(name for name in found if name != chosen),
         script=arguments.state if isinstance(arguments, Inert) else {},
@@ -87,7 +88,8 @@ def _collect(content: Any, place: str, found: dict[str, Mapping[Any, Any]], *, d
         found[place] = content
 
 
-def _without_prefixes(tensors: dict[str, TensorView]) -> dict[str, TensorView]:
+def without_prefixes(tensors: dict[str, _T]) -> dict[str, _T]:
+    """The same under the names that the module itself gives, without those of its wrappers."""
     while True:
         for prefix in _PREFIXES:
             if tensors and all(name.startswith(prefix) for name in tensors):

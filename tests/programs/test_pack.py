@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import sys
@@ -10,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 
-from std_keras import teachers
+from std_keras import Run, teachers
 from std_keras.config import TrainConfig
 from std_keras.errors import InputError
 from std_keras.programs import program
@@ -18,6 +19,9 @@ from std_keras.programs.main import main
 from std_keras.runs import pretrained
 from std_keras.runs.packing import float16
 from std_keras.training import train
+from std_keras.weights import ConvertOptions, convert_weights, located
+from tests.weights import hub_cache
+from tests.weights.test_convert import small_arrays
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +55,9 @@ def pack(run, shelf, monkeypatch):
     """Runs the command; returns its exit code."""
     monkeypatch.setattr(program.StopRequest, "install", lambda self: None)
 
-    def call(*arguments, source=run):
-        monkeypatch.setattr(sys, "argv", ["std-keras", "pack", str(source), *arguments])
+    def call(*arguments, source=run, license=True):
+        given = ("--license=apache-2.0",) if license else ()
+        monkeypatch.setattr(sys, "argv", ["std-keras", "pack", str(source), *given, *arguments])
         return program.run(main)
 
     return call
@@ -67,7 +72,10 @@ def packed(root, run, tmp_path_factory):
         patch.setattr(
             sys,
             "argv",
-            ["std-keras", "pack", str(run), "--name=tiny", f"--output_dir={place}"],
+            [
+                *("std-keras", "pack", str(run), "--name=tiny", f"--output_dir={place}"),
+                "--license=apache-2.0",
+            ],
         )
         assert program.run(main) == 0
     return place / "tiny"
@@ -92,7 +100,11 @@ def test_weights_are_those_of_the_run_rounded_to_float16(run, packed):
 
 
 def test_the_folder_says_what_it_is(run, packed):
-    assert {p.name for p in packed.iterdir()} == {*pretrained.FILES, pretrained.CHECKSUMS}
+    assert {p.name for p in packed.iterdir()} == {
+        *pretrained.FILES,
+        *pretrained.FOR_KERAS,
+        pretrained.CHECKSUMS,
+    }
     assert json.loads((packed / "config.json").read_text())["data_dir"] is None
     card = (packed / "README.md").read_text()
     result = json.loads((run / "result.json").read_text())
@@ -102,7 +114,7 @@ def test_the_folder_says_what_it_is(run, packed):
         "8 x 8",
         "--model=cifar_resnet20",
         "CC BY 4.0",
-        "Apache 2.0",
+        "The weights: apache-2.0.",
         "--seed=0",
     ):
         assert words in card, words
@@ -111,8 +123,6 @@ def test_the_folder_says_what_it_is(run, packed):
 
 
 def test_checksums_are_what_sha256sum_reads(packed):
-    import hashlib
-
     for line in (packed / "SHA256SUMS").read_text().splitlines():
         digest, name = line.split("  ")
         assert hashlib.sha256((packed / name).read_bytes()).hexdigest() == digest
@@ -230,3 +240,77 @@ def test_an_unfinished_run_is_refused(pack, run, tmp_path, capsys):
 def test_weights_that_come_with_the_package_are_whole():
     for name in pretrained.names():
         pretrained.verify(pretrained.folder() / name, flag=name)
+
+
+def test_a_licence_must_be_stated(pack, shelf, capsys):
+    assert pack("--name=new", license=False) == 2
+    assert "is not stated; say it with --license" in capsys.readouterr().err
+    assert pack("--name=new", "--license=my own", license=False) == 2
+    assert "cannot be 'my own'" in capsys.readouterr().err
+    assert not shelf.exists()
+
+
+def test_the_card_is_one_of_the_hub(run, packed):
+    hub = pytest.importorskip("huggingface_hub")
+    about = hub.ModelCard.load(packed / "README.md").data
+    assert (about.license, about.library_name) == ("apache-2.0", "keras")
+    assert about.pipeline_tag == "image-classification"
+    assert "cifar_resnet20" in about.tags
+    top1 = next(found for found in about.eval_results if found.metric_name == "top-1")
+    evaluated = json.loads((run / "result.json").read_text())["top1"]
+    assert top1.metric_value == pytest.approx(evaluated, abs=0.01)
+    assert top1.dataset_name == "digits"
+
+
+@pytest.fixture
+def uploaded(packed, tmp_path, monkeypatch):
+    """The packed folder in a cache of the hub; its name there."""
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    files = {file.name: file.read_bytes() for file in packed.iterdir()}
+    hub_cache.put(tmp_path / "hf", "ours/tiny", files)
+    located._of_hub.cache_clear()
+    yield "ours/tiny"
+    located._of_hub.cache_clear()
+
+
+def test_keras_and_this_package_load_it_from_the_hub(packed, uploaded):
+    images = np.random.default_rng(0).uniform(0, 255, (4, 8, 8, 1)).astype(np.float32)
+    expected = keras.models.load_model(packed / "model.keras")(images)
+    of_keras = keras.saving.load_model(f"hf://{uploaded}")
+    np.testing.assert_array_equal(of_keras(images), expected)
+    run = Run(f"hf-hub:{uploaded}")
+    assert run.config.model.name == "cifar_resnet20"
+    np.testing.assert_array_equal(run.model()(images), expected)
+
+
+def test_a_changed_file_from_the_hub_is_refused(uploaded, tmp_path):
+    (changed,) = (tmp_path / "hf").rglob("labels.txt")
+    changed.resolve().write_text("no\n")
+    with pytest.raises(InputError, match=r"labels\.txt is damaged or was changed"):
+        Run(f"hf-hub:{uploaded}")
+
+
+def test_converted_weights_keep_their_origin(pack, shelf, tmp_path, capsys):
+    np.savez(tmp_path / "mixer.npz", **small_arrays())
+    options = {"mean": (0.5,), "std": (0.5,), "dataset": "digits"}
+    source = tmp_path / "mixer.npz"
+    done = convert_weights(source, output=tmp_path / "run", options=ConvertOptions(**options))
+    assert pack("--name=foreign", source=done.run.path, license=False) == 2
+    options["license"] = "my-licence-1.0"
+    done = convert_weights(source, output=tmp_path / "named", options=ConvertOptions(**options))
+    loose = "--max_accuracy_drop=1"
+    assert pack("--name=foreign", loose, source=done.run.path, license=False) == 0
+    card = (shelf / "foreign" / "README.md").read_text()
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    for words in (
+        f"{digest}  mixer.npz",
+        "Not trained here",
+        "The weights: my-licence-1.0, as their origin states.",
+        "mean 0.5 and standard deviation 0.5",
+        'license: "other"\nlicense_name: "my-licence-1.0"',
+    ):
+        assert words in card, words
+    assert "std_keras.train" not in card
+    assert "apache" not in card.lower()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 
 import numpy as np
 import pytest
@@ -78,6 +79,13 @@ def test_the_run_directory_says_where_it_is_from(convert, tmp_path):
     assert (config.model.patch_size, config.model.width, config.model.depth) == (4, 8, 2)
 
 
+def test_the_same_weights_give_the_same_bytes(convert, monkeypatch):
+    first = convert(small_arrays()).run.model_file.read_bytes()
+    later = time.localtime(time.time() + 1e6)
+    monkeypatch.setattr(time, "localtime", lambda *_: later)
+    assert convert(small_arrays(), name="again").run.model_file.read_bytes() == first
+
+
 def test_evaluate_reads_it(digits_run, capsys):
     evaluate.main([f"--model_dir={digits_run}"], StopRequest())
     report = json.loads(capsys.readouterr().out)
@@ -150,11 +158,6 @@ def test_training_does_not_go_on_in_it(digits_run):
         (lambda a: a.pop("norm.bias"), ["final_norm/beta"], []),
         (lambda a: a.update(extra=np.ones(3)), [], ["extra"]),
         (
-            lambda a: a.update({"blocks.2.norm1.weight": np.ones(8)}),
-            [],
-            ["blocks.2.norm1.weight"],
-        ),
-        (
             lambda a: a.update({"blocks.1.norm1.weight": np.ones(9)}),
             ["block_1/token_norm/gamma"],
             [],
@@ -174,6 +177,19 @@ def test_partial_loads_are_refused_unless_asked_for(convert, tmp_path, change, m
     origin = done.run.read_result()["origin"]
     assert list(origin["missing"]) == missing
     assert origin["unused"] == unused
+
+
+def test_sizes_come_from_the_file(convert, tmp_path):
+    arrays = small_arrays()
+    arrays |= {n.replace("blocks.1", "blocks.2"): v for n, v in arrays.items() if "blocks.1" in n}
+    done = convert(arrays, options={})
+    assert done.architecture == "mixer_s16 with patch_size=4, width=8, depth=3"
+    config = RunDirectory(tmp_path / "run").read_config().model
+    assert (config.patch_size, config.width, config.depth) == (4, 8, 3)
+    with pytest.raises(InputError, match=r"depth=2 contradicts .*depth=3"):
+        convert(arrays, name="other")
+    less = convert(arrays, name="less", allow_partial=True)
+    assert set(less.report.unused) == {name for name in arrays if "blocks.2" in name}
 
 
 def test_another_number_of_classes_leaves_the_head_new(convert, tmp_path):
@@ -203,7 +219,7 @@ def test_a_file_without_a_head(convert):
         ({"site": "last"}, "site=last"),
         ({"options": {"patch_size": 3}}, "patch_size=3"),
         ({"options": {"shortcut": "identity"}}, "`shortcut` does not apply"),
-        ({"options": {**SMALL, "width": 9}}, r"does not fit mixer_s16.*stem/kernel"),
+        ({"options": {**SMALL, "width": 9}}, r"width=9 contradicts .*width=8; leave `width` out"),
     ],
 )
 def test_what_does_not_fit_gets_a_sentence(convert, tmp_path, more, words):
@@ -225,6 +241,17 @@ def test_labels_must_fit(convert, tmp_path):
         convert(small_arrays(), labels=tmp_path / "labels.txt")
     with pytest.raises(InputError, match="cannot be read"):
         convert(small_arrays(), labels=tmp_path / "none.txt")
+
+
+def test_a_data_set_names_the_classes(convert, tmp_path):
+    for name in "zebra", "ape":
+        (tmp_path / "photos" / "train" / name).mkdir(parents=True)
+    arrays = small_arrays(classes=2)
+    done = convert(arrays, dataset=f"folder:{tmp_path / 'photos'}", data_dir=str(tmp_path))
+    assert done.run.read_labels() == ("ape", "zebra")
+    assert done.run.read_config().data.data_dir == str(tmp_path)
+    with pytest.raises(InputError, match="dataset=digits has 10 classes, the weights have 2"):
+        convert(arrays, name="other", dataset="digits")
 
 
 def test_a_folder_with_something_in_it_is_not_written_to(convert, tmp_path):

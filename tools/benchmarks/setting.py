@@ -150,9 +150,9 @@ def _read(flag_file: Path) -> TrainConfig:
 
 
 def _run_directories(config: TrainConfig) -> list[Any]:
-    from std_keras.runs import pretrained
     from std_keras.runs.run_directory import RunDirectory
+    from std_keras.weights.located import located
 
     sources = (text.split(",")[0] for text in config.distillation.teachers)
-    found = [RunDirectory(pretrained.located(source, flag="teacher")) for source in sources]
+    found = [RunDirectory(located(source, flag="teacher")) for source in sources]
     return [run for run in found if run.labels_file.is_file()]

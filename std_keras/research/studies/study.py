@@ -17,12 +17,12 @@ from std_keras.data.limit import limited_source
 from std_keras.data.source import IndexedSource
 from std_keras.errors import InputError
 from std_keras.research.analysis import predictions
-from std_keras.runs import pretrained
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.runs.trained import load_trained
 from std_keras.training import build, teacher_views
 from std_keras.training.augmentation import create_augmentation
 from std_keras.training.checkpoints import restore_weights
+from std_keras.weights.located import located
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def open_study(parsed: Mapping[str, Any], *, against: str, stop: Callable[[], bo
     Raises:
         InputError: for anything that is not there or does not fit.
     """
-    run = RunDirectory(pretrained.located(parsed["model_dir"], flag="model_dir"))
+    run = RunDirectory(located(parsed["model_dir"], flag="model_dir"))
     model = load_trained(run.path, weights=parsed["weights"])
     config = run.read_config()
     dataset = build.data_of_run(

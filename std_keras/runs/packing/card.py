@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +28,16 @@ _DATA = {
 }
 
 
+# Those among the identifiers that the hub knows which weights have; others are "other".
+_HUB_LICENSES = frozenset(
+    (
+        *("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "unlicense", "openrail"),
+        *("cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0"),
+        *("gpl-2.0", "gpl-3.0", "lgpl-3.0", "agpl-3.0", "mpl-2.0", "unknown", "other"),
+    )
+)
+
+
 @dataclass(frozen=True)
 class Figures:
     """Accuracy on the test split, as fractions."""
@@ -44,6 +55,7 @@ def write(
     before: Figures,
     after: Figures,
     megabytes: float,
+    license: str,
     notes: str,
 ) -> str:
     """The card as Markdown.
@@ -56,6 +68,7 @@ def write(
         before: accuracy of the run's model.
         after: accuracy of the packed model.
         megabytes: size of the weights' file.
+        license: of the weights.
         notes: more on limits, from the one who packed.
     """
     data = _DATA.get(config.data.dataset, f"`{config.data.dataset}`; see its own terms of use.")
@@ -80,7 +93,24 @@ def write(
         if config.data.validation_fraction
         else ""
     )
+    origin = result.get("origin") or {}
+    stated = ""
+    if origin.get("license") == license:
+        stated = ", as their origin states"
+    elif origin.get("license"):
+        stated = f" (their origin states {origin['license']})"
+    if origin.get("kind") == "converted":
+        recipe = _origin(origin)
+    else:
+        options = shlex.join(arguments_of(config, shaping=True))
+        recipe = f"""\
+## Recipe
+
+{result["epochs"]} epochs, {result["steps"]:,} steps{took}. {taught}Made by `std_keras.train` with
+
+    {options}{precision}"""
     return f"""\
+{_header(name, config=config, origin=origin, license=license, after=after)}
 # {name}
 
 `{config.model.name}` for images of {size} x {size} pixels and {classes} classes,
@@ -89,6 +119,9 @@ def write(
     --teacher=std_keras:{name}
     std-keras evaluate --model_dir=std_keras:{name}
 
+Uploaded to the Hugging Face hub it is `hf-hub:ORG/{name}` in the same places; in Keras, after
+`import std_keras`, `keras.saving.load_model("hf://ORG/{name}")`.
+
 ## Accuracy on the test split
 
 | weights | top-1 | top-5 |
@@ -96,24 +129,18 @@ def write(
 {row}| as trained, float32 | {before.top1:.2%} | {before.top5:.2%} |
 | packed, float16 | {after.top1:.2%} | {after.top5:.2%} |
 
-After the last epoch, {result.get("weights", "raw")} weights, {result.get("head", "one")} head;
-one run with `--seed={config.optimization.seed} --data_seed={config.data.data_seed}`, so without a
-spread.
+{_measured(config, result, origin)}
 
 ## Data
 
 {data} {held_out}Pixels are 0 to 255; the model normalises them itself. `labels.txt` has the
 classes in the order of the logits.
 
-## Recipe
-
-{result["epochs"]} epochs, {result["steps"]:,} steps{took}. {taught}Made by `std_keras.train` with
-
-    {shlex.join(arguments_of(config, shaping=True))}{precision}
+{recipe}
 
 ## Licence
 
-The weights: Apache 2.0, as the package. The data has terms of its own, above.
+The weights: {license}{stated}. The data has terms of its own, above.
 
 ## Limits
 
@@ -122,3 +149,65 @@ The weights: Apache 2.0, as the package. The data has terms of its own, above.
   of fairness, or of robustness.
 - Meant for teaching students and for comparing methods, not for decisions about people.{limited}
 {notes}"""
+
+
+def _header(
+    name: str,
+    *,
+    config: TrainConfig,
+    origin: Mapping[str, Any],
+    license: str,
+    after: Figures,
+) -> str:
+    """What the Hugging Face hub reads: YAML, of which JSON is a part."""
+    about: dict[str, Any] = {"license": license}
+    if license not in _HUB_LICENSES:
+        about = {"license": "other", "license_name": license}
+    about |= {
+        "library_name": "keras",
+        "pipeline_tag": "image-classification",
+        "tags": ["image-classification", "keras", "std_keras", config.model.name],
+        "metrics": ["accuracy"],
+    }
+    source = str(origin.get("source", ""))
+    if source.startswith("hf-hub:"):
+        about["base_model"] = source.removeprefix("hf-hub:").partition("@")[0]
+    # A folder's place is nobody's business.
+    dataset = config.data.dataset.split(":")[0]
+    result = {
+        "task": {"type": "image-classification"},
+        "dataset": {"name": dataset, "type": dataset, "split": "test"},
+        "metrics": [
+            {"type": "accuracy", "name": "top-1", "value": after.top1},
+            {"type": "accuracy", "name": "top-5", "value": after.top5},
+        ],
+    }
+    about["model-index"] = [{"name": name, "results": [result]}]
+    lines = "".join(f"{key}: {json.dumps(value)}\n" for key, value in about.items())
+    return f"---\n{lines}---\n"
+
+
+def _measured(config: TrainConfig, result: Mapping[str, Any], origin: Mapping[str, Any]) -> str:
+    if origin.get("kind") == "converted":
+        return "Measured here, on the whole test split."
+    return (
+        f"After the last epoch, {result.get('weights', 'raw')} weights, "
+        f"{result.get('head', 'one')} head;\none run with `--seed={config.optimization.seed} "
+        f"--data_seed={config.data.data_seed}`, so without a\nspread."
+    )
+
+
+def _origin(origin: Mapping[str, Any]) -> str:
+    """Where converted weights are from."""
+    commit = f", revision {origin['commit']}" if origin.get("commit") else ""
+    mean, std = (", ".join(f"{v:g}" for v in origin[name]) for name in ("mean", "std"))
+    labels = f"The classes are {origin['labels']}. " if origin.get("labels") else ""
+    return f"""\
+## Origin
+
+Not trained here: converted by `std_keras.convert` from
+`{origin.get("source", origin["file"])}`{commit}, {origin["code"]}.
+
+    {origin["sha256"]}  {origin["file"]}
+
+Images are normalised with mean {mean} and standard deviation {std}. {labels}"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from std_keras import quiet
 from std_keras.errors import InputError, Interrupted, LimitError
 from std_keras.runs import pretrained
 from std_keras.runs.run import Run
-from std_keras.runs.run_directory import RunDirectory, write_atomically
+from std_keras.runs.run_directory import RunDirectory
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ def pack(
     data_dir: str | None = None,
     max_accuracy_drop: float = 0.001,
     max_megabytes: float = 5.0,
+    license: str | None = None,
     notes: str | None = None,
     overwrite: bool = False,
     stop: Callable[[], bool] = lambda: False,
@@ -53,19 +55,27 @@ def pack(
         data_dir: where TFDS keeps its prepared data sets; None for the run's own.
         max_accuracy_drop: the largest change of top-1 on the test split, as a fraction.
         max_megabytes: the largest size of the weights' file.
+        license: of the weights, such as "apache-2.0"; None for what their origin states.
         notes: a sentence on the limits of the weights, for the model card.
         overwrite: whether to replace a folder of that name.
         stop: asked between steps; once true, nothing is packed.
 
     Raises:
-        InputError: if the run is not finished, or the folder is there.
+        InputError: if the run is not finished, its licence is not stated, or the folder is there.
         LimitError: if the weights are too large, change the accuracy, or do not fit float16.
         Interrupted: because `stop()` was true.
     """
     directory = Run(run).directory
     if not pretrained.is_name(name):
         raise InputError(f"name={name} names a folder; use letters, digits, _ or -")
-    directory.read_result()  # Refuses an unfinished run.
+    result = directory.read_result()  # Refuses an unfinished run.
+    license = license or (result.get("origin") or {}).get("license")
+    if license is None or not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", license):
+        stated = "is not stated" if license is None else f"cannot be {license!r}"
+        raise InputError(
+            f"the licence of the weights in {directory.path} {stated}; say it with `license`, such "
+            "as license=apache-2.0 for your own or cc-by-nc-4.0 for those that came with it"
+        )
     if not directory.model_file.is_file():
         raise InputError(
             f"{directory.path} has no {directory.model_file.name}; its training is not finished"
@@ -80,7 +90,7 @@ def pack(
         packing = _Packing(directory, RunDirectory(part), data_dir=data_dir, stop=stop)
         packing.write_weights(max_megabytes=max_megabytes)
         packing.measure(max_accuracy_drop=max_accuracy_drop)
-        packing.write_card(name, notes=notes)
+        packing.write_card(name, license=license, notes=notes)
         shutil.rmtree(target, ignore_errors=True)
         part.rename(target)
     finally:
@@ -105,14 +115,14 @@ class _Packing:
         self._data_dir = data_dir or self._config.data.data_dir
 
     def write_weights(self, *, max_megabytes: float) -> None:
-        from std_keras.runs.packing import float16
+        from std_keras.runs.packing import float16, keras_folder
 
         # Where the data lay is nobody's business.
         shown = self._config.replace(data_dir=None)
-        write_atomically(self._packed.config_file, shown.to_json())
         for file in ("labels.txt", "result.json"):
             shutil.copy(self._run.path / file, self._packed.path / file)
         float16.convert(self._run.model_file, self._packed.model_file)
+        keras_folder.unpack(self._packed, shown)
         self.megabytes = self._packed.model_file.stat().st_size / 1e6
         if self.megabytes > max_megabytes:
             raise LimitError(
@@ -157,7 +167,7 @@ class _Packing:
         accuracy = heads[build.default_head(model)]
         return accuracy.top1, accuracy.top5
 
-    def write_card(self, name: str, *, notes: str | None) -> None:
+    def write_card(self, name: str, *, license: str, notes: str | None) -> None:
         from std_keras.runs.packing import card
 
         text = card.write(
@@ -168,6 +178,7 @@ class _Packing:
             before=self.before,
             after=self.after,
             megabytes=self.megabytes,
+            license=license,
             notes=f"- {notes}\n" if notes else "",
         )
         (self._packed.path / "README.md").write_text(text, encoding="utf-8")

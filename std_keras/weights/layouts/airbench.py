@@ -26,7 +26,10 @@ _HEAD = "7.weight"
 
 def _facts(tensors: Mapping[str, np.ndarray], script: Mapping[str, Any]) -> Facts:
     return Facts(
-        num_classes=tensors[_HEAD].shape[0], image_size=32, channels=tensors["0.weight"].shape[1]
+        num_classes=tensors[_HEAD].shape[0],
+        image_size=32,
+        channels=tensors["0.weight"].shape[1],
+        options={"widths": tuple(tensors[f"{n}.conv1.weight"].shape[0] for n in (2, 3, 4))},
     )
 
 

@@ -19,6 +19,7 @@ from std_keras.weights.layout import (
     batch_norm_entries,
     convolution_entries,
     linear_entries,
+    numbered,
     stage_blocks,
 )
 
@@ -37,10 +38,15 @@ def repdistiller_statistics(num_classes: int) -> Statistics | None:
 
 
 def _facts(tensors: Mapping[str, np.ndarray], script: Mapping[str, Any], *, head: str) -> Facts:
+    firsts = [tensors[f"layer{stage}.0.conv1.weight"] for stage in (1, 2, 3)]
     return Facts(
         num_classes=tensors[f"{head}.bias"].shape[0],
         image_size=32,
         channels=tensors["conv1.weight"].shape[1],
+        options={
+            "depth": 6 * numbered(tensors, "layer1.{}.conv1.weight") + 2,
+            "widths": (tensors["conv1.weight"].shape[0], *(first.shape[0] for first in firsts)),
+        },
     )
 
 

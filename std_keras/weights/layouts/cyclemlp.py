@@ -19,15 +19,28 @@ from std_keras.weights.layout import (
     linear_entries,
     mlp_entries,
     norm_entries,
+    numbered,
     stage_blocks,
 )
 
 
 def _facts(tensors: Mapping[str, np.ndarray], script: Mapping[str, Any]) -> Facts:
+    # The blocks of a stage; between two stages stands one convolution.
+    stages = [stage for stage in range(4) if f"network.{2 * stage}.0.norm1.weight" in tensors]
+    firsts = [f"network.{2 * stage}.0" for stage in stages]
+    widths = tuple(tensors[f"{first}.norm1.weight"].shape[0] for first in firsts)
+    hidden = [tensors[f"{first}.mlp.fc1.weight"].shape[0] for first in firsts]
     return Facts(
         num_classes=head_classes(tensors, "head.bias"),
         image_size=224,
         channels=tensors["patch_embed.proj.weight"].shape[1],
+        options={
+            "depths": tuple(
+                numbered(tensors, f"network.{2 * stage}.{{}}.norm1.weight") for stage in stages
+            ),
+            "widths": widths,
+            "mlp_ratios": tuple(size // width for size, width in zip(hidden, widths, strict=True)),
+        },
     )
 
 

@@ -19,17 +19,25 @@ from std_keras.weights.layout import (
     linear_entries,
     mlp_entries,
     norm_entries,
+    numbered,
     square_image,
 )
 
 
 def _facts(tensors: Mapping[str, np.ndarray], script: Mapping[str, Any]) -> Facts:
-    _, channels, patch, _ = tensors["patch_embed.proj.weight"].shape
+    width, channels, patch, _ = tensors["patch_embed.proj.weight"].shape
     rows = tensors["pos_embed"].shape[1]
+    distilled = "dist_token" in tensors
     return Facts(
         num_classes=head_classes(tensors, "head.bias"),
-        image_size=square_image(rows - (2 if "dist_token" in tensors else 1), patch),
+        image_size=square_image(rows - (2 if distilled else 1), patch),
         channels=channels,
+        options={
+            "patch_size": patch,
+            "width": width,
+            "depth": numbered(tensors, "blocks.{}.norm1.weight"),
+            "distillation_head": distilled,
+        },
     )
 
 

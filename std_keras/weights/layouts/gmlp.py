@@ -18,17 +18,26 @@ from std_keras.weights.layout import (
     head_classes,
     linear_entries,
     norm_entries,
+    numbered,
     square_image,
+    unless,
 )
 
 
 def _facts(tensors: Mapping[str, np.ndarray], script: Mapping[str, Any]) -> Facts:
-    _, channels, patch, _ = tensors["stem.proj.weight"].shape
+    width, channels, patch, _ = tensors["stem.proj.weight"].shape
+    hidden = tensors["blocks.0.mlp_channels.fc1.weight"].shape[0]
     patches = tensors["blocks.0.mlp_channels.gate.proj.weight"].shape[0]
     return Facts(
         num_classes=head_classes(tensors, "head.bias"),
         image_size=square_image(patches, patch),
         channels=channels,
+        options={
+            "patch_size": patch,
+            "width": width,
+            "depth": numbered(tensors, "blocks.{}.norm.weight"),
+            "channel_mlp_dim": unless(hidden, 6 * width),
+        },
     )
 
 

@@ -19,18 +19,34 @@ from std_keras.weights.layout import (
     linear_entries,
     mlp_entries,
     norm_entries,
+    numbered,
     same,
     square_image,
+    unless,
 )
 
 
+def mixer_options(*, patch: int, width: int, depth: int, inner: int, outer: int) -> dict[str, Any]:
+    """What the shapes tell of a Mixer: hidden widths only if they are not the usual ones."""
+    return {
+        "patch_size": patch,
+        "width": width,
+        "depth": depth,
+        "token_mlp_dim": unless(inner, max(1, width // 2)),
+        "channel_mlp_dim": unless(outer, 4 * width),
+    }
+
+
 def _google_facts(tensors: Mapping[str, np.ndarray], script: Mapping[str, Any]) -> Facts:
-    patch, _, channels, _ = tensors["stem/kernel"].shape
-    patches = tensors["MixerBlock_0/token_mixing/Dense_0/kernel"].shape[0]
+    patch, _, channels, width = tensors["stem/kernel"].shape
+    patches, inner = tensors["MixerBlock_0/token_mixing/Dense_0/kernel"].shape
+    outer = tensors["MixerBlock_0/channel_mixing/Dense_0/kernel"].shape[1]
+    depth = numbered(tensors, "MixerBlock_{}/LayerNorm_0/scale")
     return Facts(
         num_classes=head_classes(tensors, "head/bias"),
         image_size=square_image(patches, patch),
         channels=channels,
+        options=mixer_options(patch=patch, width=width, depth=depth, inner=inner, outer=outer),
     )
 
 
@@ -58,12 +74,15 @@ def _google_entries(model: keras.Model) -> list[Entry]:
 
 
 def _timm_facts(tensors: Mapping[str, np.ndarray], script: Mapping[str, Any]) -> Facts:
-    _, channels, patch, _ = tensors["stem.proj.weight"].shape
-    patches = tensors["blocks.0.mlp_tokens.fc1.weight"].shape[1]
+    width, channels, patch, _ = tensors["stem.proj.weight"].shape
+    inner, patches = tensors["blocks.0.mlp_tokens.fc1.weight"].shape
+    outer = tensors["blocks.0.mlp_channels.fc1.weight"].shape[0]
+    depth = numbered(tensors, "blocks.{}.norm1.weight")
     return Facts(
         num_classes=head_classes(tensors, "head.bias"),
         image_size=square_image(patches, patch),
         channels=channels,
+        options=mixer_options(patch=patch, width=width, depth=depth, inner=inner, outer=outer),
     )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
+from std_keras import models
+from std_keras.models.regnety import RegNetYOptions
 from std_keras.weights.layout import (
     COUNTERS,
     IMAGENET,
@@ -18,6 +21,7 @@ from std_keras.weights.layout import (
     convolution_entries,
     head_classes,
     linear_entries,
+    numbered,
     stage_blocks,
 )
 
@@ -27,7 +31,25 @@ def _facts(tensors: Mapping[str, np.ndarray], script: Mapping[str, Any]) -> Fact
         num_classes=head_classes(tensors, "head.fc.bias"),
         image_size=224,
         channels=tensors["stem.conv.weight"].shape[1],
+        options=_options(tensors),
     )
+
+
+def _options(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Those of the published model whose stages the file has: the rule that gave them their widths
+    does not follow from the widths."""
+    stages, groups = [], []
+    for stage in range(1, 1 + numbered(tensors, "s{}.b1.conv1.conv.weight", start=1)):
+        width, group, _, _ = tensors[f"s{stage}.b1.conv2.conv.weight"].shape
+        blocks = numbered(tensors, f"s{stage}.b{{}}.conv1.conv.weight", start=1)
+        stages.append((blocks, width))
+        groups.append(group)
+    for name in models.names():
+        options = models.registry.resolve(name)
+        if isinstance(options, RegNetYOptions) and options.stages() == stages:
+            if groups == [min(options.group_width, width) for _, width in stages]:
+                return dataclasses.asdict(options)
+    return {}
 
 
 def _entries(model: keras.Model) -> list[Entry]:

@@ -20,8 +20,10 @@ from std_keras.weights.layout import (
     head_classes,
     linear_entries,
     mlp_entries,
+    numbered,
     same,
     square_image,
+    unless,
 )
 
 # The layers of a block: stem, token mixing, scale of a branch, MLP.
@@ -31,13 +33,19 @@ _Names = tuple[str, str, str, str]
 
 
 def _facts(tensors: Mapping[str, np.ndarray], script: Mapping[str, Any], *, names: _Names) -> Facts:
-    stem, tokens, _, _ = names
-    _, channels, patch, _ = tensors[f"{stem}.proj.weight"].shape
+    stem, tokens, _, mlp = names
+    width, channels, patch, _ = tensors[f"{stem}.proj.weight"].shape
     patches = tensors[f"blocks.0.{tokens}.weight"].shape[0]
     return Facts(
         num_classes=head_classes(tensors, "head.bias"),
         image_size=square_image(patches, patch),
         channels=channels,
+        options={
+            "patch_size": patch,
+            "width": width,
+            "depth": numbered(tensors, f"blocks.{{}}.{tokens}.weight"),
+            "channel_mlp_dim": unless(tensors[f"blocks.0.{mlp}.fc1.weight"].shape[0], 4 * width),
+        },
     )
 
 

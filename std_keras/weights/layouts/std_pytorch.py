@@ -29,9 +29,11 @@ from std_keras.weights.layout import (
     linear_entries,
     mlp_entries,
     norm_entries,
+    numbered,
     same,
     square_image,
 )
+from std_keras.weights.layouts.mixer import mixer_options
 
 _FFN = ("dense1", "dense2")
 
@@ -39,10 +41,19 @@ _FFN = ("dense1", "dense2")
 def _facts(tensors: Mapping[str, np.ndarray], script: Mapping[str, Any]) -> Facts:
     # The stem is a Linear on flattened patches of three channels.
     patch = round((tensors["per_patch_fc.weight"].shape[1] / 3) ** 0.5)
-    patches = tensors["mixer_blocks.0.token_mixer.fn.dense1.weight"].shape[1]
+    width = tensors["per_patch_fc.weight"].shape[0]
+    inner, patches = tensors["mixer_blocks.0.token_mixer.fn.dense1.weight"].shape
+    outer = tensors["mixer_blocks.0.channel_mixer.fn.dense1.weight"].shape[0]
     return Facts(
         num_classes=head_classes(tensors, "classifier.bias"),
         image_size=square_image(patches, patch),
+        options=mixer_options(
+            patch=patch,
+            width=width,
+            depth=numbered(tensors, "mixer_blocks.{}.token_mixer.norm.weight"),
+            inner=inner,
+            outer=outer,
+        ),
     )
 
 
@@ -73,6 +84,7 @@ def _student_facts(tensors: Mapping[str, np.ndarray], script: Mapping[str, Any])
     return Facts(
         num_classes=facts.num_classes,
         image_size=facts.image_size,
+        options=facts.options,
         student={"teacher_sites": ["both" if both else "last"], "propagate_tokens": both},
         notes=(note,),
     )

@@ -18,6 +18,7 @@ from std_keras.weights.layout import (
     head_classes,
     linear_entries,
     norm_entries,
+    numbered,
     same,
     stage_blocks,
 )
@@ -25,10 +26,26 @@ from std_keras.weights.layouts.deit import transformer_block_entries
 
 
 def _facts(tensors: Mapping[str, np.ndarray], script: Mapping[str, Any], *, head: str) -> Facts:
+    width, channels, patch, _ = tensors["patch_embed.proj.weight"].shape
+    places, heads = tensors["layers.0.blocks.0.attn.relative_position_bias_table"].shape
+    window = (round(places**0.5) + 1) // 2
+    stages = numbered(tensors, "layers.{}.blocks.0.norm1.weight")
     return Facts(
         num_classes=head_classes(tensors, f"{head}.bias"),
-        image_size=224,
-        channels=tensors["patch_embed.proj.weight"].shape[1],
+        # Windows of 7 patches of 4 pixels were trained on 224 pixels, those of 12 on 384: the last
+        # map, an eighth of the first, is one window.
+        image_size=8 * window * patch,
+        channels=channels,
+        options={
+            "patch_size": patch,
+            "width": width,
+            "depth": sum(
+                numbered(tensors, f"layers.{stage}.blocks.{{}}.norm1.weight")
+                for stage in range(stages)
+            ),
+            "window_size": window,
+            "head_dim": width // heads,
+        },
     )
 
 

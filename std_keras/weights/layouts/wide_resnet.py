@@ -16,6 +16,7 @@ from std_keras.weights.layout import (
     batch_norm_entries,
     convolution_entries,
     linear_entries,
+    numbered,
     stage_blocks,
 )
 from std_keras.weights.layouts.cifar_resnet import repdistiller_statistics
@@ -26,6 +27,10 @@ def _facts(tensors: Mapping[str, np.ndarray], script: Mapping[str, Any]) -> Fact
         num_classes=tensors["fc.bias"].shape[0],
         image_size=32,
         channels=tensors["conv1.weight"].shape[1],
+        options={
+            "depth": 6 * numbered(tensors, "block1.layer.{}.conv1.weight") + 4,
+            "widening": tensors["block1.layer.0.conv1.weight"].shape[0] // 16,
+        },
     )
 
 

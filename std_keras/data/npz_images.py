@@ -1,0 +1,195 @@
+"""Images in a NumPy file, `FILE.npz`, as Keras, MedMNIST and many papers publish them."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+
+import numpy as np
+import tensorflow as tf
+
+from std_keras.data.arrays import ArraySource
+from std_keras.data.images import resize_and_crop
+from std_keras.data.loaded import Loaded, TestPart
+from std_keras.data.source import IndexedSource
+from std_keras.errors import InputError
+from std_keras.files.archive import HostileArchiveError, check_arrays
+from std_keras.files.paths import user_path
+
+SUFFIX = ".npz"
+# Names of the arrays of a part: its images, its labels.
+_PARTS = {
+    "train": (("x_train", "y_train"), ("train_images", "train_labels"), ("images", "labels")),
+    "validation": (("x_val", "y_val"), ("val_images", "val_labels")),
+    "test": (("x_test", "y_test"), ("test_images", "test_labels")),
+}
+_NAMES = ("label_names", "class_names")
+_RESIZED_AT_ONCE = 256
+
+
+def load_npz(
+    file: str,
+    *,
+    image_size: int | None,
+    eval_crop_ratio: float = 1.0,
+    test_part: TestPart,
+) -> Loaded:
+    """Arrays of images (n, H, W[, C]) uint8 and labels (n,) or (n, 1), whole numbers or names.
+
+    Parts are `x_train`, `y_train`, `x_test`, `y_test` (and `x_val`, `y_val`), or `train_images`,
+    `train_labels` and so on, or `images` and `labels` alone, of which `test_part` cuts the test
+    part; without a test part, the validation part is it. `label_names` or `class_names` names the
+    classes 0, 1, ...; else they are named by their numbers.
+
+    Raises:
+        InputError: for a file that cannot be read, lacks arrays, or has others than these.
+    """
+    flag = f"dataset={file}"
+    arrays = _read(file, flag=flag)
+    parts, origins = {}, {}
+    for part, choices in _PARTS.items():
+        found = next((pair for pair in choices if set(pair) <= set(arrays)), None)
+        if found is not None:
+            parts[part] = tuple(arrays[name] for name in found)
+            origins[part] = f"its arrays {' and '.join(found)}"
+    if "train" not in parts:
+        raise InputError(
+            f"{flag}: has the arrays {', '.join(arrays) or 'none'}; it must have x_train and "
+            "y_train, train_images and train_labels, or images and labels"
+        )
+    names = _label_names(arrays, [labels for _, labels in parts.values()], flag=flag)
+    sources: dict[str, IndexedSource] = {}
+    for part, (images, labels) in parts.items():
+        ratio = 1.0 if part == "train" else eval_crop_ratio
+        pixels = _pixels(images, image_size, crop_ratio=ratio, what=f"{flag}: {origins[part]}")
+        numbers = _numbers(labels, names)
+        if len(numbers) != len(pixels):
+            raise InputError(f"{flag}: {origins[part]} are of different lengths")
+        sources[part] = ArraySource(pixels, numbers)
+    if len({source.image_shape for source in sources.values()}) > 1:
+        raise InputError(f"{flag}: its parts have images of different shapes; use `image_size`")
+    train, test = sources["train"], sources.get("test")
+    validation = sources.get("validation")
+    if test is None and validation is not None:
+        test, validation = validation, None
+        origins["test"] = origins.pop("validation")
+    if test is not None:
+        test_part.refuse_other(flag, origins["test"])
+    else:
+        test_part.require(flag, "has no test arrays")
+        whole = origins["train"]
+        test, origins["test"] = train, f"{whole}, all of them"
+        if not test_part.whole:
+            train, test = train.split(
+                fraction=test_part.fraction, seed=test_part.seed, flag="test_fraction"
+            )
+            origins |= {"train": f"the rest of {whole}", "test": test_part.origin(whole)}
+    return Loaded(names, train, test, origins, validation=validation)
+
+
+def npz_label_names(file: str) -> tuple[str, ...]:
+    """The names that `load_npz` gives to the classes.
+
+    Raises:
+        InputError: for a file that cannot be read or has no labels.
+    """
+    flag = f"dataset={file}"
+    arrays = _read(file, flag=flag)
+    labels = [arrays[n] for pairs in _PARTS.values() for _, n in pairs if n in arrays]
+    if not labels:
+        raise InputError(f"{flag}: has no array of labels, only {', '.join(arrays)}")
+    return _label_names(arrays, labels, flag=flag)
+
+
+def _read(file: str, *, flag: str) -> dict[str, np.ndarray]:
+    path = user_path(file)
+    try:
+        check_arrays(path)
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except HostileArchiveError as error:
+        raise InputError(f"{flag} {error}") from error
+    except OSError as error:
+        raise InputError(f"{flag} cannot be read: {error.strerror or error}") from error
+    except (ValueError, zipfile.BadZipFile, EOFError, KeyError, NotImplementedError) as error:
+        first = (str(error).splitlines() or ["damaged"])[0]
+        raise InputError(f"{flag} is not an .npz file of plain arrays: {first[:200]}") from error
+
+
+def _label_names(
+    arrays: dict[str, np.ndarray], labels: list[np.ndarray], *, flag: str
+) -> tuple[str, ...]:
+    flat = []
+    for array in labels:
+        if array.ndim not in (1, 2) or array.shape[1:] not in ((), (1,)):
+            raise InputError(
+                f"{flag}: an array of labels has the shape {array.shape}; it must be (n,) or "
+                "(n, 1), one class for each image"
+            )
+        if array.dtype.kind not in "iuU":
+            raise InputError(f"{flag}: labels are {array.dtype}, not whole numbers or names")
+        flat.append(array.reshape(-1))
+    together = np.concatenate(flat)
+    if not len(together):
+        raise InputError(f"{flag}: has no labels")
+    if together.dtype.kind == "U":
+        return tuple(sorted({str(name) for name in together}))
+    named = next((arrays[name] for name in _NAMES if name in arrays), None)
+    highest, lowest = int(together.max()), int(together.min())
+    if lowest < 0:
+        raise InputError(f"{flag}: the label {lowest} is below 0")
+    if named is None:
+        if highest >= len(together):
+            raise InputError(
+                f"{flag}: the label {highest} is larger than the number of images; number the "
+                "classes 0, 1, 2, ..."
+            )
+        return tuple(str(number) for number in range(highest + 1))
+    names = tuple(str(name) for name in named.reshape(-1))
+    if highest >= len(names):
+        raise InputError(f"{flag}: has {len(names)} names of classes, but the label {highest}")
+    return names
+
+
+def _numbers(labels: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+    flat = labels.reshape(-1)
+    if flat.dtype.kind != "U":
+        return flat.astype(np.int32)
+    numbered = {name: number for number, name in enumerate(names)}
+    return np.array([numbered[str(name)] for name in flat], np.int32)
+
+
+def _pixels(
+    images: np.ndarray, image_size: int | None, *, crop_ratio: float, what: str
+) -> np.ndarray:
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or not images.size:
+        raise InputError(
+            f"{what}: images have the shape {images.shape}; it must be (n, height, width) or "
+            "(n, height, width, 1 or 3)"
+        )
+    if images.dtype != np.uint8:
+        raise InputError(
+            f"{what}: images are {images.dtype}; store their pixels, 0 to 255, as uint8"
+        )
+    if image_size is None:
+        if images.shape[1] != images.shape[2]:
+            raise InputError(
+                f"{what}: images of {images.shape[1]} x {images.shape[2]} pixels are "
+                "no squares; `image_size` is needed"
+            )
+        return images
+    rows = range(0, len(images), _RESIZED_AT_ONCE)
+    squares = (
+        resize_and_crop(
+            tf.constant(images[row : row + _RESIZED_AT_ONCE]), image_size, crop_ratio=crop_ratio
+        ).numpy()
+        for row in rows
+    )
+    return np.concatenate(list(squares))
+
+
+def is_npz(name: str) -> bool:
+    """Whether a data set's name is that of such a file."""
+    return os.path.splitext(name)[1] == SUFFIX
