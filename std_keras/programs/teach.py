@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from std_keras.config import defaults, options
-from std_keras.config.option import COUNT, DATA, MODEL, Option
+from std_keras.config.option import (
+    COUNT,
+    DATA,
+    MODEL,
+    NATURAL,
+    OPTIMIZATION,
+    POSITIVE,
+    Option,
+)
 from std_keras.programs import flags, program, shared_options
 from std_keras.programs.program import StopRequest
 
@@ -22,6 +30,21 @@ _OWN = {
         "given.",
         kind=int,
         **COUNT,
+    ),
+    "fine_tune_epochs": Option(
+        topic=OPTIMIZATION,
+        help="Then train all layers for this many epochs; 0 leaves the backbone as it is.",
+        kind=int,
+        **NATURAL,
+    ),
+    "learning_rate": Option(
+        topic=OPTIMIZATION,
+        help="Learning rate of the fine-tuning after the warm-up; 0.0001 if not given.",
+        kind=float,
+        **POSITIVE,
+    ),
+    "batch_size": shared_options.saying(
+        shared_options.BATCH_SIZE, "Batch size of the fine-tuning; 32 if not given."
     ),
 }
 # The backbone decides the size, and nothing is augmented.
@@ -48,7 +71,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
             **_OWN,
             **shared,
         },
-        defaults=defaults(),
+        defaults={name: defaults()[name] for name in shared} | {"fine_tune_epochs": 0},
         required=("model_dir", "backbone"),
     )
 

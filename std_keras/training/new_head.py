@@ -22,7 +22,6 @@ from std_keras.runs.evaluation import Evaluator
 from std_keras.runs.run_directory import RunDirectory, replace_atomically
 from std_keras.teachers.backbone import Backbone, backbone_of, load_backbone
 from std_keras.teachers.features import BATCH_SIZE, Features, compute_features
-from std_keras.teachers.identity import find
 from std_keras.training import build, linear_head
 
 _HELD_OUT = 0.2  # Of the training images, if the data has no validation part.
@@ -32,18 +31,15 @@ _USUAL_SIZE = 224  # Pixels: of a network that takes any size.
 def network_and_data(
     description: str, *, size: int | None, config: TrainConfig
 ) -> tuple[Backbone, DataSet, TrainConfig]:
-    """Loads both; the data first where the network may have to be downloaded."""
+    """Loads both; the data first, for the network may have to be downloaded."""
     spec = teachers.parse(description)
     if size is not None:
         spec = dataclasses.replace(spec, size=size)
-    side = spec.size or _USUAL_SIZE
-    dataset = None
-    if find(spec) == "applications":
-        dataset, filled = _data(config.replace(image_size=side))
+    side = teachers.input_size(spec) or _USUAL_SIZE
+    dataset, filled = _data(config.replace(image_size=side))
     loaded = load_backbone(spec, size=side)
-    own = loaded.image_shape[0]
-    if dataset is None or own != side:
-        dataset, filled = _data(config.replace(image_size=own))
+    if loaded.image_shape[0] != side:  # Its files did not tell.
+        dataset, filled = _data(config.replace(image_size=loaded.image_shape[0]))
     network = backbone_of(loaded, channels=dataset.image_shape[-1])
     return network, dataset, filled.replace(model=network.model.name)
 
@@ -130,6 +126,19 @@ def with_new_head(
         "feature_seconds": round(computed - began, 1),
         "fit_seconds": round(time.monotonic() - computed, 1),
     }
+
+
+def freeze_batch_norms(model: keras.Model) -> None:
+    """Keeps the statistics of batch normalisation, and its scales, as they are in training.
+
+    Batches of a small set would spoil statistics that many images have made (as Keras' guide to
+    fine-tuning says).
+    """
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            freeze_batch_norms(layer)
+        elif isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
 
 
 def write_run(

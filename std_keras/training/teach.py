@@ -12,12 +12,16 @@ from std_keras.config import TrainConfig, defaults
 from std_keras.config import options as config_options
 from std_keras.errors import InputError
 from std_keras.runs.run import Run
+from std_keras.training.train import train
 
 # TensorFlow is imported when the work starts, so that naming `std_keras.teach` is cheap.
 
 # Photographs are seen as ImageNet's test images are by the networks that were trained on them: 1.0
 # had one point less on ten of its classes. Images of other data sets are framed already.
 _OF_PHOTOGRAPHS = {"crop": "resized", "eval_crop_ratio": 0.875}
+# Of the fine-tuning; weights that are good already need small steps.
+_TUNING = {"learning_rate": 1e-4, "batch_size": 32}
+_FIRST_STAGE = "linear_head"
 # What the backbone decides.
 _NOT_OPTIONS = ("model", "image_size", "epochs", "initialize_from", "teacher", "distillation")
 
@@ -27,6 +31,7 @@ def teach(
     *,
     model_dir: str | os.PathLike[str],
     backbone_size: int | None = None,
+    fine_tune_epochs: int = 0,
     stop: Callable[[], bool] = lambda: False,
     **options: Any,
 ) -> Run:
@@ -42,36 +47,81 @@ def teach(
         backbone: SOURCE[,input=...][,size=N], as of a teacher: see the page on teachers.
         model_dir: the run directory: new, or of the same call, which is then finished already.
         backbone_size: side of the network's input in pixels, if it takes any; 224 if not given.
+        fine_tune_epochs: then train all layers for so many epochs, those of batch normalisation
+            apart. The first stage is a run of its own then, `linear_head` in the run directory,
+            and an interrupted call is continued by the same one.
         stop: asked between batches; once true, the work ends.
-        **options: of `TrainConfig`: `dataset` and what else says which images.
+        **options: of `TrainConfig`: `dataset` and what else says which images; with
+            `fine_tune_epochs`, `learning_rate` and `batch_size`.
 
     Raises:
         InputError: if the data, the network or the run directory cannot be used.
         Interrupted: because `stop()` was true.
     """
-    began = time.monotonic()
     for name in _NOT_OPTIONS:
         if name in options:
             raise InputError(f"`{name}` does not apply: the backbone decides it")
+    tuning = {name: options.pop(name) for name in _TUNING if name in options}
+    if fine_tune_epochs < 0:
+        raise InputError(f"fine_tune_epochs={fine_tune_epochs} must be 0 or more")
+    if tuning and not fine_tune_epochs:
+        raise InputError(f"`{next(iter(tuning))}` needs `fine_tune_epochs`; a head alone has none")
     photographs = str(options.get("dataset")).startswith(("folder:", "csv:"))
-    config = TrainConfig(**{**(_OF_PHOTOGRAPHS if photographs else {}), **options})
+    options = {**(_OF_PHOTOGRAPHS if photographs else {}), **options}
     run = Run(model_dir)
-    asked = {"backbone": backbone, "backbone_size": backbone_size, **_shaping(config)}
+    if not fine_tune_epochs:
+        _fit_head(run, backbone, backbone_size, TrainConfig(**options), freeze=False, stop=stop)
+        return run
+    first = Run(run.path / _FIRST_STAGE)
+    _fit_head(first, backbone, backbone_size, TrainConfig(**options), freeze=True, stop=stop)
+    config = TrainConfig(
+        **{**_TUNING, **tuning, **options},
+        image_size=first.config.data.image_size,
+        epochs=fine_tune_epochs,
+        initialize_from=str(first),
+    )
+    train(config, model_dir=run, stop=stop)
+    result = run.directory.read_result()
+    if "taught" not in result:
+        assert first.result is not None
+        taught = {**first.result["taught"], "linear_head_top1": first.result["top1"]}
+        run.directory.write_result({**result, "taught": taught})
+    return run
+
+
+def _fit_head(
+    run: Run,
+    backbone: str,
+    size: int | None,
+    config: TrainConfig,
+    *,
+    freeze: bool,
+    stop: Callable[[], bool],
+) -> None:
+    """Makes the run directory of a backbone with a linear head, if that was not done before."""
+    began = time.monotonic()
+    asked = {"backbone": backbone, "backbone_size": size, **_shaping(config)}
     if _is_finished(run, asked):
         progress.say(f"{run.path} is a finished run; nothing to do")
-        return run
+        return
     quiet.ensure_tensorflow()
-    from std_keras.training.new_head import network_and_data, with_new_head, write_run
+    from std_keras.training.new_head import (
+        freeze_batch_norms,
+        network_and_data,
+        with_new_head,
+        write_run,
+    )
 
     run.directory.prepare()
     try:
-        network, dataset, config = network_and_data(backbone, size=backbone_size, config=config)
+        network, dataset, config = network_and_data(backbone, size=size, config=config)
         model, facts = with_new_head(network, dataset, config=config, stop=stop)
+        if freeze:
+            freeze_batch_norms(model)
         taught = {"asked": asked, **facts}
         write_run(run.directory, model, config, dataset, taught=taught, began=began, stop=stop)
     finally:
         run.directory.release()
-    return run
 
 
 def _shaping(config: TrainConfig) -> dict[str, Any]:

@@ -121,3 +121,52 @@ def test_data_is_looked_at_before_anything_is_downloaded(tmp_path, monkeypatch):
         std_keras.teach(
             "keras:ResNet50", model_dir=tmp_path / "r", dataset=f"folder:{tmp_path}/none"
         )
+
+
+def test_fine_tuning_goes_on_from_the_head_and_continues(network, tmp_path):
+    call = {
+        "model_dir": tmp_path / "r",
+        "backbone_size": 8,
+        "fine_tune_epochs": 2,
+        "batch_size": 50,
+        "learning_rate": 0.0002,
+        **TINY,
+    }
+    first = std_keras.Run(tmp_path / "r/linear_head")
+
+    def after_a_checkpoint():
+        return any((tmp_path / "r/checkpoints").glob("*.index"))
+
+    with pytest.raises(Interrupted):
+        std_keras.teach(f"{network},input=unit", **call, stop=after_a_checkpoint)
+    start = first.model()
+    run = std_keras.teach(f"{network},input=unit", **call)
+    result = run.result
+    assert (result["steps"], result["epochs"]) == (16, 2)
+    assert result["taught"]["linear_head_top1"] == first.result["top1"]
+    before, after = start.get_weights(), run.model().get_weights()
+    moved = [np.abs(a - b).max() > 0 for a, b in zip(before, after, strict=True)]
+    # The batch normalisation alone has four weights, which stay.
+    assert (sum(moved), len(moved)) == (len(moved) - 4, 10)
+    found = std_keras.evaluate(run)
+    assert found.top1 == result["top1"] > first.result["top1"] - 0.05
+    assert std_keras.teach(f"{network},input=unit", **call).result == result
+
+
+def test_options_of_the_fine_tuning_need_it(network, tmp_path):
+    with pytest.raises(InputError, match="`learning_rate` needs `fine_tune_epochs`"):
+        std_keras.teach(str(network), model_dir=tmp_path / "r", learning_rate=0.1, **TINY)
+
+
+def test_a_network_from_elsewhere_trains_on_its_own_images_and_classes_alone(taught, tmp_path):
+    def refused(**options):
+        config = std_keras.TrainConfig(
+            **{**TINY, "epochs": 1, "batch_size": 50, "initialize_from": str(taught), **options}
+        )
+        with pytest.raises(InputError) as info:
+            std_keras.train(config, model_dir=tmp_path / "r")
+        return str(info.value)
+
+    assert "use image_size=8" in refused(image_size=16)
+    assert "`width` does not apply to" in refused(width=8)
+    assert "keeps its precision" in refused(mixed_precision=True)
