@@ -11,7 +11,7 @@ import keras
 from std_keras import models
 from std_keras.errors import InputError
 from std_keras.teachers.load import load_network
-from std_keras.teachers.pixel_scale import scaling_layer
+from std_keras.teachers.pixel_scale import pixel_input
 from std_keras.teachers.spec import TeacherSpec
 from std_keras.teachers.teacher import Teacher
 
@@ -97,18 +97,12 @@ def backbone_of(teacher: Teacher, *, channels: int) -> Backbone:
     if own != channels and (channels, own) != (1, 3):
         raise InputError(f"{flag} takes images of {own} channel(s), the data set's have {channels}")
     assert teacher.model is not None
-    try:
-        scaling = scaling_layer(teacher.scale, channels=own)
-    except ValueError as error:
-        raise InputError(f"{flag}: {error}; save a model that does it itself") from error
     teacher.model.trainable = True  # As a teacher it was fixed; here it is a model like any other.
     features, origin = without_head(teacher.model)
-    inputs = keras.Input((height, width, channels), name="image")
-    pixels = inputs
-    if channels != own:
-        pixels = keras.layers.Concatenate(name="grey_to_rgb")([pixels] * own)
-    if scaling is not None:
-        pixels = scaling(pixels)
+    try:
+        inputs, pixels = pixel_input(teacher, channels=channels)
+    except ValueError as error:
+        raise InputError(f"{flag}: {error}; save a model that does it itself") from error
     try:
         values = features(pixels)
         values = values if len(values.shape) == 2 else _pooled(values)

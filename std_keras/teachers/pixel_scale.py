@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+
+from std_keras.teachers.teacher import Teacher
 
 _NAME = "normalization"
 
@@ -48,6 +51,28 @@ def scaling_layer(
     layer.build((None, None, None, channels))
     layer.set_weights([matrix[np.newaxis, np.newaxis], offset])
     return layer
+
+
+def pixel_input(teacher: Teacher, *, channels: int) -> tuple[Any, Any]:
+    """A new input of pixels 0..255, and the same as a teacher's network wants it.
+
+    Args:
+        teacher: says the size, and the range.
+        channels: of the images; grey ones are repeated for a network of three channels.
+
+    Returns:
+        Two symbolic tensors (B, H, W, C), of which the second depends on the first.
+
+    Raises:
+        ValueError: see `scaling_layer`.
+    """
+    height, width, own = teacher.image_shape
+    inputs = keras.Input((height, width, channels), name="image")
+    pixels = inputs
+    if channels != own:
+        pixels = keras.layers.Concatenate(name="grey_to_rgb")([pixels] * own)
+    scaling = scaling_layer(teacher.scale, channels=own)
+    return inputs, pixels if scaling is None else scaling(pixels)
 
 
 def _of(scale: Callable[[tf.Tensor], tf.Tensor], colors: np.ndarray) -> np.ndarray:

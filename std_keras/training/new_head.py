@@ -25,6 +25,7 @@ from std_keras.teachers.features import BATCH_SIZE, Features, compute_features
 from std_keras.training import build, linear_head
 
 _HELD_OUT = 0.2  # Of the training images, if the data has no validation part.
+_DOWNLOADED = "hf-hub:"  # By `teachers.parse`; keras:NAME is only when it is loaded.
 _USUAL_SIZE = 224  # Pixels: of a network that takes any size.
 
 
@@ -32,6 +33,8 @@ def network_and_data(
     description: str, *, size: int | None, config: TrainConfig
 ) -> tuple[Backbone, DataSet, TrainConfig]:
     """Loads both; the data first, for the network may have to be downloaded."""
+    if description.startswith(_DOWNLOADED):
+        _data(config.replace(image_size=size or _USUAL_SIZE))
     spec = teachers.parse(description)
     if size is not None:
         spec = dataclasses.replace(spec, size=size)
