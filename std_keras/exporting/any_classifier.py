@@ -108,8 +108,8 @@ def _logits(model: keras.Model, inputs: Any) -> tuple[keras.Model, bool]:
     return model, True
 
 
-def _is_softmax(layer: keras.layers.Layer, kind: type) -> bool:
-    return type(layer) is kind and layer.activation is keras.activations.softmax
+def _is_softmax(layer: Any, kind: type) -> bool:
+    return type(layer) is kind and getattr(layer, "activation", None) is keras.activations.softmax
 
 
 def _probe(shape: tuple[int, int, int]) -> np.ndarray:

@@ -121,9 +121,9 @@ def inherited_options(config: TrainConfig, start: Start, *, image_size: int) -> 
             f"{theirs.name}; leave `model` out"
         )
     if theirs.name not in models.names():  # A network from elsewhere has no options.
-        if given := next(iter(config.model.architecture()), None):
+        for name in config.model.architecture():
             raise InputError(
-                f"`{given}` does not apply to {theirs.name}, the model of "
+                f"`{name}` does not apply to {theirs.name}, the model of "
                 f"initialize_from={start.name}; leave it out"
             )
         return with_model_of(config, theirs)

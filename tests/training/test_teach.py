@@ -129,7 +129,7 @@ def test_fine_tuning_goes_on_from_the_head_and_continues(network, tmp_path):
         "backbone_size": 8,
         "fine_tune_epochs": 2,
         "batch_size": 50,
-        "learning_rate": 0.0002,
+        "learning_rate": 2e-5,
         **TINY,
     }
     first = std_keras.Run(tmp_path / "r/linear_head")
