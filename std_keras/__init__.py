@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from std_keras.training.check_teacher import check_teacher
     from std_keras.training.precompute import precompute
     from std_keras.training.replay import replay
+    from std_keras.training.teach import teach
     from std_keras.training.train import train
     from std_keras.weights.convert import convert
     from std_keras.weights.resize import resize_weights
@@ -80,6 +81,7 @@ _NAMES = {
     "resize_images": "data.smaller_copy",
     "resize_weights": "weights.resize",
     "sweep": "research.sweeps.sweep",
+    "teach": "training.teach",
     "train": "training.train",
 }
 
@@ -114,6 +116,7 @@ __all__ = [
     "resize_weights",
     "runs",
     "sweep",
+    "teach",
     "teachers",
     "train",
     "training",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +30,12 @@ INPUT_TYPES = ("uint8", "float32")
 
 
 def export(
-    run: Run | str | os.PathLike[str],
+    run: Run | str | os.PathLike[str] | None = None,
     *,
     output_dir: str | os.PathLike[str],
+    model: str | None = None,
+    labels: str | os.PathLike[str] | None = None,
+    eval_crop_ratio: float | None = None,
     quantizations: Sequence[str] = ("float32", "float16", "dynamic"),
     head: str | None = None,
     weights: str | None = None,
@@ -49,6 +54,11 @@ def export(
     Args:
         run: a run, its directory, or `std_keras:NAME`.
         output_dir: where the files go; made if it is not there.
+        model: in place of `run`, any Keras classifier: SOURCE[,input=...][,size=N], as of a
+            teacher. It needs a `dataset` to be checked on.
+        labels: of `model`: file of class names, one a line; None for the labels.txt beside it.
+        eval_crop_ratio: of `model`: the part of a picture's short side that it looks at, in (0, 1];
+            1 if None.
         quantizations: "float32", "float16" (half the size), "dynamic" (weights int8, activations
             quantised on the fly), "int8" (some activations by ranges measured on training images).
         head: the head to export; None for the one that `model.keras` returns.
@@ -72,7 +82,54 @@ def export(
     _check_options(input_type, verify_examples, max_accuracy_drop)
     folder = user_path(output_dir)
     check_output_dir(folder)
-    run = Run(run)
+    if (run is None) == (model is None):
+        raise InputError("name either a run directory or `model`, and not both")
+    with contextlib.ExitStack() as stack:
+        if run is None:
+            run = stack.enter_context(
+                _run_of_model(
+                    str(model),
+                    labels=labels,
+                    eval_crop_ratio=eval_crop_ratio,
+                    dataset=dataset,
+                    weights=weights,
+                )
+            )
+        elif labels is not None or eval_crop_ratio is not None:
+            name = "eval_crop_ratio" if labels is None else "labels"
+            raise InputError(f"`{name}` is for `model`; a run directory has its own")
+        run = Run(run)
+        return _export(
+            run,
+            called=model or str(run.path),
+            folder=folder,
+            quantizations=quantizations,
+            head=head,
+            weights=weights,
+            input_type=input_type,
+            dataset=dataset,
+            data_dir=data_dir,
+            verify_examples=verify_examples,
+            max_accuracy_drop=max_accuracy_drop,
+            stop=stop,
+        )
+
+
+def _export(
+    run: Run,
+    *,
+    called: str,
+    folder: Path,
+    quantizations: Sequence[str],
+    head: str | None,
+    weights: str | None,
+    input_type: str,
+    dataset: str | None,
+    data_dir: str | None,
+    verify_examples: int,
+    max_accuracy_drop: float | None,
+    stop: Callable[[], bool],
+) -> ExportReport:
     quiet.ensure_tensorflow()
     from std_keras.exporting.tflite_files import TFLiteFiles
 
@@ -92,6 +149,7 @@ def export(
     report = _write_saved_model(checked, run, folder, weights=weights, input_type=input_type)
     report = dataclasses.replace(
         report,
+        model_dir=called,
         split_from=data.origins.get("test", ""),
         weights_sha256=weights_digest(run, weights=weights),
     )
@@ -112,6 +170,34 @@ def export(
     write_atomically(report_file, json.dumps(report.as_dict(), indent=2, allow_nan=False) + "\n")
     report.check()
     return report
+
+
+@contextlib.contextmanager
+def _run_of_model(
+    model: str,
+    *,
+    labels: str | os.PathLike[str] | None,
+    eval_crop_ratio: float | None,
+    dataset: str | None,
+    weights: str | None,
+) -> Iterator[Run]:
+    """Any Keras classifier as a run directory, which is removed afterwards."""
+    if not dataset:
+        raise InputError(
+            "`dataset` is missing: the files of `model` are checked on its test images"
+        )
+    if weights is not None:
+        raise InputError(f"weights={weights}: `model` has one set of weights; leave it out")
+    quiet.ensure_tensorflow()
+    from std_keras.exporting.any_classifier import run_of_classifier
+
+    with tempfile.TemporaryDirectory() as folder:
+        yield run_of_classifier(
+            model,
+            folder=Path(folder),
+            labels=None if labels is None else os.fspath(labels),
+            eval_crop_ratio=eval_crop_ratio,
+        )
 
 
 def checked_quantizations(

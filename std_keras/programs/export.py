@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from std_keras.config import options
 from std_keras.config.option import MODEL, Option
+from std_keras.errors import InputError
 from std_keras.exporting.export import checked_quantizations, export
 from std_keras.exporting.output_folder import check_output_dir
 from std_keras.files.paths import user_path
@@ -21,6 +23,22 @@ QUANTIZATION = Option(
 )
 _OPTIONS = {
     "model_dir": shared_options.MODEL_DIR,
+    "model": Option(
+        topic=MODEL,
+        help="Instead of a run directory, any Keras classifier: SOURCE[,input=byte|unit|signed|"
+        "imagenet][,size=N], as of a teacher; with --dataset.",
+        kind=str,
+    ),
+    "labels": shared_options.saying(
+        shared_options.LABELS,
+        "--model: a file of class names, one per line, in the order of the outputs; labels.txt "
+        "beside the model if not given.",
+    ),
+    "eval_crop_ratio": shared_options.saying(
+        options()["eval_crop_ratio"],
+        "--model: side of the central square that it looks at, as a fraction of a picture's "
+        "shorter side; 1 if not given.",
+    ),
     "output_dir": shared_options.OUTPUT_DIR,
     "quantization": QUANTIZATION,
     "head": shared_options.HEAD,
@@ -59,11 +77,14 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
             "input_type": "uint8",
             "verify_examples": 1000,
         },
-        required=("model_dir", "output_dir"),
+        required=("output_dir",),
     )
     quantizations = parsed_quantizations(parsed.pop("quantization"))
     check_output_dir(user_path(parsed["output_dir"]))
-    run = Run(parsed.pop("model_dir"))
+    model_dir = parsed.pop("model_dir")
+    if (model_dir is None) == (parsed["model"] is None):
+        raise InputError("name either model_dir=RUN or model=FILE.keras, and not both")
+    run = None if model_dir is None else Run(model_dir)
 
     from std_keras import quiet
 

@@ -44,8 +44,27 @@ def load(
     Raises:
         InputError: if it does not exist, cannot be loaded, or has other classes.
     """
-    path, kind = user_path(spec.source), find(spec)
     before = resident_mib()
+    teacher = load_network(spec, image_shape=image_shape)
+    teacher = _checked(teacher, spec, image_shape, label_names)
+    return dataclasses.replace(teacher, loaded_mib=max(0.0, resident_mib() - before))
+
+
+def load_network(
+    spec: TeacherSpec, *, image_shape: tuple[int, int, int], headless: bool = False
+) -> Teacher:
+    """Loads one teacher as it is, whatever its classes, and without trying it.
+
+    Args:
+        spec: what the user wrote.
+        image_shape: (H, W, C) of the images; the network's own is used where it is fixed.
+        headless: leave out the class head, where a source comes without one. `probabilities` and
+            the names of the classes are of no use then.
+
+    Raises:
+        InputError: if it does not exist or cannot be loaded.
+    """
+    path, kind = user_path(spec.source), find(spec)
     if spec.layout is not None and kind not in ("onnx", "tflite"):
         raise InputError(
             f"teacher={spec.source},layout={spec.layout}: only ONNX and TFLite files have a layout "
@@ -53,20 +72,17 @@ def load(
         )
     if kind == "applications":
         _refuse_input(spec, "keras.applications says which pixel range it expects")
-        teacher = _from_applications(spec, image_shape)
-    elif kind == "run":
+        return _from_applications(spec, image_shape, headless=headless)
+    if kind == "run":
         _refuse_input(spec, "a run directory's model normalises its images itself")
-        teacher = _from_run(spec, RunDirectory(path), image_shape)
-    elif kind == "keras_file":
-        teacher = _from_keras_file(spec, path, image_shape)
-    elif kind == "zoo":
-        teacher = _from_zoo(spec, image_shape)
-    elif kind in ("onnx", "tflite"):
-        teacher = from_file(spec, path, images=image_shape, labels=_labels(path.parent))
-    else:
-        teacher = _from_saved_model(spec, path, image_shape)
-    teacher = _checked(teacher, spec, image_shape, label_names)
-    return dataclasses.replace(teacher, loaded_mib=max(0.0, resident_mib() - before))
+        return _from_run(spec, RunDirectory(path), image_shape)
+    if kind == "keras_file":
+        return _from_keras_file(spec, path, image_shape)
+    if kind == "zoo":
+        return _from_zoo(spec, image_shape)
+    if kind in ("onnx", "tflite"):
+        return from_file(spec, path, images=image_shape, labels=_labels(path.parent))
+    return _from_saved_model(spec, path, image_shape)
 
 
 def _checked(
@@ -247,7 +263,9 @@ def _from_saved_model(spec: TeacherSpec, path: Path, image_shape: tuple[int, int
     )
 
 
-def _from_applications(spec: TeacherSpec, image_shape: tuple[int, int, int]) -> Teacher:
+def _from_applications(
+    spec: TeacherSpec, image_shape: tuple[int, int, int], *, headless: bool
+) -> Teacher:
     name = spec.source.removeprefix("keras:")
     constructor = getattr(keras.applications, name, None)
     if not callable(constructor):
@@ -258,9 +276,10 @@ def _from_applications(spec: TeacherSpec, image_shape: tuple[int, int, int]) -> 
     preprocess = sys.modules[constructor.__module__].preprocess_input
     size = spec.size or APPLICATIONS_SIZE
     try:
-        model = constructor(
-            weights="imagenet", input_shape=(size, size, 3), classifier_activation=None
-        )
+        top: dict[str, Any] = {"classifier_activation": None}
+        if headless:
+            top = {"include_top": False, "pooling": "avg"}
+        model = constructor(weights="imagenet", input_shape=(size, size, 3), **top)
     except ValueError as error:
         raise InputError(f"teacher={spec.source}: {str(error).splitlines()[0]}") from error
     except Exception as error:  # urllib raises plain Exception when a download fails.

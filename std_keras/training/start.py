@@ -16,6 +16,7 @@ from std_keras.errors import InputError
 from std_keras.files.texts import normalized
 from std_keras.losses import mine
 from std_keras.runs.run_directory import RunDirectory
+from std_keras.runs.trained import untrained
 from std_keras.training import build, optimizers
 from std_keras.training.checkpoints import newest_checkpoint
 from std_keras.training.ema import WeightAverage
@@ -68,6 +69,8 @@ def create_model(config: TrainConfig, dataset: DataSet, run: RunDirectory) -> ke
         model = build.build_model(config, dataset)
         whiten_stems(model, dataset.train)
         return model
+    if config.model.name not in models.names():
+        return _network_from_elsewhere(config, dataset, run, path=path)
     if newest_checkpoint(run.checkpoints) is not None and run.architecture_file.is_file():
         architecture = run.architecture_file.read_text(encoding="utf-8")
         return build.build_model(config, dataset, normalization=input_normalization(architecture))
@@ -83,6 +86,33 @@ def create_model(config: TrainConfig, dataset: DataSet, run: RunDirectory) -> ke
     other_classes = _are_others(start.run.read_labels(), dataset.label_names)
     done = copy_weights(model, source, path=path, new_heads=other_classes)
     progress.say(f"starting from {path}: {done}")
+    return model
+
+
+def _network_from_elsewhere(
+    config: TrainConfig, dataset: DataSet, run: RunDirectory, *, path: str
+) -> keras.Model:
+    """The model of a run that `std_keras.teach` made: it has no name by which it could be built."""
+    if config.performance.mixed_precision:
+        raise InputError(
+            f"mixed_precision=True: {config.model.name}, the model of initialize_from={path}, is "
+            "not of this project and keeps its precision; leave it out"
+        )
+    if newest_checkpoint(run.checkpoints) is not None and run.architecture_file.is_file():
+        return untrained(run)[0]
+    start = find_start(path)
+    model = start.load()
+    if tuple(model.input_shape[1:]) != dataset.image_shape:
+        raise InputError(
+            f"initialize_from={path} takes images of shape {tuple(model.input_shape[1:])}, those "
+            f"of dataset={dataset.name} have {dataset.image_shape}; use "
+            f"image_size={model.input_shape[1]}"
+        )
+    if normalized(start.run.read_labels()) != normalized(dataset.label_names):
+        raise InputError(
+            f"initialize_from={path} has other classes than dataset={dataset.name}; make a new "
+            "head with std-keras teach"
+        )
     return model
 
 

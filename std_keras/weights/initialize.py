@@ -120,6 +120,13 @@ def inherited_options(config: TrainConfig, start: Start, *, image_size: int) -> 
             f"model={config.model.name} contradicts initialize_from={start.name}, which is a "
             f"{theirs.name}; leave `model` out"
         )
+    if theirs.name not in models.names():  # A network from elsewhere has no options.
+        for name in config.model.architecture():
+            raise InputError(
+                f"`{name}` does not apply to {theirs.name}, the model of "
+                f"initialize_from={start.name}; leave it out"
+            )
+        return with_model_of(config, theirs)
     source = start.load()
     options = models.resolve(theirs.name, **theirs.architecture())
     given = config.model.architecture()

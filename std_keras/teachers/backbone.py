@@ -1,0 +1,173 @@
+"""A trained network without its class head: a source of features for other classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from std_keras import models
+from std_keras.errors import InputError
+from std_keras.teachers.load import load_network
+from std_keras.teachers.pixel_scale import pixel_input
+from std_keras.teachers.spec import TeacherSpec
+from std_keras.teachers.teacher import Teacher
+
+# What may stand between the class head and the output, and changes no feature.
+_AFTER_HEAD = (
+    keras.layers.Activation,
+    keras.layers.Softmax,
+    keras.layers.Identity,
+    keras.layers.Dropout,
+    keras.layers.Flatten,
+    keras.layers.Reshape,
+    keras.layers.Rescaling,
+)
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network from pixels of 0..255 to features.
+
+    Attributes:
+        name: how the user named it.
+        model: pixels (B, H, W, C) of 0..255 to features (B, F); it normalises its own input.
+        origin: which of its values the features are, in words.
+    """
+
+    name: str
+    model: keras.Model
+    origin: str
+
+    @property
+    def num_features(self) -> int:
+        return int(self.model.output_shape[-1])
+
+    def with_head(self, num_classes: int) -> keras.Model:
+        """The network with a new linear class head: pixels of 0..255 to logits (B, K).
+
+        It shares the weights of `model`.
+        """
+        head = keras.layers.Dense(num_classes, name="classification", dtype="float32")
+        return keras.Model(self.model.input, head(self.model.output), name=self.model.name)
+
+
+def load_backbone(spec: TeacherSpec, *, size: int) -> Teacher:
+    """Loads whatever can be a teacher, for `backbone_of`.
+
+    Args:
+        spec: what the user wrote.
+        size: side of its input in pixels, if neither the network nor `spec` says it.
+
+    Raises:
+        InputError: if it does not exist, or is no Keras network.
+    """
+    try:
+        # Grey images fit networks of one channel and of three.
+        teacher = load_network(spec, image_shape=(size, size, 1), headless=True)
+    except InputError as error:
+        raise InputError(str(error).replace("teacher=", "backbone=")) from error
+    if teacher.model is None:
+        raise InputError(
+            f"backbone={spec.source} is not a Keras network, and a run directory holds one; save "
+            "it as a .keras file"
+        )
+    height, width, _ = teacher.image_shape
+    if height != width:
+        raise InputError(
+            f"backbone={spec.source} takes images of {height}x{width} pixels; they must be square"
+        )
+    return teacher
+
+
+def backbone_of(teacher: Teacher, *, channels: int) -> Backbone:
+    """The network of a loaded teacher without its class head.
+
+    Args:
+        teacher: from `load_backbone`.
+        channels: of the images; grey ones are repeated for a network of three channels.
+
+    Raises:
+        InputError: if it takes other images, or returns no features.
+    """
+    flag = f"backbone={teacher.name}"
+    height, width, own = teacher.image_shape
+    if own != channels and (channels, own) != (1, 3):
+        raise InputError(f"{flag} takes images of {own} channel(s), the data set's have {channels}")
+    assert teacher.model is not None
+    teacher.model.trainable = True  # As a teacher it was fixed; here it is a model like any other.
+    features, origin = without_head(teacher.model)
+    try:
+        inputs, pixels = pixel_input(teacher, channels=channels)
+    except ValueError as error:
+        raise InputError(f"{flag}: {error}; save a model that does it itself") from error
+    try:
+        values = features(pixels)
+        values = values if len(values.shape) == 2 else _pooled(values)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{flag} gives no features of images of {height}x{width} pixels: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+    model = keras.Model(inputs, values, name=teacher.model.name)
+    return Backbone(name=teacher.name, model=model, origin=origin)
+
+
+def without_head(model: keras.Model) -> tuple[keras.Model, str]:
+    """A network up to what its class head reads, and that in words.
+
+    A class head is the last dense layer, or a last convolution of what is one pixel; a softmax and
+    the like may follow it. A network without one gives its output. The model returned shares its
+    weights with `model`.
+    """
+    if not isinstance(model, (keras.Sequential, _functional())):
+        return model, "its output, for its layers are not known"
+    if len(models.head_names(model)) > 1:  # A student: its class head alone counts.
+        model = models.prediction_model(model, head="classification")
+    head = _head(model)
+    if head is None:
+        return model, "its output, for it has no class head"
+    return keras.Model(
+        model.inputs[0], head.input, name=model.name
+    ), f"what layer {head.name} reads"
+
+
+def _head(model: keras.Model) -> Any:
+    made = {id(tensor): layer for layer in model.layers for tensor in _outputs(layer)}
+    tensor = model.outputs[0]
+    while (layer := made.get(id(tensor))) is not None:
+        if isinstance(layer, keras.layers.Dense) or _is_dense(layer):
+            return layer
+        if not isinstance(layer, _AFTER_HEAD):
+            return None
+        tensor = layer.input
+    return None
+
+
+def _is_dense(layer: Any) -> bool:
+    """Whether it is a convolution of one pixel, as the head of a MobileNet."""
+    return isinstance(layer, keras.layers.Conv2D) and tuple(layer.input.shape[1:3]) == (1, 1)
+
+
+def _outputs(layer: keras.layers.Layer) -> Iterable[Any]:
+    try:
+        output = layer.output
+    except (AttributeError, ValueError):  # Called several times, or never.
+        return ()
+    return output if isinstance(output, (list, tuple)) else (output,)
+
+
+def _pooled(values: Any) -> Any:
+    """Features (B, H, W, F) or (B, P, F), their mean over the places: (B, F)."""
+    if len(values.shape) == 4:
+        return keras.layers.GlobalAveragePooling2D(name="pooled_features")(values)
+    if len(values.shape) == 3:
+        return keras.layers.GlobalAveragePooling1D(name="pooled_features")(values)
+    raise ValueError(f"its output has the shape {tuple(values.shape)}")
+
+
+def _functional() -> type:
+    inputs = keras.Input((1,))
+    return type(keras.Model(inputs, inputs))
