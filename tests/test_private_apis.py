@@ -150,6 +150,17 @@ def test_control_flow_util():
         assert set(answers) == {jit_compile} and len(answers) > 1, message
 
 
+def test_saved_model_pb2(tmp_path):
+    message = moved("tensorflow.core.protobuf.saved_model_pb2", "std_keras/teachers/input_size.py")
+    try:
+        module = importlib.import_module("tensorflow.core.protobuf.saved_model_pb2")
+    except ImportError:
+        pytest.fail(message)
+    tf.saved_model.save(tf.Module(), str(tmp_path))
+    saved = module.SavedModel.FromString((tmp_path / "saved_model.pb").read_bytes())
+    assert len(saved.meta_graphs) == 1, message
+
+
 def test_pywrap_util_port():
     message = moved("tensorflow.python.util._pywrap_util_port", "std_keras/kernels.py")
     try:

@@ -20,7 +20,7 @@ _KINDS = {
     "tensor(uint8)": "uint8",
     "tensor(int8)": "int8",
 }
-# "Optional metadata" of the ONNX standard (docs/MetadataProps.md), about images.
+# "Optional metadata" of the ONNX standard (its page on metadata), about images.
 _RANGES = {"NominalRange_0_255": "byte", "Normalized_0_1": "unit", "Normalized_1_1": "signed"}
 _DEPTH = 100  # Of messages inside messages; protobuf's own limit.
 

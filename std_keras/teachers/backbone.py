@@ -62,8 +62,16 @@ def load_backbone(spec: TeacherSpec, *, size: int) -> Teacher:
         size: side of its input in pixels, if neither the network nor `spec` says it.
 
     Raises:
-        InputError: if it does not exist, or is no Keras network.
+        InputError: if it does not exist, is no Keras network, or is given an option of teachers
+            that means nothing for features.
     """
+    plain = TeacherSpec(spec.source)
+    for name in ("site", "output", "layout", "labels"):
+        if getattr(spec, name) != getattr(plain, name):
+            raise InputError(
+                f"backbone={spec.source},{name}={getattr(spec, name)}: {name} does not apply to a "
+                "backbone, whose class head is replaced; leave it out"
+            )
     try:
         # Grey images fit networks of one channel and of three.
         teacher = load_network(spec, image_shape=(size, size, 1), headless=True)

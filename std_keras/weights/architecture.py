@@ -84,7 +84,7 @@ def _nearest(read: SourceWeights, layout: str, family: str) -> Architecture:
         of = f" of a {family.rstrip('_')}" if family else ""
         raise InputError(
             f"source={read.path} matches none of the known layouts{of}; it begins with "
-            f"{names or 'no array'}; see what std-keras convert takes in docs/weights.md"
+            f"{names or 'no array'}; see the page on weights for what std-keras convert takes"
         )
     return min(candidates, key=lambda found: len(found.options))
 

@@ -93,7 +93,7 @@ def read(config: Mapping[str, Any], *, named: str) -> TimmModel:
     if prefix is None:
         raise InputError(
             f"{named} is a {architecture}, which is not among the models that are built here "
-            "(docs/hub.md lists them); export it to ONNX, and that is a teacher"
+            "(the page on the hub lists them); export it to ONNX, and that is a teacher"
         )
     arguments = config.get("model_args") or {}
     if not isinstance(arguments, Mapping):

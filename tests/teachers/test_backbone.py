@@ -132,3 +132,11 @@ def test_what_cannot_be_a_backbone(saved, tmp_path):
     path = saved(network(L.Dense(10), shape=(8, 8, 1)))
     with pytest.raises(InputError, match=r"images of 1 channel\(s\), the data set's have 3"):
         load(path, options=",input=byte")
+
+
+@pytest.mark.parametrize("option", ["site=both", "output=logits", "layout=nchw", "labels=own"])
+def test_options_that_mean_nothing_for_features_are_refused(tmp_path, option):
+    network(L.Dense(10)).save(tmp_path / "network.keras")
+    name = option.partition("=")[0]
+    with pytest.raises(InputError, match=f"backbone=.*{option}: {name} does not apply"):
+        load_backbone(parse(f"{tmp_path}/network.keras,input=byte,{option}"), size=8)
