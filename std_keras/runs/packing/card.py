@@ -57,6 +57,7 @@ def write(
     megabytes: float,
     license: str,
     notes: str,
+    for_hub: bool = True,
 ) -> str:
     """The card as Markdown.
 
@@ -70,6 +71,7 @@ def write(
         megabytes: size of the weights' file.
         license: of the weights.
         notes: more on limits, from the one who packed.
+        for_hub: whether the folder has what the hub's `hf://` reads.
     """
     data = _DATA.get(config.data.dataset, f"`{config.data.dataset}`; see its own terms of use.")
     size = config.data.image_size
@@ -109,6 +111,13 @@ def write(
 {result["epochs"]} epochs, {result["steps"]:,} steps{took}. {taught}Made by `std_keras.train` with
 
     {options}{precision}"""
+    hub = ""
+    if for_hub:
+        hub = f"""\
+Uploaded to the Hugging Face hub it is `hf-hub:ORG/{name}` in the same places; in Keras, after
+`import std_keras`, `keras.saving.load_model("hf://ORG/{name}")`.
+
+"""
     return f"""\
 {_header(name, config=config, origin=origin, license=license, after=after)}
 # {name}
@@ -119,10 +128,7 @@ def write(
     --teacher=std_keras:{name}
     std-keras evaluate --model_dir=std_keras:{name}
 
-Uploaded to the Hugging Face hub it is `hf-hub:ORG/{name}` in the same places; in Keras, after
-`import std_keras`, `keras.saving.load_model("hf://ORG/{name}")`.
-
-## Accuracy on the test split
+{hub}## Accuracy on the test split
 
 | weights | top-1 | top-5 |
 | --- | ---: | ---: |

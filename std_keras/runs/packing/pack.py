@@ -13,7 +13,7 @@ from std_keras import quiet
 from std_keras.errors import InputError, Interrupted, LimitError
 from std_keras.runs import pretrained
 from std_keras.runs.run import Run
-from std_keras.runs.run_directory import RunDirectory
+from std_keras.runs.run_directory import RunDirectory, write_atomically
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ def pack(
     Args:
         run: a finished run, or its directory.
         name: what the weights are called, `std_keras:NAME`.
-        output_dir: where the folder is made; None for inside of the package.
+        output_dir: where the folder is made, as the Hugging Face hub takes it; None for inside of
+            the package.
         data_dir: where TFDS keeps its prepared data sets; None for the run's own.
         max_accuracy_drop: the largest change of top-1 on the test split, as a fraction.
         max_megabytes: the largest size of the weights' file.
@@ -87,7 +88,13 @@ def pack(
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
-        packing = _Packing(directory, RunDirectory(part), data_dir=data_dir, stop=stop)
+        packing = _Packing(
+            directory,
+            RunDirectory(part),
+            data_dir=data_dir,
+            for_hub=output_dir is not None,
+            stop=stop,
+        )
         packing.write_weights(max_megabytes=max_megabytes)
         packing.measure(max_accuracy_drop=max_accuracy_drop)
         packing.write_card(name, license=license, notes=notes)
@@ -107,10 +114,12 @@ class _Packing:
         packed: RunDirectory,
         *,
         data_dir: str | None,
+        for_hub: bool,
         stop: Callable[[], bool],
     ) -> None:
         quiet.ensure_tensorflow()
         self._run, self._packed, self._stop = run, packed, stop
+        self._for_hub = for_hub
         self._config = run.read_config()
         self._data_dir = data_dir or self._config.data.data_dir
 
@@ -122,7 +131,10 @@ class _Packing:
         for file in ("labels.txt", "result.json"):
             shutil.copy(self._run.path / file, self._packed.path / file)
         float16.convert(self._run.model_file, self._packed.model_file)
-        keras_folder.unpack(self._packed, shown)
+        if self._for_hub:
+            keras_folder.unpack(self._packed, shown)
+        else:  # The package needs the weights once.
+            write_atomically(self._packed.config_file, shown.to_json())
         self.megabytes = self._packed.model_file.stat().st_size / 1e6
         if self.megabytes > max_megabytes:
             raise LimitError(
@@ -179,6 +191,7 @@ class _Packing:
             after=self.after,
             megabytes=self.megabytes,
             license=license,
+            for_hub=self._for_hub,
             notes=f"- {notes}\n" if notes else "",
         )
         (self._packed.path / "README.md").write_text(text, encoding="utf-8")
