@@ -54,7 +54,7 @@ def export(
     Args:
         run: a run, its directory, or `std_keras:NAME`.
         output_dir: where the files go; made if it is not there.
-        model: in place of `run`, any Keras classifier: SOURCE[,input=...][,size=N], as of a
+        model: in place of `run`, any Keras classifier: `SOURCE[,input=...][,size=N]`, as of a
             teacher. It needs a `dataset` to be checked on.
         labels: of `model`: file of class names, one a line; None for the labels.txt beside it.
         eval_crop_ratio: of `model`: the part of a picture's short side that it looks at, in (0, 1];

@@ -182,6 +182,8 @@ def better_order(
     Returns:
         (K,) places among the outputs; None if the order is right, or cannot be told.
     """
+    if not np.isfinite(probabilities).all():
+        return None  # Training names the images for which a teacher has no answer.
     classes = probabilities.shape[1]
     sums = np.zeros((classes, classes))
     np.add.at(sums, labels, probabilities)

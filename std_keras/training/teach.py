@@ -44,7 +44,7 @@ def teach(
     like any other: its model takes pixels of 0..255.
 
     Args:
-        backbone: SOURCE[,input=...][,size=N], as of a teacher: see the page on teachers.
+        backbone: `SOURCE[,input=...][,size=N]`, as of a teacher: see the page on teachers.
         model_dir: the run directory: new, or of the same call, which is then finished already.
         backbone_size: side of the network's input in pixels, if it takes any; 224 if not given.
         fine_tune_epochs: then train all layers for so many epochs, those of batch normalisation

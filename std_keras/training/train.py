@@ -128,6 +128,7 @@ def _train(
         with own_signal_handlers():
             training = assemble(config, dataset, run, strategy=strategy, chief=chief)
         if chief and not run.exists():
+            followed = config.distillation.teachers if config.distillation.uses_teachers else ()
             run.write_start(
                 config,
                 label_names=dataset.label_names,
@@ -135,10 +136,10 @@ def _train(
                 examples={
                     **dataset.sizes,
                     "stratified": dataset.stratified,
-                    "teacher_views": training.view_sizes,
+                    **({"teacher_views": training.view_sizes} if training.view_sizes else {}),
                     **folder_content.facts(config.data.dataset),
                 },
-                teachers=[identity(parse(t)) for t in config.distillation.teachers],
+                teachers=[identity(parse(t)) for t in followed],
             )
         try:
             Loop(training).run(stop)

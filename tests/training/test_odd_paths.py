@@ -20,7 +20,7 @@ NAMES = ["lr=[1e-3] run", "a\\b{x},ü*", " blank ", os.fsdecode(b"caf\xe9")]
 def test_a_run_is_interrupted_and_continued(tmp_path, name):
     folder = tmp_path / name
     config = tiny.config(keep_checkpoints=1, ema_decay=0.5)
-    with pytest.raises(Interrupted, match="after step 2 of 6"):
+    with pytest.raises(Interrupted, match="after step 1 of 6"):
         train(config, model_dir=folder, stop=StopAfter(1))
     run = train(config, model_dir=folder)
     assert run.result["steps"] == 6

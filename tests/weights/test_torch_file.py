@@ -196,7 +196,7 @@ def test_other_files(tmp_path, content):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(InputError, match=r"source=.*none\.pth cannot be read: No such file"):
         read_source(tmp_path / "none.pth")
-    with pytest.raises(InputError, match="cannot be read: Is a directory"):
+    with pytest.raises(InputError, match="is a folder without model.safetensors"):
         read_source(tmp_path)
 
 

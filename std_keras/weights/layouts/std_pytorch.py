@@ -42,7 +42,7 @@ def _facts(tensors: Mapping[str, np.ndarray], script: Mapping[str, Any]) -> Fact
     # The stem is a Linear on flattened patches of three channels.
     patch = round((tensors["per_patch_fc.weight"].shape[1] / 3) ** 0.5)
     width = tensors["per_patch_fc.weight"].shape[0]
-    inner, patches = tensors["mixer_blocks.0.token_mixer.fn.dense1.weight"].shape
+    inner, patches = tensors["mixer_blocks.0.token_mixer.fn.dense1.weight"].shape[:2]
     outer = tensors["mixer_blocks.0.channel_mixer.fn.dense1.weight"].shape[0]
     return Facts(
         num_classes=head_classes(tensors, "classifier.bias"),
