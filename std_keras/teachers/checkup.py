@@ -58,7 +58,7 @@ class CheckUp:
         train_examples: how many training images were looked at.
         train_agreement: the fraction of these whose label is the most probable class.
         train_entropy: mean entropy of the predictions for these, in nats.
-        images_per_second: after the first batch.
+        images_per_second: after the first batch; None if there is no other.
         memory_mib: by which the process grew while the teacher was loaded and used.
         top1_by_range: top-1 on some held-out images with each `input`, if the user chooses it.
         input: the `input` that the numbers above belong to, if the user chooses it.
@@ -75,7 +75,7 @@ class CheckUp:
     train_examples: int
     train_agreement: float
     train_entropy: float
-    images_per_second: float
+    images_per_second: float | None
     memory_mib: float
     top1_by_range: Mapping[str, float] | None = None
     input: str | None = None
@@ -84,11 +84,13 @@ class CheckUp:
 
     def line(self) -> str:
         """The figures in one line of a log."""
+        rate = self.images_per_second
+        speed = "" if rate is None else f"{rate:,.0f} images/s, "
         return (
             f"teacher {self.teacher}: top-1 {self.top1:.4f} and entropy {self.entropy:.3f} nats on "
             f"{self.examples} held-out images ({self.held_out}); {self.train_agreement:.4f} and "
             f"{self.train_entropy:.3f} nats on {self.train_examples} training images; "
-            f"{self.images_per_second:,.0f} images/s, {self.memory_mib:,.0f} MiB"
+            f"{speed}{self.memory_mib:,.0f} MiB"
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -143,7 +145,7 @@ def check(
         train_examples=len(train_logits),
         train_agreement=float((train_logits.argmax(axis=1) == train.labels).mean()),
         train_entropy=_entropy(train_logits),
-        images_per_second=timed / (seconds + train_seconds) if timed else math.nan,
+        images_per_second=timed / (seconds + train_seconds) if timed else None,
         memory_mib=teacher.loaded_mib + max(0.0, resident_mib() - before),
         top1_by_range=None
         if by_range is None

@@ -209,3 +209,22 @@ def test_the_view_of_a_teacher():
         hard=False,
     )
     assert found.top1 == 1.0
+
+
+def test_one_batch_alone_has_no_speed():
+    """The first call of a network builds it; its time says nothing."""
+    few = [sample("test", 20, 0), sample("train", 20, 1)]
+    found = check(
+        reading(), TeacherSpec("t"), held_out=few[0], train=few[1], label_names=NAMES, hard=False
+    )
+    assert found.images_per_second is None
+    assert found.as_dict()["images_per_second"] is None
+    assert "images/s" not in found.line() and "nan" not in found.line()
+
+
+def test_a_teacher_without_answers_is_left_to_training():
+    broken = dataclasses.replace(reading(), network=lambda i: tf.fill((len(i), CLASSES), np.nan))
+    found = check(
+        broken, TeacherSpec("t"), held_out=HELD_OUT, train=TRAIN, label_names=NAMES, hard=False
+    )
+    assert found.class_order is None
