@@ -26,7 +26,8 @@ class DataOptions(OptionGroup):
         str,
         "digits, the name of a TFDS data set (cifar100, imagenette/160px-v2), folder:PATH with one "
         "folder per class under train/ and val/ (or without them, see --test_fraction), "
-        "csv:FILE with the columns path,label and maybe split, or FILE.npz with images and labels.",
+        "csv:FILE with the columns path,label and maybe split, parquet:PATH with those or with "
+        "images as the Hugging Face hub stores them, or FILE.npz with images and labels.",
     )
     data_dir: str | None = option_field(
         None, str, "Directory of the prepared TFDS data sets.", shapes_result=False
@@ -57,7 +58,7 @@ class DataOptions(OptionGroup):
     corrupt_images: str = option_field(
         "refuse",
         str,
-        "What to do with unreadable images of folder: and csv: data.",
+        "What to do with unreadable images of folder:, csv: and parquet: data.",
         choices=("refuse", "skip"),
     )
     max_train_examples: int = option_field(

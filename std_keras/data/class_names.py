@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import tempfile
 
-from std_keras.data.csv_list import csv_label_names
 from std_keras.data.digits import LABEL_NAMES
 from std_keras.data.folder import folder_label_names
 from std_keras.data.npz_images import is_npz, npz_label_names
+from std_keras.data.tables import TABLES
 from std_keras.data.tfds_prepared import prepared_builder, quiet_tfds
 from std_keras.data.tfds_source import label_names
 from std_keras.errors import InputError
@@ -31,8 +31,8 @@ def class_names(name: str, *, data_dir: str | None = None) -> tuple[str, ...]:
     kind, colon, place = name.partition(":")
     if colon and kind == "folder":
         return folder_label_names(place)
-    if colon and kind == "csv":
-        return csv_label_names(place)
+    if colon and kind in TABLES:
+        return TABLES[kind](place).label_names
     if is_npz(name):
         return npz_label_names(name)
     try:

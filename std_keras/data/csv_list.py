@@ -1,105 +1,40 @@
-"""One's own images: a table of paths and labels."""
+"""One's own images: a table of paths and labels, as text."""
 
 from __future__ import annotations
 
 import csv
 import os
 
-import numpy as np
-
-from std_keras.data.listed import Part, load_listed, some
-from std_keras.data.loaded import Loaded, TestPart
-from std_keras.data.source import Progress, no_progress
+from std_keras.data.listed import some
+from std_keras.data.picture_list import SPLITS, PictureList
 from std_keras.errors import InputError
 
-_SPLITS = {"train": "train", "test": "test", "val": "validation", "validation": "validation"}
 
-
-def load_csv(
-    file: str,
-    *,
-    image_size: int | None,
-    cache_bytes: float,
-    corrupt_images: str,
-    eval_crop_ratio: float = 1.0,
-    whole_pictures: bool = False,
-    test_part: TestPart,
-    progress: Progress = no_progress,
-) -> Loaded:
+def read_csv(file: str) -> PictureList:
     """A CSV file (UTF-8) whose first line names the columns `path`, `label` and maybe `split`.
 
     Paths are relative to the file's folder. Label names are sorted. A split is train, test or
-    validation (val); without test rows, the validation rows are the test part, as val/ of
-    `folder:` is; without either, or without the column, the test part is cut by `test_part`. See
-    `load_listed`.
-
-    Raises:
-        InputError: for a file or line that cannot be used, files that are missing, or unreadable
-            images (with corrupt_images="skip" they are left out).
-    """
-    flag = f"dataset=csv:{file}"
-    if image_size is None:
-        raise InputError(f"`image_size` is needed for csv: data ({flag}), e.g. image_size=224")
-    rows = read_rows(file)
-    folder = os.path.dirname(os.path.expanduser(file))
-    label_names = _label_names(rows)
-    numbers = {name: i for i, name in enumerate(label_names)}
-    listed: dict[str, tuple[list[str], list[int]]] = {}
-    for path, label, split in rows:
-        paths, labels = listed.setdefault(split, ([], []))
-        paths.append(located(path, folder))
-        labels.append(numbers[label])
-    if "train" not in listed:
-        raise InputError(f"{flag}: no line has the split train")
-    origins = {part: f"the lines with split {part}" for part in listed}
-    if list(listed) == ["train"]:
-        origins = {"train": "the list"}
-        test_part.require(flag, "has no lines with split test")
-    elif "test" not in listed:
-        listed["test"], origins["test"] = listed.pop("validation"), origins.pop("validation")
-    if "test" in listed:
-        test_part.refuse_other(flag, origins["test"])
-    parts: dict[str, Part] = {part: (p, np.asarray(n)) for part, (p, n) in listed.items()}
-    return load_listed(
-        parts,
-        label_names=label_names,
-        origins=origins,
-        flag=flag,
-        image_size=image_size,
-        cache_bytes=cache_bytes,
-        corrupt_images=corrupt_images,
-        eval_crop_ratio=eval_crop_ratio,
-        whole_pictures=whole_pictures,
-        test_part=test_part,
-        progress=progress,
-    )
-
-
-def csv_label_names(file: str) -> tuple[str, ...]:
-    """The names that `load_csv` gives to the classes.
+    validation (val); without the column, all lines are train.
 
     Raises:
         InputError: for a file or line that cannot be used, and for pictures that are not there.
     """
-    return _label_names(read_rows(file))
+    flag = f"dataset=csv:{file}"
+    rows = _read_rows(file, flag=flag)
+    names = tuple(sorted({label for _, label, _ in rows}))
+    return PictureList(flag, rows, os.path.dirname(os.path.expanduser(file)), names)
 
 
-def _label_names(rows: list[tuple[str, str, str]]) -> tuple[str, ...]:
-    return tuple(sorted({label for _, label, _ in rows}))
-
-
-def located(path: str, folder: str) -> str:
-    """The place of a picture that a line names, relative to the file's folder or absolute."""
+def _located(path: str, folder: str) -> str:
     return os.path.join(folder, os.path.expanduser(path))
 
 
-def read_rows(file: str) -> list[tuple[str, str, str]]:
+def _read_rows(file: str, *, flag: str) -> list[tuple[str, str, str]]:
     """Path (as it is written), label and split of every line.
 
     Raises:
         InputError: for a file or line that cannot be used, and for pictures that are not there.
     """
-    flag = f"dataset=csv:{file}"
     file = os.path.expanduser(file)
     folder = os.path.dirname(file)
     found, missing = [], []
@@ -117,14 +52,14 @@ def read_rows(file: str) -> list[tuple[str, str, str]]:
                 split = (row[columns["split"]] or "").strip() if "split" in columns else "train"
                 if not path or not label:
                     raise InputError(f"{flag}: line {table.line_num} lacks a path or a label")
-                if split.lower() not in _SPLITS:
+                if split.lower() not in SPLITS:
                     raise InputError(
                         f"{flag}: line {table.line_num} has the split {split!r}; it must be "
                         "train, test or validation"
                     )
-                found.append((path, label, _SPLITS[split.lower()]))
-                if not os.path.isfile(located(path, folder)):
-                    missing.append(f"{located(path, folder)} (line {table.line_num})")
+                found.append((path, label, SPLITS[split.lower()]))
+                if not os.path.isfile(_located(path, folder)):
+                    missing.append(f"{_located(path, folder)} (line {table.line_num})")
     except OSError as error:
         raise InputError(f"{flag}: cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
-from std_keras.data.csv_list import load_csv
 from std_keras.data.digits import LABEL_NAMES, load_digits
 from std_keras.data.folder import load_folder
 from std_keras.data.loaded import Loaded, TestPart
 from std_keras.data.npz_images import is_npz, load_npz
+from std_keras.data.picture_list import load_picture_list
 from std_keras.data.source import IndexedSource, Progress, Source, no_progress
+from std_keras.data.tables import TABLES
 from std_keras.data.tfds_prepared import base_name
 from std_keras.data.tfds_source import load_tfds
 from std_keras.errors import InputError
@@ -36,8 +38,6 @@ _CHARACTERS = frozenset(
         "svhn_cropped",
     )
 )
-
-_READERS = {"folder": load_folder, "csv": load_csv}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,8 +116,9 @@ def load(
 
     Args:
         name: `digits` (embedded in scikit-learn), `folder:PATH` (one folder per class, under
-            train/ and val/ or directly), `csv:FILE` (path,label[,split]), `FILE.npz`, or a TFDS
-            name such as `cifar100` or `imagenette/160px-v2`.
+            train/ and val/ or directly), `csv:FILE` (path,label[,split]), `parquet:PATH` (such a
+            list, or an image set of the Hugging Face hub), `FILE.npz`, or a TFDS name such as
+            `cifar100` or `imagenette/160px-v2`.
         data_dir: where TFDS sets were prepared; TFDS' own default if None.
         image_size: side of the square images; None keeps the set's own, if it has one. Others are
             resized at the short side and cropped at the centre.
@@ -129,7 +130,7 @@ def load(
         whole_as_test: use all images of a set without a test part for testing (and training).
         cache_gb: sets up to this size (GiB of decoded pixels, all parts) are held in memory,
             larger ones are read from disk again and again; 0 always reads.
-        corrupt_images: `refuse` or `skip` unreadable files (of `folder:` and `csv:`).
+        corrupt_images: `refuse` or `skip` unreadable files (of `folder:` and of tables).
         eval_crop_ratio: in (0, 1], part of the short side that the square of a test picture has,
             where pictures are scaled.
         whole_pictures: keep training pictures as they are (as files, or encoded in memory) until a
@@ -154,23 +155,26 @@ def load(
     cache_bytes = cache_gb * 2**30
 
     test_part = TestPart(fraction=test_fraction, seed=test_seed, whole=whole_as_test)
-    reader = _READERS.get(name.partition(":")[0])
+    word, colon, place = name.partition(":")
     if name == "digits":
         test_part.refuse_other("dataset=digits", "fixed")
         train, test = load_digits(image_size=image_size)
         origins = {"train": "80 % of the digits", "test": "20 % of the digits, fixed, stratified"}
         loaded = Loaded(LABEL_NAMES, train, test, origins)
-    elif reader is not None:
-        loaded = reader(
-            name.partition(":")[2],
-            image_size=image_size,
-            cache_bytes=cache_bytes,
-            corrupt_images=corrupt_images,
-            eval_crop_ratio=eval_crop_ratio,
-            whole_pictures=whole_pictures or test_only,
-            test_part=test_part,
-            progress=progress,
-        )
+    elif colon and word in ("folder", *TABLES):
+        options: dict[str, Any] = {
+            "image_size": image_size,
+            "cache_bytes": cache_bytes,
+            "corrupt_images": corrupt_images,
+            "eval_crop_ratio": eval_crop_ratio,
+            "whole_pictures": whole_pictures or test_only,
+            "test_part": test_part,
+            "progress": progress,
+        }
+        if word == "folder":
+            loaded = load_folder(place, **options)
+        else:
+            loaded = load_picture_list(TABLES[word](place), **options)
     elif is_npz(name):
         loaded = load_npz(
             name, image_size=image_size, eval_crop_ratio=eval_crop_ratio, test_part=test_part

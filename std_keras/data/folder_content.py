@@ -1,4 +1,4 @@
-"""What tells the pictures of a `folder:`, `csv:` or `.npz` from others, wherever they are."""
+"""What tells the pictures of a `folder:`, a table or `.npz` from others, wherever they are."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from std_keras.data import csv_list
 from std_keras.data.npz_images import is_npz
+from std_keras.data.picture_list import PictureList
+from std_keras.data.tables import TABLES
 from std_keras.files.picture_file import extensions
 from std_keras.files.picture_folder import is_shown_folder
 
-_CSV = "csv:"
-_PREFIXES = ("folder:", _CSV)
+_PREFIXES = ("folder", *TABLES)
 
 
 def kind(dataset: str) -> str | None:
-    """`folder`, `csv` or `npz`; None for a data set that goes by its name, not by its place."""
+    """`folder`, `npz` or a kind of table; None for a data set that has a name, not a place."""
     if is_npz(dataset):
         return "npz"
-    return next((p.removesuffix(":") for p in _PREFIXES if dataset.startswith(p)), None)
+    return next((p for p in _PREFIXES if dataset.startswith(f"{p}:")), None)
 
 
 def place(dataset: str) -> str | None:
@@ -39,7 +39,7 @@ def facts(dataset: str) -> dict[str, str]:
 
 
 def has_content_of(dataset: str, recorded: Mapping[str, Any] | None) -> bool:
-    """Whether a `folder:`, `csv:` or `.npz` has the pictures of which `facts` were recorded."""
+    """Whether a `folder:`, a table or `.npz` has the pictures of which `facts` were recorded."""
     known = (recorded or {}).get("fingerprint")
     return place(dataset) is not None and known is not None and known == fingerprint(dataset)
 
@@ -54,18 +54,21 @@ def fingerprint(dataset: str) -> str:
     if is_npz(dataset):
         with open(os.path.expanduser(dataset), "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    where = os.path.expanduser(dataset.partition(":")[2])
+    word, _, where = dataset.partition(":")
     lines: Iterable[tuple[object, ...]]  # Those of a list in their order, that of the examples.
-    lines = _rows(where) if dataset.startswith(_CSV) else sorted(_files(where, seen=set()))
+    if word in TABLES:
+        lines = _rows(TABLES[word](where))
+    else:
+        lines = sorted(_files(os.path.expanduser(where), seen=set()))
     total = hashlib.sha256()
     for line in lines:
         total.update(("\0".join(map(str, line)) + "\n").encode(errors="surrogateescape"))
     return total.hexdigest()
 
 
-def _rows(file: str) -> Iterator[tuple[str, str, str, int]]:
-    for path, label, split in csv_list.read_rows(file):
-        size = os.path.getsize(csv_list.located(path, os.path.dirname(file)))
+def _rows(table: PictureList) -> Iterator[tuple[str, str, str, int]]:
+    for path, label, split in table.rows:
+        size = os.path.getsize(table.located(path))
         yield unicodedata.normalize("NFC", path), unicodedata.normalize("NFC", label), split, size
 
 

@@ -30,6 +30,12 @@ _OPTIONS = {
         "origin if not given.",
         kind=str,
     ),
+    "license_file": Option(
+        topic=MODEL,
+        help="Text of that licence, for the file LICENSE; that which came with the weights, or of "
+        "apache-2.0, if not given.",
+        kind=str,
+    ),
     "notes": Option(topic=MODEL, help="Limitations, for the model card.", kind=str),
     "overwrite": Option(topic=RUN, help="Replace an existing folder of that name.", kind=bool),
 }

@@ -12,11 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from std_keras.errors import InputError
+from std_keras.runs.origin import LICENSE
 
 PREFIX = "std_keras:"
 CHECKSUMS = "SHA256SUMS"
 # The parts of model.keras again, as Keras loads them from a folder on the hub.
 FOR_KERAS = ("model.weights.h5", "metadata.json")
+# A run needs no more than FILES; who fetches it from the hub may have no more.
+_OPTIONAL = (*FOR_KERAS, LICENSE)
 FILES = ("model.keras", "config.json", "labels.txt", "result.json", "README.md")
 
 
@@ -62,7 +65,7 @@ def is_name(name: str) -> bool:
 
 def checksums(path: Path) -> dict[str, str]:
     """The SHA-256 of each file that packed weights consist of."""
-    extra = [name for name in FOR_KERAS if (path / name).is_file()]
+    extra = [name for name in _OPTIONAL if (path / name).is_file()]
     return {name: _digest(path / name) for name in (*FILES, *extra)}
 
 
@@ -82,8 +85,7 @@ def verify(path: Path, *, flag: str) -> None:
     for name in FILES:
         if name not in wanted:
             raise InputError(f"{flag}: {path / CHECKSUMS} has no checksum of {name}; pack it again")
-    # A run needs no more than these; who fetches it from the hub may have no more.
-    extra = [name for name in FOR_KERAS if name in wanted and (path / name).exists()]
+    extra = [name for name in _OPTIONAL if name in wanted and (path / name).exists()]
     for name in (*FILES, *extra):
         try:
             found = _digest(path / name)

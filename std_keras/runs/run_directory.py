@@ -5,6 +5,8 @@ labels.txt         class names, one a line, in the order of the logits
 examples.json      how many examples each part of the data set had, how they were parted, and of
                    a folder its content
 teachers.json      what tells its teachers from all others, wherever they are
+origin.json        where its first weights are from, if a run started from others
+LICENSE            the licence's text of those, if they came with one
 architecture.json  the model without weights, as Keras writes it
 checkpoints/       everything needed to continue
 tensorboard/       train/ and eval/
@@ -53,6 +55,7 @@ class RunDirectory:
         self.labels_file = self.path / "labels.txt"
         self.examples_file = self.path / "examples.json"
         self.teachers_file = self.path / "teachers.json"
+        self.origin_file = self.path / "origin.json"
         self.architecture_file = self.path / "architecture.json"
         self.metrics_file = self.path / "metrics.jsonl"
         self.model_file = self.path / "model.keras"
@@ -144,10 +147,13 @@ class RunDirectory:
         architecture: str,
         examples: Mapping[str, Any] | None = None,
         teachers: Sequence[Mapping[str, str]] = (),
+        origin: Mapping[str, Any] | None = None,
     ) -> None:
         """Writes what is known when a run begins; the configuration last, for it marks a run."""
         if teachers:
             write_atomically(self.teachers_file, json.dumps([*map(dict, teachers)]) + "\n")
+        if origin is not None:
+            write_atomically(self.origin_file, json.dumps(dict(origin), indent=2) + "\n")
         if examples is not None:
             write_atomically(self.examples_file, json.dumps(dict(examples)) + "\n")
         write_atomically(self.architecture_file, architecture)
@@ -169,6 +175,14 @@ class RunDirectory:
             InputError: if the file is damaged.
         """
         return self._json(self.teachers_file, list) if self.teachers_file.exists() else []
+
+    def read_origin(self) -> dict[str, Any] | None:
+        """Where the first weights are from; None for new ones, and for an older run.
+
+        Raises:
+            InputError: if the file is damaged.
+        """
+        return self._json(self.origin_file) if self.origin_file.exists() else None
 
     def stratified(self) -> bool:
         """Whether the validation part has the same fraction of every class, as in new runs.

@@ -163,7 +163,7 @@ def _is_same_place(first: str, second: str) -> bool:
 def _check_folder(
     run: RunDirectory, config: TrainConfig, recorded: Mapping[str, Any] | None
 ) -> None:
-    """Compares the images of a `folder:`, `csv:` or `.npz` with those that the run began with.
+    """Compares the images of a `folder:`, a table or `.npz` with those that the run began with.
 
     In the place where they were, repaired images only get a warning.
     """

@@ -62,6 +62,9 @@ def finish(training: Training, *, step: int, train_seconds: float) -> dict[str, 
         "per_class": kept[head].per_class(training.dataset.label_names),
         "confusions": kept[head].confused(training.dataset.label_names),
     }
+    origin = training.run.read_origin()
+    if origin is not None:
+        result["origin"] = origin
     with contextlib.suppress(ValueError):  # A backbone of the user's may hold what is not counted.
         result["macs"] = models.multiply_accumulates(evaluators.heads)
     if weights == "ema":

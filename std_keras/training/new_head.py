@@ -19,6 +19,7 @@ from std_keras.data.randomness import Purpose, derive_seed
 from std_keras.data.stratified import held_out_rows
 from std_keras.errors import InputError
 from std_keras.runs.evaluation import Evaluator
+from std_keras.runs.origin import keep_license, started_from
 from std_keras.runs.run_directory import RunDirectory, replace_atomically
 from std_keras.teachers.backbone import Backbone, backbone_of, load_backbone
 from std_keras.teachers.features import BATCH_SIZE, Features, compute_features
@@ -162,6 +163,10 @@ def write_run(
         strategy=tf.distribute.get_strategy(),
     ).run(stop=stop)
     found = accuracies["classification"]
+    backbone = taught["asked"]["backbone"]
+    source = RunDirectory(teachers.parse(backbone).source)
+    file = source.model_file if source.exists() else source.path
+    origin = started_from(backbone, source if source.exists() else None, file=file)
     seconds = time.monotonic() - began
     result = {
         "top1": found.top1,
@@ -182,10 +187,13 @@ def write_run(
         },
         "per_class": found.per_class(dataset.label_names),
         "taught": taught,
+        "origin": origin,
     }
     with contextlib.suppress(ValueError):  # A network of the user's may hold what is not counted.
         result["macs"] = models.multiply_accumulates(models.heads_model(model))
     replace_atomically(run.model_file, model.save)
+    if source.path.is_dir():
+        keep_license(source.path, run.path)
     run.write_result(result)
     run.write_start(
         config,

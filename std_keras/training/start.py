@@ -15,6 +15,7 @@ from std_keras.data import DataSet
 from std_keras.errors import InputError
 from std_keras.files.texts import normalized
 from std_keras.losses import mine
+from std_keras.runs import origin
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.runs.trained import untrained
 from std_keras.training import build, optimizers
@@ -52,6 +53,22 @@ def inherited(config: TrainConfig, dataset: DataSet, run: RunDirectory) -> Train
     if taken:
         progress.say(f"taken from {name}: {', '.join(taken)}")
     return filled
+
+
+def origin_of(config: TrainConfig) -> dict[str, Any] | None:
+    """With `initialize_from`, where the first weights are from, and their licence."""
+    name = config.optimization.initialize_from
+    if name is None:
+        return None
+    start = find_start(name)
+    return origin.started_from(name, start.run, file=start.file)
+
+
+def keep_license(config: TrainConfig, run: RunDirectory) -> None:
+    """With `initialize_from`, takes the text of that run's licence along, if it has one."""
+    if config.optimization.initialize_from is not None:
+        start = find_start(config.optimization.initialize_from)
+        origin.keep_license(start.run.path, run.path)
 
 
 def create_model(config: TrainConfig, dataset: DataSet, run: RunDirectory) -> keras.Model:

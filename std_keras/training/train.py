@@ -99,7 +99,7 @@ def _train(
     from std_keras.training.assembly import assemble
     from std_keras.training.checks import check_devices, check_same_run, slow_choice
     from std_keras.training.loop import Loop
-    from std_keras.training.start import inherited
+    from std_keras.training.start import inherited, keep_license, origin_of
     from std_keras.training.strategy import own_signal_handlers
 
     dataset = build.load_data(config, stratified=run.stratified(), progress=progress.track)
@@ -128,6 +128,7 @@ def _train(
         with own_signal_handlers():
             training = assemble(config, dataset, run, strategy=strategy, chief=chief)
         if chief and not run.exists():
+            keep_license(config, run)
             followed = config.distillation.teachers if config.distillation.uses_teachers else ()
             run.write_start(
                 config,
@@ -140,6 +141,7 @@ def _train(
                     **folder_content.facts(config.data.dataset),
                 },
                 teachers=[identity(parse(t)) for t in followed],
+                origin=origin_of(config),
             )
         try:
             Loop(training).run(stop)

@@ -15,6 +15,7 @@ from std_keras import models, progress
 from std_keras.config import TrainConfig
 from std_keras.config import options as config_options
 from std_keras.errors import InputError
+from std_keras.runs.origin import keep_license
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.weights import hub, timm_config
 from std_keras.weights.architecture import Architecture, find_architecture
@@ -308,6 +309,8 @@ def convert_weights(
         notes=(*facts.notes, *(() if described is None else described.notes)),
     )
     write_run(run, model=model, config=config, label_names=labels.names, origin=origin_of(done))
+    if repository is not None:
+        keep_license(repository.path, run.path)
     return done
 
 

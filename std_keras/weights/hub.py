@@ -17,6 +17,7 @@ from typing import Any
 from std_keras.errors import DISK_FAULTS, InputError
 from std_keras.files.paths import user_path
 from std_keras.runs import pretrained
+from std_keras.runs.origin import LICENSE
 from std_keras.weights.source import WEIGHT_FILES
 
 PREFIX = "hf-hub:"
@@ -124,6 +125,7 @@ class _Hub:
                     raise InputError(f"{self._named} is a run of std_keras without {name}")
             pretrained.verify(folder, flag=self._named)
         card = self._first((_CARD,), wanted=False)
+        self._first((LICENSE,), wanted=False)
         return Repository(
             self._source,
             folder,

@@ -18,7 +18,6 @@ head of T_S is near.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ import keras
 from std_keras import models, progress, teachers
 from std_keras.config import TrainConfig
 from std_keras.errors import InputError
+from std_keras.runs.origin import keep_license, started_from
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.weights.adapt import can_be_tiled, grid_between, token_mlp_dim
 from std_keras.weights.initialize import Start, copy_weights, find_start, input_normalization
@@ -157,6 +157,7 @@ def resize_run(
         label_names=names,
         origin=_origin(start, old, grid, notes, image_size=image_size),
     )
+    keep_license(start.run.path, run.path)
     return Resized(run, isinstance(grid, TiledGrid), notes)
 
 
@@ -248,12 +249,10 @@ def _origin(
     *,
     image_size: int,
 ) -> dict[str, Any]:
-    with open(start.file, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
+        **started_from(start.name, start.run, file=start.file),
         "kind": "resized",
         "run": start.run.path.name,
-        "sha256": digest,
         "image_size_before": int(old.input_shape[1]),
         "image_size": image_size,
         "token_mixing": "block_diagonal" if isinstance(grid, TiledGrid) else "interpolated",

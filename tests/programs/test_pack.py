@@ -6,22 +6,26 @@ import hashlib
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
-from std_keras import Run, teachers
+from std_keras import Run, resize_weights, teachers
 from std_keras.config import TrainConfig
 from std_keras.errors import InputError
 from std_keras.programs import program
 from std_keras.programs.main import main
 from std_keras.runs import pretrained
-from std_keras.runs.packing import float16
+from std_keras.runs.packing import card, float16
+from std_keras.runs.run_directory import RunDirectory
 from std_keras.training import train
 from std_keras.weights import ConvertOptions, convert_weights, located
 from tests.weights import hub_cache
 from tests.weights.test_convert import small_arrays
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +108,9 @@ def test_the_folder_says_what_it_is(run, packed):
         *pretrained.FILES,
         *pretrained.FOR_KERAS,
         pretrained.CHECKSUMS,
+        "LICENSE",
     }
+    assert (packed / "LICENSE").read_bytes() == (REPOSITORY / "LICENSE").read_bytes()
     assert json.loads((packed / "config.json").read_text())["data_dir"] is None
     card = (packed / "README.md").read_text()
     result = json.loads((run / "result.json").read_text())
@@ -114,7 +120,7 @@ def test_the_folder_says_what_it_is(run, packed):
         "8 x 8",
         "--model=cifar_resnet20",
         "CC BY 4.0",
-        "The weights: apache-2.0.",
+        "The weights: apache-2.0; `LICENSE` has its text.",
         "--seed=0",
     ):
         assert words in card, words
@@ -237,9 +243,12 @@ def test_an_unfinished_run_is_refused(pack, run, tmp_path, capsys):
     assert "is not a finished run directory" in capsys.readouterr().err
 
 
-def test_weights_that_come_with_the_package_are_whole():
+def test_weights_that_come_with_the_package_are_whole_and_their_cards_new():
     for name in pretrained.names():
-        pretrained.verify(pretrained.folder() / name, flag=name)
+        path = pretrained.folder() / name
+        pretrained.verify(path, flag=name)
+        expected = card.of_folder(RunDirectory(path), name=name)
+        assert (path / "README.md").read_text() == expected, "python -m tools.pretrained_cards"
 
 
 def test_a_licence_must_be_stated(pack, shelf, capsys):
@@ -314,3 +323,84 @@ def test_converted_weights_keep_their_origin(pack, shelf, tmp_path, capsys):
         assert words in card, words
     assert "std_keras.train" not in card
     assert "apache" not in card.lower()
+
+
+def tune(start, path, **options):
+    """A run of one step that starts from another one."""
+    config = TrainConfig(
+        initialize_from=str(start),
+        epochs=1,
+        batch_size=32,
+        warmup_epochs=0,
+        max_train_examples=32,
+        max_test_examples=20,
+        **options,
+    )
+    train(config, model_dir=path)
+    return path
+
+
+def test_a_start_hands_on_origin_and_licence(pack, shelf, tmp_path, capsys):
+    np.savez(tmp_path / "mixer.npz", **small_arrays())
+    options = {"mean": (0.5,), "std": (0.5,), "dataset": "digits"}
+    source = tmp_path / "mixer.npz"
+    start = {}
+    for license in (None, "my-licence-1.0"):
+        given = ConvertOptions(**options, license=license)
+        start[license] = tmp_path / (license or "plain")
+        convert_weights(source, output=start[license], options=given)
+    (start["my-licence-1.0"] / "LICENSE").write_text("Do as you like.\n")
+    unknown = tune(start[None], tmp_path / "unknown")
+    assert pack("--name=tuned", source=unknown, license=False) == 2
+    assert "which are from plain, is not stated; say it with --license" in capsys.readouterr().err
+
+    tuned = tune(start["my-licence-1.0"], tmp_path / "tuned")
+    again = tune(tuned, tmp_path / "again")  # The origin stays, however long the way.
+    shutil.rmtree(start["my-licence-1.0"])
+    loose = "--max_accuracy_drop=1"
+    assert pack("--name=tuned", loose, source=again, license=False) == 0
+    digests = [
+        hashlib.sha256(file.read_bytes()).hexdigest() for file in (tuned / "model.keras", source)
+    ]
+    card = (shelf / "tuned" / "README.md").read_text()
+    for words in (
+        "The training started from `tuned` (licence: my-licence-1.0).",
+        f"{digests[0]}  model.keras",
+        "That started from `my-licence-1.0` (licence: my-licence-1.0).",
+        "converted by `std_keras.convert` from `mixer.npz`",
+        f"{digests[1]}  mixer.npz",
+        "1 epochs, 1 steps",
+        "The weights: my-licence-1.0, as their origin states; `LICENSE` has its text.",
+    ):
+        assert words in card, words
+    assert (shelf / "tuned" / "LICENSE").read_text() == "Do as you like.\n"
+
+    # What was packed states the licence that it was packed under.
+    begun = tune("std_keras:tuned", tmp_path / "begun")
+    origin = json.loads((begun / "result.json").read_text())["origin"]
+    assert (origin["source"], origin["license"]) == ("std_keras:tuned", "my-licence-1.0")
+
+
+def test_a_licence_text_of_ones_own(pack, run, shelf, tmp_path, capsys):
+    assert pack("--name=new", "--license_file=no") == 2
+    assert "--license_file=no is not there" in capsys.readouterr().err
+    (tmp_path / "terms").write_text("Ask first.\n")
+    assert pack("--name=new", f"--license_file={tmp_path / 'terms'}") == 0
+    assert (shelf / "new" / "LICENSE").read_text() == "Ask first.\n"
+
+
+def test_a_resized_run_hands_on_its_licence(pack, run, shelf, tmp_path, capsys):
+    np.savez(tmp_path / "mixer.npz", **small_arrays())
+    options = ConvertOptions(mean=(0.5,), std=(0.5,), dataset="digits", license="mit")
+    done = convert_weights(tmp_path / "mixer.npz", output=tmp_path / "run", options=options)
+    side = 2 * done.run.read_config().data.image_size
+    resized = resize_weights(done.run.path, output=tmp_path / "resized", image_size=side)
+    result = resized.run.read_result()
+    assert result["origin"]["license"] == "mit"
+    assert result["origin"]["origin"]["file"] == "mixer.npz"
+    assert (
+        pack("--name=large", "--max_accuracy_drop=1", source=resized.run.path, license=False) == 0
+    )
+    text = (shelf / "large" / "README.md").read_text()
+    assert "Not trained here: resized by `std_keras.resize_weights`" in text
+    assert "Made by `std_keras.train`" not in text

@@ -85,7 +85,8 @@ def flags_that_differ(run: Run) -> list[str]:
         InputError: if the run directory is damaged.
     """
     directory = RunDirectory(run.model_dir)
-    if "origin" in directory.read_result():
+    origin = directory.read_result().get("origin") or {}
+    if origin and origin.get("kind") != "started":
         return []
     trained = directory.read_config()
     config = run.config

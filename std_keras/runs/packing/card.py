@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from std_keras.config import TrainConfig
 from std_keras.research.sweeps.plan import arguments_of
+from std_keras.runs.origin import LICENSE, chain
+from std_keras.runs.packing import keras_folder
+from std_keras.runs.run_directory import RunDirectory
 
 _DATA = {
     "cifar100": (
@@ -46,7 +49,45 @@ class Figures:
     top5: float
 
 
-def write(
+def packed(
+    *, before: Figures, after: Figures, license: str, notes: str | None
+) -> dict[str, dict[str, float] | str | None]:
+    """What `result.json` of packed weights has under "packed".
+
+    Args:
+        before: accuracy of the run's model.
+        after: accuracy of the packed model.
+        license: of the weights.
+        notes: more on limits, from the one who packed.
+    """
+    figures = {"float32": asdict(before), "float16": asdict(after)}
+    return {"license": license, "notes": notes, **figures}
+
+
+def of_folder(folder: RunDirectory, *, name: str) -> str:
+    """The card of packed weights, from the other files of their folder.
+
+    Args:
+        folder: the packed weights.
+        name: what they are called.
+    """
+    result = folder.read_result()
+    return _write(
+        name,
+        config=folder.read_config(),
+        result=result,
+        classes=len(folder.read_labels()),
+        before=Figures(**result["packed"]["float32"]),
+        after=Figures(**result["packed"]["float16"]),
+        megabytes=folder.model_file.stat().st_size / 1e6,
+        license=result["packed"]["license"],
+        has_text=(folder.path / LICENSE).is_file(),
+        notes=f"- {result['packed']['notes']}\n" if result["packed"]["notes"] else "",
+        for_hub=(folder.path / keras_folder.WEIGHTS).is_file(),
+    )
+
+
+def _write(
     name: str,
     *,
     config: TrainConfig,
@@ -56,23 +97,10 @@ def write(
     after: Figures,
     megabytes: float,
     license: str,
+    has_text: bool,
     notes: str,
-    for_hub: bool = True,
+    for_hub: bool,
 ) -> str:
-    """The card as Markdown.
-
-    Args:
-        name: of the packed weights.
-        config: of the run.
-        result: its `result.json`.
-        classes: how many the model tells apart.
-        before: accuracy of the run's model.
-        after: accuracy of the packed model.
-        megabytes: size of the weights' file.
-        license: of the weights.
-        notes: more on limits, from the one who packed.
-        for_hub: whether the folder has what the hub's `hf://` reads.
-    """
     data = _DATA.get(config.data.dataset, f"`{config.data.dataset}`; see its own terms of use.")
     size = config.data.image_size
     seconds = result.get("train_seconds")
@@ -101,16 +129,24 @@ def write(
         stated = ", as their origin states"
     elif origin.get("license"):
         stated = f" (their origin states {origin['license']})"
-    if origin.get("kind") == "converted":
+    if origin.get("kind") in ("converted", "resized"):  # Neither is a training.
         recipe = _origin(origin)
+    elif not result["steps"]:
+        recipe = f"""\
+{_origin(origin)}
+## Recipe
+
+A linear class head on {result["taught"]["features"]:,} features of that network, made by
+`std_keras.teach`{took}."""
     else:
         options = shlex.join(arguments_of(config, shaping=True))
         recipe = f"""\
-## Recipe
+{_origin(origin)}## Recipe
 
 {result["epochs"]} epochs, {result["steps"]:,} steps{took}. {taught}Made by `std_keras.train` with
 
     {options}{precision}"""
+    text = "; `LICENSE` has its text" if has_text else ""
     hub = ""
     if for_hub:
         hub = f"""\
@@ -146,7 +182,7 @@ classes in the order of the logits.
 
 ## Licence
 
-The weights: {license}{stated}. The data has terms of its own, above.
+The weights: {license}{stated}{text}. The data has terms of its own, above.
 
 ## Limits
 
@@ -175,9 +211,10 @@ def _header(
         "tags": ["image-classification", "keras", "std_keras", config.model.name],
         "metrics": ["accuracy"],
     }
-    source = str(origin.get("source", ""))
-    if source.startswith("hf-hub:"):
-        about["base_model"] = source.removeprefix("hf-hub:").partition("@")[0]
+    for link in chain(origin):
+        if str(link.get("source")).startswith("hf-hub:"):
+            about["base_model"] = link["source"].removeprefix("hf-hub:").partition("@")[0]
+            break
     # A folder's place is nobody's business.
     dataset = config.data.dataset.split(":")[0]
     result = {
@@ -194,7 +231,7 @@ def _header(
 
 
 def _measured(config: TrainConfig, result: Mapping[str, Any], origin: Mapping[str, Any]) -> str:
-    if origin.get("kind") == "converted":
+    if origin.get("kind") in ("converted", "resized"):
         return "Measured here, on the whole test split."
     return (
         f"After the last epoch, {result.get('weights', 'raw')} weights, "
@@ -204,16 +241,32 @@ def _measured(config: TrainConfig, result: Mapping[str, Any], origin: Mapping[st
 
 
 def _origin(origin: Mapping[str, Any]) -> str:
-    """Where converted weights are from."""
-    commit = f", revision {origin['commit']}" if origin.get("commit") else ""
-    mean, std = (", ".join(f"{v:g}" for v in origin[name]) for name in ("mean", "std"))
-    labels = f"The classes are {origin['labels']}. " if origin.get("labels") else ""
+    """Where weights are from that were not new: a paragraph for each step back."""
+    if not origin:
+        return ""
+    told = [_link(link, first=link is origin) for link in chain(origin)]
+    return "## Origin\n\n" + "\n".join(told) + "\n"
+
+
+def _link(link: Mapping[str, Any], *, first: bool) -> str:
+    source = f"`{link.get('source', link.get('file', link.get('run')))}`"
+    licence = f"licence: {link.get('license') or 'not stated'}"
+    checksum = f"\n    {link['sha256']}  {link['file']}\n" if link.get("file") else ""
+    if link["kind"] == "started":
+        who = "The training started from" if first else "That started from"
+        return f"{who} {source} ({licence}).\n{checksum}"
+    who = "Not trained here:" if first else "That was not trained here:"
+    if link["kind"] == "resized":
+        return f"""\
+{who} resized by `std_keras.resize_weights` from {source} ({licence}), from images of
+{link["image_size_before"]} pixels to {link["image_size"]}, token mixing {link["token_mixing"]}.
+{checksum}"""
+    commit = f", revision {link['commit']}" if link.get("commit") else ""
+    mean, std = (", ".join(f"{v:g}" for v in link[name]) for name in ("mean", "std"))
+    labels = f" The classes are {link['labels']}." if link.get("labels") else ""
     return f"""\
-## Origin
-
-Not trained here: converted by `std_keras.convert` from
-`{origin.get("source", origin["file"])}`{commit}, {origin["code"]}.
-
-    {origin["sha256"]}  {origin["file"]}
-
-Images are normalised with mean {mean} and standard deviation {std}. {labels}"""
+{who} converted by `std_keras.convert` from {source}{commit} ({licence}),
+{link["code"]}.
+{checksum}
+Images are normalised with mean {mean} and standard deviation {std}.{labels}
+"""

@@ -11,9 +11,13 @@ from pathlib import Path
 
 from std_keras import quiet
 from std_keras.errors import InputError, Interrupted, LimitError
+from std_keras.files.paths import user_path
 from std_keras.runs import pretrained
+from std_keras.runs.origin import LICENSE, keep_license, license_of
 from std_keras.runs.run import Run
 from std_keras.runs.run_directory import RunDirectory, write_atomically
+
+_TEXTS = Path(__file__).resolve().parent  # Of licences.
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ def pack(
     max_accuracy_drop: float = 0.001,
     max_megabytes: float = 5.0,
     license: str | None = None,
+    license_file: str | os.PathLike[str] | None = None,
     notes: str | None = None,
     overwrite: bool = False,
     stop: Callable[[], bool] = lambda: False,
@@ -57,6 +62,8 @@ def pack(
         max_accuracy_drop: the largest change of top-1 on the test split, as a fraction.
         max_megabytes: the largest size of the weights' file.
         license: of the weights, such as "apache-2.0"; None for what their origin states.
+        license_file: the licence's text, for `LICENSE` in the folder; None for that which came with
+            the weights, and for apache-2.0, whose text is known.
         notes: a sentence on the limits of the weights, for the model card.
         overwrite: whether to replace a folder of that name.
         stop: asked between steps; once true, nothing is packed.
@@ -70,13 +77,19 @@ def pack(
     if not pretrained.is_name(name):
         raise InputError(f"name={name} names a folder; use letters, digits, _ or -")
     result = directory.read_result()  # Refuses an unfinished run.
-    license = license or (result.get("origin") or {}).get("license")
+    license = license or license_of(result)
     if license is None or not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", license):
         stated = "is not stated" if license is None else f"cannot be {license!r}"
+        source = (result.get("origin") or {}).get("source")
+        began = f", which are from {source}," if source else ""
         raise InputError(
-            f"the licence of the weights in {directory.path} {stated}; say it with `license`, such "
-            "as license=apache-2.0 for your own or cc-by-nc-4.0 for those that came with it"
+            f"the licence of the weights in {directory.path}{began} {stated}; say it with "
+            "`license`, such as license=apache-2.0 for your own or cc-by-nc-4.0 for those that "
+            "came with it"
         )
+    text = None if license_file is None else user_path(license_file)
+    if text is not None and not text.is_file():
+        raise InputError(f"license_file={text} is not there; name a text file")
     if not directory.model_file.is_file():
         raise InputError(
             f"{directory.path} has no {directory.model_file.name}; its training is not finished"
@@ -97,6 +110,7 @@ def pack(
         )
         packing.write_weights(max_megabytes=max_megabytes)
         packing.measure(max_accuracy_drop=max_accuracy_drop)
+        packing.write_license(text, license=license)
         packing.write_card(name, license=license, notes=notes)
         shutil.rmtree(target, ignore_errors=True)
         part.rename(target)
@@ -128,8 +142,7 @@ class _Packing:
 
         # Where the data lay is nobody's business.
         shown = self._config.replace(data_dir=None)
-        for file in ("labels.txt", "result.json"):
-            shutil.copy(self._run.path / file, self._packed.path / file)
+        shutil.copy(self._run.labels_file, self._packed.labels_file)
         float16.convert(self._run.model_file, self._packed.model_file)
         if self._for_hub:
             keras_folder.unpack(self._packed, shown)
@@ -179,20 +192,23 @@ class _Packing:
         accuracy = heads[build.default_head(model)]
         return accuracy.top1, accuracy.top5
 
+    def write_license(self, text: Path | None, *, license: str) -> None:
+        """Puts the licence's text there: a given one, that of the weights, or a known one."""
+        stated = license_of(self._run.read_result())
+        stated = license_of(self._run.read_result())
+        known = _TEXTS / f"{license}.txt"
+        if text is not None:
+            shutil.copyfile(text, self._packed.path / LICENSE)
+        elif license == stated and (self._run.path / LICENSE).is_file():
+            keep_license(self._run.path, self._packed.path)
+        elif known.is_file():
+            shutil.copyfile(known, self._packed.path / LICENSE)
+
     def write_card(self, name: str, *, license: str, notes: str | None) -> None:
         from std_keras.runs.packing import card
 
-        text = card.write(
-            name,
-            config=self._config,
-            result=self._run.read_result(),
-            classes=len(self._run.read_labels()),
-            before=self.before,
-            after=self.after,
-            megabytes=self.megabytes,
-            license=license,
-            for_hub=self._for_hub,
-            notes=f"- {notes}\n" if notes else "",
-        )
+        packed = card.packed(before=self.before, after=self.after, license=license, notes=notes)
+        self._packed.write_result({**self._run.read_result(), "packed": packed})
+        text = card.of_folder(self._packed, name=name)
         (self._packed.path / "README.md").write_text(text, encoding="utf-8")
         pretrained.write_checksums(self._packed.path)

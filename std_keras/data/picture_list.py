@@ -1,0 +1,102 @@
+"""Pictures that a table lists with their labels: what every kind of table becomes."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from std_keras.data.listed import Part, load_listed
+from std_keras.data.loaded import Loaded, TestPart
+from std_keras.data.source import Progress, no_progress
+from std_keras.errors import InputError
+
+SPLITS = {
+    "train": "train",
+    "test": "test",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+}
+"""What tables call the parts, and their names here."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PictureList:
+    """A table's rows.
+
+    Attributes:
+        flag: what the user named, for errors.
+        rows: path (as it is written), class name and part of every picture.
+        folder: what the paths are relative to.
+        label_names: the classes in the order of their numbers.
+        unit: what the table calls a row.
+    """
+
+    flag: str
+    rows: Sequence[tuple[str, str, str]]
+    folder: str
+    label_names: tuple[str, ...]
+    unit: str = "line"
+
+    def located(self, path: str) -> str:
+        """The place of a picture."""
+        return os.path.join(self.folder, os.path.expanduser(path))
+
+
+def load_picture_list(
+    table: PictureList,
+    *,
+    image_size: int | None,
+    cache_bytes: float,
+    corrupt_images: str,
+    eval_crop_ratio: float = 1.0,
+    whole_pictures: bool = False,
+    test_part: TestPart,
+    progress: Progress = no_progress,
+) -> Loaded:
+    """The parts of a table; see `load_listed`.
+
+    Without test rows, the validation rows are the test part, as val/ of `folder:` is; without
+    either the test part is cut by `test_part`.
+
+    Raises:
+        InputError: for a table without train rows, or unreadable images (with
+            corrupt_images="skip" they are left out).
+    """
+    flag, unit = table.flag, table.unit
+    if image_size is None:
+        kind = flag.removeprefix("dataset=").partition(":")[0]
+        raise InputError(f"`image_size` is needed for {kind}: data ({flag}), e.g. image_size=224")
+    numbers = {name: i for i, name in enumerate(table.label_names)}
+    listed: dict[str, tuple[list[str], list[int]]] = {}
+    for path, label, split in table.rows:
+        paths, labels = listed.setdefault(split, ([], []))
+        paths.append(table.located(path))
+        labels.append(numbers[label])
+    if "train" not in listed:
+        raise InputError(f"{flag}: no {unit} has the split train")
+    origins = {part: f"the {unit}s with split {part}" for part in listed}
+    if list(listed) == ["train"]:
+        origins = {"train": "the list"}
+        test_part.require(flag, f"has no {unit}s with split test")
+    elif "test" not in listed:
+        listed["test"], origins["test"] = listed.pop("validation"), origins.pop("validation")
+    if "test" in listed:
+        test_part.refuse_other(flag, origins["test"])
+    parts: dict[str, Part] = {part: (p, np.asarray(n)) for part, (p, n) in listed.items()}
+    return load_listed(
+        parts,
+        label_names=table.label_names,
+        origins=origins,
+        flag=flag,
+        image_size=image_size,
+        cache_bytes=cache_bytes,
+        corrupt_images=corrupt_images,
+        eval_crop_ratio=eval_crop_ratio,
+        whole_pictures=whole_pictures,
+        test_part=test_part,
+        progress=progress,
+    )
