@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from std_keras.data import class_names, folder_content, load
+from std_keras.data import folder_content, load
+from std_keras.data.class_names import class_names
 from std_keras.errors import InputError
 
 NAMES = ("zebra", "ant")  # The hub's order, which is not that of the alphabet.
@@ -129,7 +130,7 @@ def test_unreadable_pictures_are_refused_or_skipped(tmp_path, broken):
     images = [picture(0), broken, picture(2)]
     file = hub_file(tmp_path / "a.parquet", images, [0, 1, 1])
     options = {"image_size": 8, "whole_as_test": True}
-    with pytest.raises(InputError, match=r"1 of 3|2 of 6") as info:
+    with pytest.raises(InputError, match="1 of 6 images cannot") as info:
         load(f"parquet:{file}", **options)
     assert "a/2_" in str(info.value)
     found = load(f"parquet:{file}", corrupt_images="skip", **options)
