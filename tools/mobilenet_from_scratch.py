@@ -47,6 +47,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
         raise InputError(f"photos={photos} has no train/")
     quiet.ensure_tensorflow()
     import keras
+    import tensorflow as tf
 
     keras.utils.set_random_seed(parsed["seed"])
     side = parsed["image_size"]
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
         seed=parsed["seed"],
         verbose=False,
     )
-    names, steps = images.class_names, parsed["epochs"] * len(images)
+    names, steps_per_epoch = images.class_names, len(images)
     shifted = keras.Sequential(
         [
             keras.layers.RandomFlip("horizontal"),
@@ -68,6 +69,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
         ]
     )
     images = images.unbatch().cache().shuffle(10_000).batch(BATCH_SIZE)  # Anew in every epoch.
+    images = images.apply(tf.data.experimental.assert_cardinality(steps_per_epoch))
     images = images.map(lambda x, y: (shifted(x, training=True), y)).prefetch(2)
     network = keras.applications.MobileNetV2(
         input_shape=(side, side, 3), alpha=parsed["alpha"], weights=None, include_top=False
@@ -81,6 +83,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     values = network(keras.layers.Rescaling(1 / 127.5, -1.0)(inputs))
     values = keras.layers.Dropout(0.2)(keras.layers.GlobalAveragePooling2D()(values))
     model = keras.Model(inputs, keras.layers.Dense(len(names))(values), name="mobilenet_v2")
+    steps = parsed["epochs"] * steps_per_epoch
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0, steps, warmup_target=LEARNING_RATE, warmup_steps=max(1, steps // 20)
     )
