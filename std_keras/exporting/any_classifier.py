@@ -26,6 +26,7 @@ def run_of_classifier(
     folder: Path,
     labels: str | Path | None,
     eval_crop_ratio: float | None,
+    images_of: Run | None = None,
 ) -> Run:
     """Writes a run directory with a model of pixels 0..255 to logits.
 
@@ -34,6 +35,7 @@ def run_of_classifier(
         folder: new or empty.
         labels: file of class names, one a line; None for the labels.txt beside the model.
         eval_crop_ratio: see `TrainConfig`.
+        images_of: a run, whose images and their parts become those of this one; None for none.
 
     Raises:
         InputError: if there is no such model, or it is no classifier of square images.
@@ -81,12 +83,18 @@ def run_of_classifier(
         run,
         model=keras.Model(inputs, logits, name=name),
         config=TrainConfig(
-            model=name, dataset="", image_size=height, eval_crop_ratio=eval_crop_ratio
-        ),
+            **({"dataset": ""} if images_of is None else _data_options(images_of))
+        ).replace(model=name, image_size=height, eval_crop_ratio=eval_crop_ratio),
         label_names=names,
         origin={"kind": "model", "file": spec.source},
+        examples=None if images_of is None else images_of.directory.read_examples(),
     )
     return Run(folder)
+
+
+def _data_options(run: Run) -> dict[str, Any]:
+    data = run.config.data
+    return {flag: getattr(data, field) for flag, (field, _) in type(data).options().items()}
 
 
 def _logits(model: keras.Model, inputs: Any) -> tuple[keras.Model, bool]:

@@ -36,6 +36,16 @@ OPTIONS = {
     ),
     "data_dir": shared_options.DATA_DIR,
     "examples": shared_options.EXAMPLES,
+    "labels": shared_options.saying(
+        shared_options.LABELS,
+        "FILE.keras: a file of class names, one per line, in the order of the outputs; labels.txt "
+        "beside it if not given.",
+    ),
+    "eval_crop_ratio": shared_options.saying(
+        options()["eval_crop_ratio"],
+        "FILE.keras: side of the central square that it looks at, as a fraction of a picture's "
+        "shorter side; that of its run, or 1, if not given.",
+    ),
 }
 DEFAULTS = {
     "output_dir": "runs/compare",
@@ -50,7 +60,8 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     parsed = flags.parse(
         arguments,
         program="std-keras compare",
-        about="Exports runs (a teacher, its students, students without a teacher), runs every file "
+        about="Exports runs (a teacher, its students, students without a teacher) and any Keras "
+        "classifiers (FILE.keras[,input=byte|unit|signed|imagenet][,size=N]), runs every file "
         "on test images and on one and two threads, and says which one to ship.",
         options=OPTIONS,
         defaults=DEFAULTS,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,8 @@ from std_keras.runs.run_directory import RunDirectory, write_atomically
 if TYPE_CHECKING:
     from std_keras.research.analysis.shipping import Candidate, Comparison
 
+# A classifier in a file: FILE.keras[,option=value]...
+_FILE = re.compile(r"(?P<file>.*\.keras)(,[a-z]+=[^,]*)*")
 _BUDGET = Option(topic="", help="", kind=float, **POSITIVE)
 
 
@@ -34,6 +38,8 @@ def compare(
     dataset: str | None = None,
     data_dir: str | None = None,
     examples: int = 1000,
+    labels: str | os.PathLike[str] | None = None,
+    eval_crop_ratio: float | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Comparison:
     """Exports runs, runs every file, and says which one to ship.
@@ -43,7 +49,9 @@ def compare(
 
     Args:
         runs: run directories, `std_keras:NAME`, or folders that `std_keras.export` wrote: of a
-            teacher, its students, and students without a teacher.
+            teacher, its students, and students without a teacher; and any Keras classifiers,
+            `FILE.keras[,input=...][,size=N]`, as of a teacher. Of a file in a run directory the
+            run says everything; another is checked on the images of the first run.
         output_dir: where compare.json, the section of report.html and the exports are written.
         budget_mb: the largest file, in units of 1,000,000 bytes; None for any.
         budget_ms: the longest inference on one thread of this machine; None for any.
@@ -53,6 +61,8 @@ def compare(
             the same.
         data_dir: where TFDS keeps its prepared data sets; None for the runs' own.
         examples: at most this many evenly spaced test images; 0 for all.
+        labels: of the classifiers in files: see `std_keras.export`.
+        eval_crop_ratio: likewise.
         stop: asked between steps; once true, the work ends.
 
     Raises:
@@ -71,6 +81,9 @@ def compare(
     places = [os.fspath(run) for run in runs]
     for place in places:
         _refuse_what_is_no_run(place)
+    if not any(map(_file_in, places)) and (labels is not None or eval_crop_ratio is not None):
+        name = "eval_crop_ratio" if labels is None else "labels"
+        raise InputError(f"`{name}` is for classifiers in .keras files; none is named")
     quiet.ensure_tensorflow()
     from std_keras.exporting.report import machine
     from std_keras.research.analysis import predictions, shipping
@@ -80,12 +93,28 @@ def compare(
     directory.prepare(flag="output_dir")
     try:
         output.refuse_foreign_page(directory.path)
-        names = predictions.short_names(places)
+        names = predictions.short_names(
+            [
+                place if (file := _file_in(place)) is None else str(file.with_suffix(""))
+                for place in places
+            ]
+        )
         reports = {}
         for name, place in zip(names, places, strict=True):
             folder = directory.path / "exports" / name.replace("/", "_")
+            run = place
+            if (file := _file_in(place)) is not None:
+                run = _run_of_file(
+                    place,
+                    file,
+                    folder=directory.path / "classifiers" / name.replace("/", "_"),
+                    labels=labels,
+                    eval_crop_ratio=eval_crop_ratio,
+                    images_of=None if dataset else _first_run(places),
+                    dataset=dataset,
+                )
             reports[name] = _exported(
-                place,
+                run,
                 folder=folder,
                 quantizations=quantizations,
                 dataset=dataset,
@@ -116,12 +145,67 @@ def compare(
     return found
 
 
+def _file_in(place: str) -> Path | None:
+    """The `.keras` file that it names; None for a run or an export."""
+    found = _FILE.fullmatch(place)
+    return user_path(found["file"]) if found else None
+
+
+def _first_run(places: Sequence[str]) -> Run | None:
+    runs = [Run(place) for place in places if _file_in(place) is None]
+    return next((run for run in runs if run.directory.exists()), None)
+
+
+def _run_of_file(
+    place: str,
+    file: Path,
+    *,
+    folder: Path,
+    labels: str | os.PathLike[str] | None,
+    eval_crop_ratio: float | None,
+    images_of: Run | None,
+    dataset: str | None,
+) -> str:
+    """Makes a run directory of a classifier in a `.keras` file; returns its name."""
+    from std_keras.exporting.any_classifier import run_of_classifier
+    from std_keras.teachers.spec import parse
+
+    own = Run(file.parent)
+    if own.directory.exists():
+        images_of = None if dataset else own
+        if parse(place).input is None:
+            place = f"{place},input=byte"
+        if eval_crop_ratio is None:
+            eval_crop_ratio = own.config.augmentation.eval_crop_ratio
+    if images_of is None and not dataset:
+        raise InputError(
+            f"`dataset` is missing: no run says which images {place} is to be checked on"
+        )
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        return str(
+            run_of_classifier(
+                place,
+                folder=folder,
+                labels=None if labels is None else os.fspath(labels),
+                eval_crop_ratio=eval_crop_ratio,
+                images_of=images_of,
+            )
+        )
+    except InputError as error:
+        raise InputError(str(error).replace("model=", "", 1)) from error
+
+
 def _refuse_what_is_no_run(place: str) -> None:
+    if (file := _file_in(place)) is not None:
+        if not file.is_file():
+            raise InputError(f"{file} does not exist")
+        return
     path = Run(place).path
     if not (RunDirectory(path).exists() or _read_report(path)):
         raise InputError(
             f"{place} is neither a run directory (it has no config.json) nor a folder that "
-            "std-keras export wrote (it has no report.json)"
+            "std-keras export wrote (it has no report.json) nor a .keras file"
         )
 
 
@@ -252,14 +336,20 @@ def _labels(folder: Path) -> tuple[str, ...]:
 
 
 def _roles(names: Sequence[str], places: Sequence[str]) -> dict[str, str]:
-    """Whether each run is a teacher of another, a student, or learned without a teacher."""
-    from std_keras.research.analysis.shipping import ALONE, STUDENT, TEACHER
+    """Whether each run is a teacher of another, a student, or learned without a teacher.
+
+    Of a classifier in a file only the run that it lies in, or whose teacher it is, can say it.
+    """
+    from std_keras.research.analysis.shipping import ALONE, ELSEWHERE, STUDENT, TEACHER
     from std_keras.teachers.spec import parse
 
-    paths = {name: Run(place).path.resolve() for name, place in zip(names, places, strict=True)}
     of_run = {}
-    for name, path in paths.items():
-        if RunDirectory(path).exists():
+    for name, place in zip(names, places, strict=True):
+        file = _file_in(place)
+        path = (file or Run(place).path).resolve()
+        if file is not None:
+            of_run[name] = path.parent if RunDirectory(path.parent).exists() else path
+        elif RunDirectory(path).exists():
             of_run[name] = path
         else:  # An export says where its run was.
             of_run[name] = user_path(_read_report(path).get("model_dir", path)).resolve()
@@ -272,7 +362,13 @@ def _roles(names: Sequence[str], places: Sequence[str]) -> dict[str, str]:
             taught.add(name)
             teachers |= {user_path(parse(t).source).resolve() for t in options.teachers}
     return {
-        name: TEACHER if path in teachers else STUDENT if name in taught else ALONE
+        name: TEACHER
+        if path in teachers
+        else STUDENT
+        if name in taught
+        else ELSEWHERE
+        if path.is_file()
+        else ALONE
         for name, path in of_run.items()
     }
 

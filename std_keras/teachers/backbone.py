@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import keras
 
 from std_keras import models
+from std_keras.config.model import ModelOptions
 from std_keras.errors import InputError
 from std_keras.teachers.load import load_network
 from std_keras.teachers.pixel_scale import pixel_input
@@ -26,6 +28,8 @@ _AFTER_HEAD = (
     keras.layers.Rescaling,
 )
 
+_HEAD_WEIGHT = re.compile("classification/")
+
 
 @dataclass(frozen=True)
 class Backbone:
@@ -35,11 +39,14 @@ class Backbone:
         name: how the user named it.
         model: pixels (B, H, W, C) of 0..255 to features (B, F); it normalises its own input.
         origin: which of its values the features are, in words.
+        model_options: if it is one of the models of this project, as it would be made here: its
+            name and options. With a head it is one again.
     """
 
     name: str
     model: keras.Model
     origin: str
+    model_options: ModelOptions | None = None
 
     @property
     def num_features(self) -> int:
@@ -90,12 +97,15 @@ def load_backbone(spec: TeacherSpec, *, size: int) -> Teacher:
     return teacher
 
 
-def backbone_of(teacher: Teacher, *, channels: int) -> Backbone:
+def backbone_of(
+    teacher: Teacher, *, channels: int, model_options: ModelOptions | None = None
+) -> Backbone:
     """The network of a loaded teacher without its class head.
 
     Args:
         teacher: from `load_backbone`.
         channels: of the images; grey ones are repeated for a network of three channels.
+        model_options: what the run it is from says about its model; None if it is from elsewhere.
 
     Raises:
         InputError: if it takes other images, or returns no features.
@@ -107,6 +117,10 @@ def backbone_of(teacher: Teacher, *, channels: int) -> Backbone:
     assert teacher.model is not None
     teacher.model.trainable = True  # As a teacher it was fixed; here it is a model like any other.
     features, origin = without_head(teacher.model)
+    if own == channels and _is_model_of_ours(features, model_options):
+        assert model_options is not None
+        model = keras.Model(features.inputs[0], features.output, name=model_options.name)
+        return Backbone(teacher.name, model, origin, model_options)
     try:
         inputs, pixels = pixel_input(teacher, channels=channels)
     except ValueError as error:
@@ -119,8 +133,25 @@ def backbone_of(teacher: Teacher, *, channels: int) -> Backbone:
             f"{flag} gives no features of images of {height}x{width} pixels: "
             f"{str(error).splitlines()[0]}"
         ) from error
-    model = keras.Model(inputs, values, name=teacher.model.name)
-    return Backbone(name=teacher.name, model=model, origin=origin)
+    name = teacher.model.name
+    if name in models.names():  # It is not that one: it has another inside.
+        name = f"{name}_inside"
+    return Backbone(teacher.name, keras.Model(inputs, values, name=name), origin)
+
+
+def _is_model_of_ours(features: keras.Model, options: ModelOptions | None) -> bool:
+    """Whether what its options describe, but for the head, is all that a network consists of."""
+    if options is None or options.name not in models.names():
+        return False
+    height, width, channels = features.input_shape[1:]
+    described = models.create(
+        options.name,
+        input_shape=(height, width, channels),
+        num_classes=2,
+        **options.architecture(),
+    )
+    wanted = {w.path: w.shape for w in described.weights if not _HEAD_WEIGHT.match(w.path)}
+    return wanted == {w.path: w.shape for w in features.weights}
 
 
 def without_head(model: keras.Model) -> tuple[keras.Model, str]:

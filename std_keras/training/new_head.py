@@ -13,11 +13,13 @@ import numpy as np
 import tensorflow as tf
 
 from std_keras import models, progress, teachers
-from std_keras.config import TrainConfig, resolve
+from std_keras.config import TrainConfig, resolve, with_model_of
+from std_keras.config.model import ModelOptions
 from std_keras.data import DataSet, Source, folder_content, summary
 from std_keras.data.randomness import Purpose, derive_seed
 from std_keras.data.stratified import held_out_rows
 from std_keras.errors import InputError
+from std_keras.files.paths import user_path
 from std_keras.runs.evaluation import Evaluator
 from std_keras.runs.origin import keep_license, started_from
 from std_keras.runs.run_directory import RunDirectory, replace_atomically
@@ -44,8 +46,18 @@ def network_and_data(
     loaded = load_backbone(spec, size=side)
     if loaded.image_shape[0] != side:  # Its files did not tell.
         dataset, filled = _data(config.replace(image_size=loaded.image_shape[0]))
-    network = backbone_of(loaded, channels=dataset.image_shape[-1])
+    network = backbone_of(
+        loaded, channels=dataset.image_shape[-1], model_options=_model_options(spec)
+    )
+    if network.model_options is not None:
+        filled = with_model_of(filled, network.model_options)
     return network, dataset, filled.replace(model=network.model.name)
+
+
+def _model_options(spec: teachers.TeacherSpec) -> ModelOptions | None:
+    """What a run directory says about its model; None for another source."""
+    run = RunDirectory(user_path(spec.source))
+    return run.read_config().model if run.exists() else None
 
 
 def _data(config: TrainConfig) -> tuple[DataSet, TrainConfig]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -90,7 +91,9 @@ def create_model(config: TrainConfig, dataset: DataSet, run: RunDirectory) -> ke
         return _network_from_elsewhere(config, dataset, run, path=path)
     if newest_checkpoint(run.checkpoints) is not None and run.architecture_file.is_file():
         architecture = run.architecture_file.read_text(encoding="utf-8")
-        return build.build_model(config, dataset, normalization=input_normalization(architecture))
+        model = build.build_model(config, dataset, normalization=input_normalization(architecture))
+        _freeze_batch_norms(model, architecture)
+        return model
     start = find_start(path)
     source = start.load()
     if tuple(source.input_shape[3:]) != dataset.image_shape[2:]:
@@ -102,8 +105,19 @@ def create_model(config: TrainConfig, dataset: DataSet, run: RunDirectory) -> ke
     model = build.build_model(config, dataset, normalization=normalization)
     other_classes = _are_others(start.run.read_labels(), dataset.label_names)
     done = copy_weights(model, source, path=path, new_heads=other_classes)
+    _freeze_batch_norms(model, source.to_json())
     progress.say(f"starting from {path}: {done}")
     return model
+
+
+def _freeze_batch_norms(model: keras.Model, architecture: str) -> None:
+    """Fixes the batch normalisations that are fixed in another model, as `teach` leaves them."""
+    for layer in json.loads(architecture)["config"]["layers"]:
+        if layer["config"].get("trainable", True):
+            continue
+        for own in model.layers:
+            if own.name == layer["name"] and isinstance(own, keras.layers.BatchNormalization):
+                own.trainable = False
 
 
 def _network_from_elsewhere(

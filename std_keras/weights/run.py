@@ -41,6 +41,7 @@ def write_run(
     config: TrainConfig,
     label_names: Sequence[str],
     origin: Mapping[str, Any],
+    examples: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes everything that evaluate, export and teachers read.
 
@@ -51,6 +52,7 @@ def write_run(
         label_names: class names in the order of the logits.
         origin: where the weights are from; `result.json` gets it under "origin", instead of the
             metrics that training would have measured.
+        examples: how many each part of its data set has, see `RunDirectory.read_examples`.
 
     Raises:
         InputError: if the folder cannot be written.
@@ -73,7 +75,9 @@ def write_run(
             "origin": dict(origin),
         }
         run.write_result(result)
-        run.write_start(config, label_names=label_names, architecture=model.to_json())
+        run.write_start(
+            config, label_names=label_names, architecture=model.to_json(), examples=examples
+        )
     finally:
         run.release()
 

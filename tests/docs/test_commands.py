@@ -28,6 +28,7 @@ LEAST = {
     "docs/export.md": 5,
     "docs/images.md": 5,
     "docs/index.md": 7,
+    "docs/photographs.md": 6,
     "docs/recipes.md": 2,
     "docs/runs.md": 1,
     "docs/speed.md": 12,

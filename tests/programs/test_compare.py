@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
+import keras
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
@@ -165,6 +166,7 @@ def test_other_classes_are_refused(compared, tmp_path):
     ("arguments", "words"),
     [
         (("no_such",), "no_such is neither a run directory"),
+        (("no_such.keras",), "no_such.keras does not exist"),
         ((), "RUN is missing"),
         (("{teacher}", "--budget_mb=0"), "--budget_mb=0.0 must be a number above 0"),
         (("{teacher}", "--budget_ms=-1"), "--budget_ms=-1.0 must be a number above 0"),
@@ -184,3 +186,82 @@ def test_it_stops_when_asked(digits_runs, tmp_path, monkeypatch):
     with pytest.raises(std_keras.errors.Interrupted):
         std_keras.compare([digits_runs["teacher"]], output_dir=tmp_path, stop=lambda: True)
     assert not (tmp_path / "compare.json").exists()
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    """A Keras classifier of digits that takes 0..1 and gives probabilities; no labels beside it."""
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Flatten(), keras.layers.Dense(10, activation="softmax")]
+    model = keras.Sequential([keras.Input((8, 8, 1)), *layers])
+    model.compile("adam", "sparse_categorical_crossentropy")
+    images, labels = load("digits").train.take(400)
+    model.fit(images / np.float32(255), labels, epochs=8, verbose=0)
+    path = tmp_path_factory.mktemp("elsewhere") / "plain.keras"
+    model.save(path)
+    return path
+
+
+def test_any_keras_classifier_stands_beside_runs(
+    classifier, compared, digits_runs, tmp_path, run_command
+):
+    student = digits_runs["student"]
+    arguments = [
+        "compare",
+        student,
+        f"{classifier},input=unit",
+        f"--labels={student}/labels.txt",
+        f"--output_dir={tmp_path}",
+        "--quantization=float32",
+    ]
+    code, said, error = run_command(*arguments)
+    assert code == 0, error
+    files = json.loads((tmp_path / "compare.json").read_text())["files"]
+    assert [(f["run"], f["role"]) for f in files] == [
+        ("student", "student"),
+        ("plain", "elsewhere"),
+    ]
+    assert files[1]["bytes"] == (tmp_path / "exports/plain/student_float32.tflite").stat().st_size
+    # The test images of the student's run, and the network as Keras runs it.
+    images, labels = load("digits").test.take()
+    chosen = np.arange(60) * len(images) // 60
+    said_by_keras = keras.saving.load_model(classifier).predict(
+        images[chosen] / np.float32(255), verbose=0
+    )
+    assert files[1]["top1"] == np.mean(said_by_keras.argmax(axis=1) == labels[chosen])
+    # Again: nothing is exported, since the weights are the same.
+    code, said, error = run_command(*arguments)
+    assert code == 0 and error.count("its export in") == 2, error
+    assert "plain float32" in said
+
+
+def test_of_a_file_in_a_run_directory_the_run_says_everything(compared, digits_runs, tmp_path):
+    _, before = compared
+    run = tmp_path / "some_student"
+    shutil.copytree(digits_runs["student"], run)
+    found = std_keras.compare(
+        [run / "model.keras"], output_dir=tmp_path / "out", quantizations=("float32",)
+    )
+    (file,) = found.files
+    assert (file.run, file.role) == ("model", "student")
+    assert file.top1 == before.files[2].top1
+
+
+@pytest.mark.parametrize(
+    ("options", "arguments", "words"),
+    [
+        ("", {}, "`dataset` is missing: no run says which images"),
+        ("", {"dataset": "digits"}, "plain.keras: a .keras file does not say which pixel range"),
+        (",input=unit", {"dataset": "digits"}, "`labels` is missing"),
+    ],
+)
+def test_what_a_file_does_not_say_is_asked_for(classifier, tmp_path, options, arguments, words):
+    with pytest.raises(InputError, match=words):
+        std_keras.compare([f"{classifier}{options}"], output_dir=tmp_path, **arguments)
+
+
+def test_options_of_files_need_one(digits_runs, tmp_path):
+    with pytest.raises(InputError, match="`labels` is for classifiers in .keras files"):
+        std_keras.compare([digits_runs["student"]], output_dir=tmp_path, labels="names.txt")
+    with pytest.raises(InputError, match=r"none.keras does not exist"):
+        std_keras.compare([tmp_path / "none.keras"], output_dir=tmp_path)

@@ -170,3 +170,74 @@ def test_a_network_from_elsewhere_trains_on_its_own_images_and_classes_alone(tau
     assert "use image_size=8" in refused(image_size=16)
     assert "`width` does not apply to" in refused(width=8)
     assert "keeps its precision" in refused(mixed_precision=True)
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory):
+    """A run of one step: a student with a token set."""
+    folder = tmp_path_factory.mktemp("runs")
+    tiny = {"width": 16, "depth": 2, "patch_size": 2, "epochs": 1, "batch_size": 50, **TINY}
+    teacher = std_keras.train(
+        std_keras.TrainConfig(**{**tiny, "max_train_examples": 50}), model_dir=folder / "teacher"
+    )
+    options = {**tiny, "max_train_examples": 50, "teacher": (str(teacher),)}
+    config = std_keras.TrainConfig(**options, distillation="hard")
+    return std_keras.train(config, model_dir=folder / "student")
+
+
+def test_a_student_of_ours_stays_one(student, tmp_path):
+    run = std_keras.teach(str(student), model_dir=tmp_path / "taught", **TINY)
+    options = run.config.model
+    assert (options.name, options.width, options.depth, options.patch_size) == (
+        "mixer_s16",
+        16,
+        2,
+        2,
+    )
+    before, after = student.model(), run.model()
+    for layer in after.layers:
+        if layer.name != "classification":
+            for ours, theirs in zip(
+                layer.get_weights(), before.get_layer(layer.name).get_weights(), strict=True
+            ):
+                np.testing.assert_array_equal(ours, theirs)
+    # So it is a start like any other: other patches, other token mixing, and token sets.
+    teacher = student.config.distillation.teachers
+    config = std_keras.TrainConfig(
+        initialize_from=str(run),
+        patch_size=1,
+        token_mlp_dim=8,
+        teacher=teacher,
+        distillation="hard",
+        epochs=1,
+        batch_size=50,
+        **{**TINY, "max_train_examples": 50},
+    )
+    begun = std_keras.train(config, model_dir=tmp_path / "begun")
+    assert begun.model().get_layer("block_0").token_mlp_dim == 8
+    assert len(models.head_names(begun.model())) == 2
+
+
+def test_batch_norms_of_ours_stay_fixed_when_it_is_fine_tuned(tmp_path):
+    options = {"model": "cifar_resnet20", "epochs": 1, "batch_size": 50, **TINY}
+    config = std_keras.TrainConfig(**{**options, "max_train_examples": 50})
+    trained = std_keras.train(config, model_dir=tmp_path / "trained")
+    tiny = {**TINY, "max_train_examples": 64}
+
+    def after_a_checkpoint():
+        return any((tmp_path / "r/checkpoints").glob("*.index"))
+
+    call = {"model_dir": tmp_path / "r", "fine_tune_epochs": 2, **tiny}
+    with pytest.raises(Interrupted):
+        std_keras.teach(str(trained), **call, stop=after_a_checkpoint)
+    run = std_keras.teach(str(trained), **call)  # It continues.
+    assert run.config.model.name == "cifar_resnet20"
+    before, after = std_keras.Run(tmp_path / "r/linear_head").model(), run.model()
+    for one, two in zip(before.layers, after.layers, strict=True):
+        same = [
+            np.array_equal(a, b) for a, b in zip(one.get_weights(), two.get_weights(), strict=True)
+        ]
+        if isinstance(one, keras.layers.BatchNormalization):
+            assert all(same) and len(same) == 4
+        elif one.trainable_variables:
+            assert not all(same), one.name

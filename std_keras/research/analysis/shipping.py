@@ -12,7 +12,7 @@ from typing import Any
 from std_keras.exporting.recommend import recommended
 from std_keras.exporting.report import aligned
 
-TEACHER, STUDENT, ALONE = "teacher", "student", "without teacher"
+TEACHER, STUDENT, ALONE, ELSEWHERE = "teacher", "student", "without teacher", "elsewhere"
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class Candidate:
 
     Attributes:
         run: short name of the run, for tables.
-        role: "teacher" (of another run that is compared), "student", or "without teacher".
+        role: "teacher" (of another run that is compared), "student", "without teacher", or
+            "elsewhere" (a file of which no run says it).
         quantization: for example "int8".
         file: where it is.
         bytes: its size.
@@ -185,11 +186,9 @@ class Comparison:
                 f"{text}: the best student{fit}, {self._described(student)}, has "
                 f"{self._points(ship, student)} less."
             )
-        if ship.role == ALONE and student is not None:
-            return (
-                f" It learned without a teacher; the best student{fit} is "
-                f"{self._described(student)}."
-            )
+        if ship.role in (ALONE, ELSEWHERE) and student is not None:
+            learned = "without a teacher" if ship.role == ALONE else "elsewhere"
+            return f" It learned {learned}; the best student{fit} is {self._described(student)}."
         if ship.role == STUDENT and teacher is not None:
             fits = self._best_of(TEACHER, fitting=True)
             if fits is not None:

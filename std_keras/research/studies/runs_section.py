@@ -149,7 +149,7 @@ def _result_blocks(records: Sequence[Record]) -> list[page.Block]:
         rows.append(
             [
                 record.name,
-                record.config.model or "–",  # noqa: RUF001
+                record.config.model.name,
                 page.percent(result.get("top1")) if result else "not finished",
                 page.percent(result.get("top5")),
                 f"{result['parameters']:,}" if result.get("parameters") else "–",  # noqa: RUF001
