@@ -94,13 +94,13 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         # There is nothing to save. Where TensorFlow computes here, Python could not answer.
         signal.signal(number, _leave if what in WITH_PROCESSES else signal.SIG_DFL)
-    if what not in IN_PROCESSES:
-        with muted_stderr():
-            import tensorflow  # noqa: F401
     if json_file:
         results.writable("json", json_file)
     if csv_file:
         results.check_csv(csv_file)
+    if what not in IN_PROCESSES:
+        with muted_stderr():
+            import tensorflow  # noqa: F401
     if what == "all":  # Its benchmarks print and write rows themselves.
         result = benchmark.run(**options, csv=csv_file)
     else:

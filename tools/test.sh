@@ -11,5 +11,6 @@ else # An unpacked archive has no git, which pre-commit needs.
   ruff check . && ruff format --check . && mypy
 fi
 # Two processes: much of a test is tracing, which keeps one core busy. A file's tests share fixtures.
-if [ "$#" -eq 0 ]; then set -- -m "not slow" -n 2 --dist loadfile; fi
+# Without its own order, which leaves files of few tests for the end: those of long trainings.
+if [ "$#" -eq 0 ]; then set -- -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder; fi
 exec python -m pytest -q --durations=15 "$@"

@@ -34,13 +34,19 @@ def teacher(run_program, tmp_path_factory):
     return path
 
 
-def one_line_error(done, code=2):
+def one_line_error(said, expected=2):
     """Asserts exit code and form, and returns the sentence."""
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    line = done.stderr.strip().splitlines()[-1]
+    code, _, error = said
+    assert code == expected, error
+    assert "Traceback" not in error
+    line = error.strip().splitlines()[-1]
     assert line.startswith("error: ")
     return line
+
+
+def said_by(done):
+    """What `run_command` returns, of a process."""
+    return done.returncode, done.stdout, done.stderr
 
 
 def test_start_up_is_silent_but_for_our_own_lines(run_program, teacher):
@@ -67,28 +73,43 @@ def test_start_up_is_silent_but_for_our_own_lines(run_program, teacher):
         (("--distillation=hard", "--teacher=/nowhere"), ("/nowhere",)),
         (("--distillation=hard", "--teacher=x,site=middle"), ("site=middle", "intermediate")),
         (("--distillation=hard", "--teacher=x,spot=last"), ("spot=last", "site")),
-        (("--strategy=mirrored", "--logical_cpus=2", "--batch_size=63"), ("--batch_size=63", "2")),
-        (("--strategy=mirrored", "--logical_cpus=2", "--jit_compile"), ("--jit_compile",)),
         (("--model_dir=/dev/null/x",), ("/dev/null/x",)),
         (("--flagfile=/nowhere.flags",), ("/nowhere.flags",)),
     ],
 )
-def test_bad_input_gets_a_sentence_and_exit_code_2(run_program, tmp_path, arguments, words):
-    done = run_program("train", *TINY, f"--model_dir={tmp_path / 'run'}", *arguments)
-    line = one_line_error(done)
+def test_bad_input_gets_a_sentence_and_exit_code_2(run_command, tmp_path, arguments, words):
+    line = one_line_error(
+        run_command("train", *TINY, f"--model_dir={tmp_path / 'run'}", *arguments)
+    )
     for word in words:
         assert word in line
     assert not (tmp_path / "run" / "config.json").exists()
 
 
-def test_a_directory_of_another_configuration_is_refused_with_the_flag_named(run_program, teacher):
-    done = run_program("train", *TINY, f"--model_dir={teacher}", "--learning_rate=0.5", "--seed=3")
-    line = one_line_error(done)
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--batch_size=63",), ("--batch_size=63", "2")),
+        (("--jit_compile",), ("--jit_compile",)),
+    ],
+)
+def test_bad_input_on_two_devices_does_too(run_program, tmp_path, arguments, words):
+    """In a process of its own: devices are counted once in the life of a process."""
+    two = ("--strategy=mirrored", "--logical_cpus=2", f"--model_dir={tmp_path / 'run'}")
+    line = one_line_error(said_by(run_program("train", *TINY, *two, *arguments)))
+    for word in words:
+        assert word in line
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_a_directory_of_another_configuration_is_refused_with_the_flag_named(run_command, teacher):
+    changed = ("--learning_rate=0.5", "--seed=3")
+    line = one_line_error(run_command("train", *TINY, f"--model_dir={teacher}", *changed))
     assert "--learning_rate=0.001, now 0.5" in line
     assert "--seed=0, now 3" in line
 
 
-def test_a_teacher_of_other_classes_is_refused(run_program, teacher, tmp_path):
+def test_a_teacher_of_other_classes_is_refused(run_command, teacher, tmp_path):
     from PIL import Image
 
     for split in ("train", "val"):
@@ -97,7 +118,7 @@ def test_a_teacher_of_other_classes_is_refused(run_program, teacher, tmp_path):
             folder.mkdir(parents=True)
             for index in range(40):
                 Image.new("RGB", (8, 8), (index, 0, 0)).save(folder / f"{index}.png")
-    done = run_program(
+    said = run_command(
         "train",
         *TINY,
         f"--dataset=folder:{tmp_path / 'data'}",
@@ -106,10 +127,11 @@ def test_a_teacher_of_other_classes_is_refused(run_program, teacher, tmp_path):
         f"--teacher={teacher}",
         f"--model_dir={tmp_path / 'run'}",
     )
-    assert "1 channels" in one_line_error(done) or "10 classes" in one_line_error(done)
+    line = one_line_error(said)
+    assert "1 channels" in line or "10 classes" in line
 
 
-def test_a_student_from_the_command_line(run_program, teacher, tmp_path):
+def test_a_student_from_the_command_line(run_program, run_command, teacher, tmp_path):
     run = tmp_path / "student"
     done = run_program(
         "train",
@@ -131,13 +153,13 @@ def test_a_student_from_the_command_line(run_program, teacher, tmp_path):
         "average",
         "confidence",
     }
-    evaluated = run_program("evaluate", f"--model_dir={run}", "--head=average")
-    assert evaluated.returncode == 0, evaluated.stderr
-    report = json.loads(evaluated.stdout)
-    assert report["top1"] == pytest.approx(result["top1"], abs=1e-9)
-    raw = run_program("evaluate", f"--model_dir={run}", "--weights=raw")
-    assert json.loads(raw.stdout)["heads"].keys() == result["heads"].keys()
-    assert json.loads(raw.stdout)["top1"] == pytest.approx(result["raw_heads"]["average"]["top1"])
+    code, said, error = run_command("evaluate", f"--model_dir={run}", "--head=average")
+    assert code == 0, error
+    assert json.loads(said)["top1"] == pytest.approx(result["top1"], abs=1e-9)
+    code, said, error = run_command("evaluate", f"--model_dir={run}", "--weights=raw")
+    assert code == 0, error
+    assert json.loads(said)["heads"].keys() == result["heads"].keys()
+    assert json.loads(said)["top1"] == pytest.approx(result["raw_heads"]["average"]["top1"])
 
 
 @pytest.mark.parametrize(
@@ -150,9 +172,8 @@ def test_a_student_from_the_command_line(run_program, teacher, tmp_path):
         (("--model_dir={teacher}", "--split=validation"), ("--split=validation",)),
     ],
 )
-def test_evaluate_refuses_what_it_cannot_do(run_program, teacher, arguments, words):
-    done = run_program("evaluate", *(a.format(teacher=teacher) for a in arguments))
-    line = one_line_error(done)
+def test_evaluate_refuses_what_it_cannot_do(run_command, teacher, arguments, words):
+    line = one_line_error(run_command("evaluate", *(a.format(teacher=teacher) for a in arguments)))
     for word in words:
         assert word in line
 
@@ -175,8 +196,14 @@ def wait_for_metrics(run, process):
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_interrupted_training_continues(root, run_program, tmp_path, number):
+def steps_logged(run):
+    """The steps in the log; a last line that is being written is left out."""
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["step"] for line in lines if line.endswith("}")]
+
+
+def test_interrupted_training_continues(root, run_command, tmp_path):
+    """One run, ended in each way in turn; while it goes on, nobody else may have its directory."""
     run = tmp_path / "run"
     arguments = (
         *TINY[:5],
@@ -187,33 +214,32 @@ def test_interrupted_training_continues(root, run_program, tmp_path, number):
         "--log_every_steps=10",
         f"--model_dir={run}",
     )
-    process = start(arguments, root)
-    wait_for_metrics(run, process)
-    process.send_signal(number)
-    _, said = process.communicate(timeout=600)
-    if number == signal.SIGKILL:
-        assert process.returncode == -signal.SIGKILL
-    else:
-        assert process.returncode == 75, said
-        assert "run the same command to continue" in said
-    logged = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
-
-    process = start(arguments, root)
-    try:
-        deadline = time.monotonic() + 600
-        while True:
-            lines = (run / "metrics.jsonl").read_text().splitlines()
-            steps = [json.loads(line)["step"] for line in lines if line.endswith("}")]
-            if steps and steps[-1] > max(logged) + 20:
-                break
-            assert process.poll() is None, process.stderr.read()
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=600)
-    assert process.returncode == 75
-    assert "continuing" in said
+    ends = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL, signal.SIGTERM)
+    logged = []
+    for count, number in enumerate(ends):
+        process = start(arguments, root)
+        try:
+            if not count:
+                wait_for_metrics(run, process)
+                line = one_line_error(run_command("train", *arguments))
+                assert "in use by another process" in line
+            else:
+                deadline = time.monotonic() + 600
+                # Past what the process before it logged: that part was trained again.
+                while (steps_logged(run) or [0])[-1] <= max(logged) + 20:
+                    assert process.poll() is None, process.stderr.read()
+                    assert time.monotonic() < deadline
+                    time.sleep(0.1)
+        finally:
+            process.send_signal(number)
+            _, said = process.communicate(timeout=600)
+        if number == signal.SIGKILL:
+            assert process.returncode == -signal.SIGKILL
+        else:
+            assert process.returncode == 75, said
+            assert "run the same command to continue" in said
+        assert ("continuing" in said) == bool(count), said
+        logged = steps_logged(run)
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     train = [line["step"] for line in lines if "loss/total" in line]
     # Nothing twice, nothing left out: the log is the one of an uninterrupted run.
@@ -221,21 +247,8 @@ def test_interrupted_training_continues(root, run_program, tmp_path, number):
     assert set(range(10, max(train), 10)) <= set(train)
 
 
-def test_two_processes_cannot_share_a_run_directory(root, run_program, tmp_path):
-    run = tmp_path / "run"
-    arguments = (*TINY[:5], "--epochs=400", "--batch_size=64", f"--model_dir={run}")
-    process = start(arguments, root)
-    try:
-        wait_for_metrics(run, process)
-        done = run_program("train", *arguments)
-        assert "in use by another process" in one_line_error(done)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=600)
-
-
-def test_a_diverging_run_exits_3_and_names_the_figure(run_program, tmp_path):
-    done = run_program(
+def test_a_diverging_run_exits_3_and_names_the_figure(run_command, tmp_path):
+    said = run_command(
         "train",
         *TINY,
         "--optimizer=sgd",
@@ -243,7 +256,7 @@ def test_a_diverging_run_exits_3_and_names_the_figure(run_program, tmp_path):
         "--warmup_epochs=0",
         f"--model_dir={tmp_path / 'run'}",
     )
-    line = one_line_error(done, code=3)
+    line = one_line_error(said, 3)
     assert "non-finite at step" in line
     assert "loss/total" in line
 
@@ -267,7 +280,7 @@ def test_a_full_disk_exits_5_and_leaves_the_earlier_checkpoint(root, run_program
             "--checkpoint_every_steps=2",
             f"--model_dir={run}",
         )
-        line = one_line_error(done, code=5)
+        line = one_line_error(said_by(done), 5)
         assert "checkpoint" in line
         assert "No space left" in line or "space" in line
         import tensorflow as tf

@@ -450,14 +450,14 @@ def test_files_are_refused_before_anything_is_measured(root, tmp_path, what):
 def test_one_that_fails_stops_no_other(root, tmp_path):
     """The start needs data that is there; inference needs none."""
     flags = ("--dataset=cifar100", f"--data_dir={tmp_path}/nothing", "--model=mixer_s16")
-    size = ("--patch_size=16", "--width=16", "--depth=1", "--batch_size=2", "--rounds=1")
+    size = ("--patch_size=16", "--width=16", "--depth=1", "--batch_size=1", "--rounds=1")
     wanted = ("--only=startup,infer", f"--json={tmp_path}/all.json")
     done = run(root, "all", *flags, *size, *wanted)
     assert done.returncode == 5, done.stderr
     assert "benchmarks failed: startup; see above" in done.stderr
     found = json.loads((tmp_path / "all.json").read_text())
     assert found["failed"] == ["startup"]
-    assert "plain, batch 2" in found["infer"]["variants"]
+    assert set(found["infer"]["variants"]) >= {"plain, batch 1", "xla, batch 1"}
 
 
 def test_a_benchmark_that_is_ended_leaves_nothing_behind(root, tmp_path):
