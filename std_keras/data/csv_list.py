@@ -7,6 +7,7 @@ import os
 
 import numpy as np
 
+from std_keras.data.decoded_images import NOT_KEPT, DecodedImages
 from std_keras.data.listed import Part, load_listed, some
 from std_keras.data.loaded import Loaded, TestPart
 from std_keras.data.source import Progress, no_progress
@@ -24,6 +25,7 @@ def load_csv(
     eval_crop_ratio: float = 1.0,
     whole_pictures: bool = False,
     test_part: TestPart,
+    kept_images: DecodedImages = NOT_KEPT,
     progress: Progress = no_progress,
 ) -> Loaded:
     """A CSV file (UTF-8) whose first line names the columns `path`, `label` and maybe `split`.
@@ -71,6 +73,7 @@ def load_csv(
         eval_crop_ratio=eval_crop_ratio,
         whole_pictures=whole_pictures,
         test_part=test_part,
+        kept_images=kept_images,
         progress=progress,
     )
 
