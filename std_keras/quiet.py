@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from absl import logging as absl_logging
 
-from std_keras import kernels
+from std_keras import graph_optimizer, kernels
 
 
 @contextlib.contextmanager
@@ -48,7 +48,8 @@ def ensure_tensorflow() -> None:
 
 
 def load_tensorflow() -> None:
-    """Imports TensorFlow and Keras silently, with the kernels that `std_keras.kernels` chooses.
+    """Imports TensorFlow and Keras silently, with the kernels that `std_keras.kernels` chooses, and
+    the work on graphs that `std_keras.graph_optimizer` does.
 
     Call it before anything else imports them.
     """
@@ -64,5 +65,6 @@ def load_tensorflow() -> None:
         # The devices are listed here because the first listing is noisy too. Nothing is
         # initialised by it, so logical devices can still be configured.
         tf.config.list_physical_devices()
+    graph_optimizer.choose()
     tf.get_logger().setLevel(logging.ERROR)
     absl_logging.set_verbosity(absl_logging.ERROR)

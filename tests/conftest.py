@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from std_keras import kernels
+from std_keras import graph_optimizer, kernels
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-kernels.choose()  # As in the programs: the same step has the same digits here and there.
+# As in the programs: the same step has the same digits here and there.
+kernels.choose()
+graph_optimizer.choose()
 
 
 # Files that take long, about the longest first. Two processes take whole files in the

@@ -170,6 +170,18 @@ def test_pywrap_util_port():
         pytest.fail(message)
 
 
+def test_eager_context():
+    message = moved("tensorflow.python.eager.context", "std_keras/graph_optimizer.py")
+    try:
+        module = importlib.import_module("tensorflow.python.eager.context")
+        config = module.context().config
+    except (ImportError, AttributeError) as error:
+        pytest.fail(f"{message} ({error})")
+    rewrites = config.graph_options.rewrite_options  # conftest.py chose them.
+    assert rewrites.meta_optimizer_iterations == type(rewrites).ONE, message
+    assert rewrites.memory_optimization == type(rewrites).NO_MEM_OPT, message
+
+
 def test_get_function():
     message = moved("tf.Graph._get_function", "std_keras/models/macs.py")
     inner = tf.function(lambda x: tf.matmul(x, x), autograph=False)

@@ -74,6 +74,13 @@ class DataOptions(OptionGroup):
         "cached in memory; larger ones are streamed.",
         **NATURAL,
     )
+    decoded_dir: str = option_field(
+        "auto",
+        str,
+        "Folder that keeps decoded images for the next start; auto for std_keras/decoded in the "
+        "user's cache folder (at most 4 GiB), none for nowhere.",
+        shapes_result=False,
+    )
     data_seed: int = option_field(0, int, "Seed of the shuffling and the augmentation.", **NATURAL)
     augmentation_views: int = option_field(
         0,

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from std_keras.data.decoded_images import decoded_images
 from std_keras.data.digits import LABEL_NAMES, load_digits
 from std_keras.data.folder import load_folder
 from std_keras.data.loaded import Loaded, TestPart
@@ -110,6 +111,7 @@ def load(
     eval_crop_ratio: float = 1.0,
     whole_pictures: bool = False,
     test_only: bool = False,
+    decoded_dir: str = "none",
     progress: Progress | None = None,
 ) -> DataSet:
     """Loads a data set that is on this machine; downloads nothing.
@@ -136,6 +138,8 @@ def load(
         whole_pictures: keep training pictures as they are (as files, or encoded in memory) until a
             batch needs them, so that random crops can be cut from all of a picture.
         test_only: do not decode train ahead, nor hold a part of it out: only test will be read.
+        decoded_dir: a folder that keeps decoded images for the next time; `auto` for one in the
+            user's cache folder, `none` for nowhere.
         progress: wraps slow loops, see `Progress`.
 
     Raises:
@@ -169,6 +173,7 @@ def load(
             "eval_crop_ratio": eval_crop_ratio,
             "whole_pictures": whole_pictures or test_only,
             "test_part": test_part,
+            "kept_images": decoded_images(decoded_dir),
             "progress": progress,
         }
         if word == "folder":
@@ -189,6 +194,7 @@ def load(
             whole_pictures=whole_pictures,
             test_part=test_part,
             test_only=test_only,
+            kept_images=decoded_images(decoded_dir),
             progress=progress,
         )
     if validation_fraction and not test_only:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
 
 from std_keras.data.arrays import ArraySource
+from std_keras.data.decoded_images import NOT_KEPT, DecodedImages
 from std_keras.data.file_identities import file_identities
 from std_keras.data.header import tensorflow_turn
 from std_keras.data.images import read_image, read_part, resize_and_crop, resize_part
@@ -126,22 +128,32 @@ class FileSource(IndexedSource):
         return self.subset(np.flatnonzero(~np.isin(self._paths, list(paths)))) if paths else self
 
     def read_all(
-        self, *, progress: Progress = no_progress, what: str = "reading images"
+        self,
+        *,
+        kept_images: DecodedImages = NOT_KEPT,
+        progress: Progress = no_progress,
+        what: str = "reading images",
     ) -> tuple[ArraySource, list[str]]:
         """Decodes every file once, in parallel: (the readable ones, paths of the others)."""
-        images = np.empty((self.size, *self.image_shape), np.uint8)
-        readable = np.zeros((self.size,), bool)
 
-        def read(row: int) -> None:
-            try:
-                images[row] = self._read_file(self._paths[row])
-                readable[row] = True
-            except _UNREADABLE:
-                pass
+        def decoded() -> dict[str, np.ndarray]:
+            images = np.empty((self.size, *self.image_shape), np.uint8)
+            readable = np.zeros((self.size,), bool)
 
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for _ in progress(pool.map(read, range(self.size)), total=self.size, what=what):
-                pass
+            def read(row: int) -> None:
+                try:
+                    images[row] = self._read_file(self._paths[row])
+                    readable[row] = True
+                except _UNREADABLE:
+                    pass
+
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                for _ in progress(pool.map(read, range(self.size)), total=self.size, what=what):
+                    pass
+            return {"images": images, "readable": readable}
+
+        arrays = self._kept("images", decoded, kept_images)
+        images, readable = arrays["images"], arrays["readable"]
         corrupt = self._paths[~readable].tolist()
         if corrupt:
             images = images[readable]
@@ -154,6 +166,7 @@ class FileSource(IndexedSource):
         self,
         *,
         thorough: bool = False,
+        kept_images: DecodedImages = NOT_KEPT,
         progress: Progress = no_progress,
         what: str = "checking images",
     ) -> list[str]:
@@ -161,7 +174,7 @@ class FileSource(IndexedSource):
 
         A quick check reads the first and last bytes of each file, which finds empty, foreign and
         cut-off files, and decodes only the doubtful ones; a thorough one decodes all, and finds
-        what is missing before a JPEG's end marker.
+        what is missing before a JPEG's end marker. What that found is kept in `kept_images`.
         """
 
         def is_corrupt(path: str) -> bool:
@@ -173,10 +186,25 @@ class FileSource(IndexedSource):
             except _UNREADABLE:
                 return True
 
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            verdicts = pool.map(is_corrupt, self._paths)
-            checked = list(progress(verdicts, total=self.size, what=what))
-        return self._paths[np.asarray(checked, bool)].tolist()
+        def looked_at() -> dict[str, np.ndarray]:
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                verdicts = pool.map(is_corrupt, self._paths)
+                checked = list(progress(verdicts, total=self.size, what=what))
+            return {"corrupt": np.asarray(checked, bool)}
+
+        found = self._kept("corrupt", looked_at, kept_images) if thorough else looked_at()
+        return self._paths[found["corrupt"]].tolist()
+
+    def _kept(
+        self, what: str, make: Callable[[], dict[str, np.ndarray]], kept_images: DecodedImages
+    ) -> dict[str, np.ndarray]:
+        """What `make` finds in the files, or found before."""
+        return kept_images.get(
+            make,
+            files=self._paths.tolist(),
+            pixels=self.size * math.prod(self.image_shape),
+            asked={"what": what, "shape": list(self.image_shape), "crop": self._crop_ratio},
+        )
 
 
 def _looks_whole(path: str) -> bool:

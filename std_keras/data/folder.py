@@ -9,6 +9,7 @@ from collections import Counter
 import numpy as np
 
 from std_keras import progress as progress_lines
+from std_keras.data.decoded_images import NOT_KEPT, DecodedImages
 from std_keras.data.listed import load_listed, some
 from std_keras.data.loaded import Loaded, TestPart
 from std_keras.data.source import Progress, no_progress
@@ -31,6 +32,7 @@ def load_folder(
     eval_crop_ratio: float = 1.0,
     whole_pictures: bool = False,
     test_part: TestPart,
+    kept_images: DecodedImages = NOT_KEPT,
     progress: Progress = no_progress,
 ) -> Loaded:
     """A directory with train/ and val/ (or test/), with train/ alone, or with class folders.
@@ -71,6 +73,7 @@ def load_folder(
         eval_crop_ratio=eval_crop_ratio,
         whole_pictures=whole_pictures,
         test_part=test_part,
+        kept_images=kept_images,
         progress=progress,
     )
 

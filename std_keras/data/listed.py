@@ -8,6 +8,7 @@ from typing import IO
 import numpy as np
 from PIL import Image
 
+from std_keras.data.decoded_images import DecodedImages
 from std_keras.data.file_identities import file_identities
 from std_keras.data.files import FileSource
 from std_keras.data.loaded import Loaded, TestPart
@@ -34,13 +35,15 @@ def load_listed(
     eval_crop_ratio: float,
     whole_pictures: bool,
     test_part: TestPart,
+    kept_images: DecodedImages,
     progress: Progress,
 ) -> Loaded:
     """Reads the parts `train`, `test` and `validation`, of which `test_part` makes the second.
 
     Images are decoded once, in parallel, if that takes at most `cache_bytes`, else read while
     training; `whole_pictures` leaves train to be read while training. The squares of the other
-    parts have `eval_crop_ratio` of a picture's short side.
+    parts have `eval_crop_ratio` of a picture's short side. What is decoded once is kept in
+    `kept_images` for the next time.
 
     Raises:
         InputError: for a part without images, and for unreadable images. With
@@ -60,11 +63,14 @@ def load_listed(
     corrupt: list[str] = []
     for part, source in sources.items():
         if total_bytes <= cache_bytes and not (whole_pictures and part == "train"):
-            kept[part], bad = source.read_all(progress=progress, what=f"reading {part} images")
+            kept[part], bad = source.read_all(
+                kept_images=kept_images, progress=progress, what=f"reading {part} images"
+            )
         else:
             # What is unreadable must be known before the first epoch, or its length would change.
             bad = source.find_corrupt(
                 thorough=corrupt_images == "skip",
+                kept_images=kept_images,
                 progress=progress,
                 what=f"checking {part} images",
             )

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from std_keras.data.decoded_images import NOT_KEPT, DecodedImages
 from std_keras.data.listed import Part, load_listed
 from std_keras.data.loaded import Loaded, TestPart
 from std_keras.data.source import Progress, no_progress
@@ -55,6 +56,7 @@ def load_picture_list(
     eval_crop_ratio: float = 1.0,
     whole_pictures: bool = False,
     test_part: TestPart,
+    kept_images: DecodedImages = NOT_KEPT,
     progress: Progress = no_progress,
 ) -> Loaded:
     """The parts of a table; see `load_listed`.
@@ -98,5 +100,6 @@ def load_picture_list(
         eval_crop_ratio=eval_crop_ratio,
         whole_pictures=whole_pictures,
         test_part=test_part,
+        kept_images=kept_images,
         progress=progress,
     )

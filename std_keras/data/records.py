@@ -70,7 +70,7 @@ class RecordSource(Source):
         self.size = sum(file.examples for file in self.files)
         self.image_shape = image_shape
         self._parse = parse
-        self._crop_ratio = crop_ratio
+        self.crop_ratio = crop_ratio
         self.peek = peek
         self.path = self.files[0].path if self.files else ""
         record_bytes = sum(file.bytes for file in self.files) / max(1, self.size)
@@ -135,7 +135,7 @@ class RecordSource(Source):
 
         def whole(image: tf.Tensor, size: int) -> tf.Tensor:
             if image.shape != shape(size):
-                image = resize_and_crop(image, size, crop_ratio=self._crop_ratio)
+                image = resize_and_crop(image, size, crop_ratio=self.crop_ratio)
             return tf.ensure_shape(image, shape(size))
 
         def one(row: Drawn) -> tuple[list[tf.Tensor], tf.Tensor]:
@@ -185,7 +185,7 @@ class RecordSource(Source):
             self._parse,
             image_shape=self.image_shape,
             window=self._window,
-            crop_ratio=self._crop_ratio,
+            crop_ratio=self.crop_ratio,
             peek=self.peek,
         )
 

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from std_keras.data.arrays import ArraySource
+from std_keras.data.decoded_images import NOT_KEPT, DecodedImages
 from std_keras.data.listed import LOOKED_AT, short_sides
 from std_keras.data.loaded import Loaded, TestPart
 from std_keras.data.records import RecordArraySource, RecordFile, RecordSource
@@ -32,6 +33,7 @@ def load_tfds(
     whole_pictures: bool = False,
     test_part: TestPart,
     test_only: bool = False,
+    kept_images: DecodedImages = NOT_KEPT,
     progress: Progress = no_progress,
 ) -> Loaded:
     """A prepared set; its test part is its `validation` if it has no test, else `test_part`.
@@ -39,7 +41,8 @@ def load_tfds(
     The parts are decoded into memory if that takes at most `cache_bytes`, else streamed. With
     `whole_pictures`, train is held in memory as it is in its files, if they take at most that. The
     squares of test pictures have `eval_crop_ratio` of the short side. With `test_only` train is
-    streamed, for nobody will read it, if it is not needed to find the test part.
+    streamed, for nobody will read it, if it is not needed to find the test part. What is decoded
+    is kept in `kept_images` for the next time.
 
     Raises:
         InputError: if it is not there, is not made of images with one label, lacks a part, or
@@ -73,8 +76,28 @@ def load_tfds(
             return source
         pictures = functools.partial(_pictures, source, name=name, cache_bytes=cache_bytes)
         larger = bool(sides) and max(sides) > min(height, width)
+
+        def decoded() -> dict[str, np.ndarray]:
+            images, labels = _decoded(source, info, progress=progress)
+            return {"images": images, "labels": labels}
+
+        if isinstance(source, RecordSource):
+            arrays = kept_images.get(
+                decoded,
+                files=[file.path for file in source.files],
+                pixels=source.size * height * width * channels,
+                asked={
+                    "records": [repr(info.features[key]) for key in (image_key, label_key)],
+                    "examples": [file.examples for file in source.files],
+                    "keys": [image_key, label_key],
+                    "shape": list(image_shape),
+                    "crop": source.crop_ratio,
+                },
+            )
+        else:
+            arrays = decoded()
         return ArraySource(
-            *_decoded(source, info, progress=progress), pictures=pictures if larger else None
+            arrays["images"], arrays["labels"], pictures=pictures if larger else None
         )
 
     if found is not None:

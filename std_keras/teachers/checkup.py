@@ -21,7 +21,7 @@ from std_keras.teachers.memory import resident_mib
 from std_keras.teachers.spec import TeacherSpec
 from std_keras.teachers.teacher import INPUT_RANGES, Teacher
 
-_BATCH = 64
+_BATCH = 16  # Layer by layer, a Keras model keeps what every layer returned until it has the last.
 _RANGE_EXAMPLES = 128  # For each of the ranges that the user did not choose.
 _CERTAIN = 3.0  # Standard deviations.
 _WORTH_SAYING = 0.05  # Of top-1, as a fraction.

@@ -58,6 +58,7 @@ def load_data(
         test_only=test_only,
         cache_gb=config.data.cache_gb,
         corrupt_images=config.data.corrupt_images,
+        decoded_dir=config.data.decoded_dir,
         progress=progress,
         **picture_options(config.augmentation, image_size=config.data.image_size),
     )

@@ -70,13 +70,15 @@ class Loop:
                 if training.cache is not None:
                     training.cache.record(self.step - result.steps, result.predictions)
                 bar.advance(result.steps, f"loss {result.last['loss/total']:.3f}")
+                if self.step - result.steps == first:
+                    self._show_images(first)  # Not before: the first step is waited for.
                 self._events()
         if training.cache is not None:
             progress.say(training.cache.summary())
         return finish(training, step=self.step, train_seconds=self.train_seconds)
 
     def _begin(self) -> None:
-        """Shows what the run trains on."""
+        """Shows what the run is, and makes what is not needed for steps."""
         training, options = self.training, self.training.config.run
         if not self.step:
             training.writer.config(training.config)
@@ -86,12 +88,6 @@ class Loop:
                 f"profile_steps={options.profile_steps}: only {left} steps are left, and the first "
                 f"{_PROFILE_AFTER} of a process are not profiled"
             )
-        try:
-            batch = feed.one_batch(training.config, training.dataset, step=self.step)
-        except tf.errors.OpError as error:
-            refuse_damaged_data(training.dataset, error)
-            raise
-        training.writer.images(batch["images"].numpy(), step=self.step)
         if training.mine_step is not None:
             self._mine_batches = feed.mine_batches(
                 training.config,
@@ -100,6 +96,18 @@ class Loop:
                 shard=training.shard,
                 epoch=self.step // training.cadence.steps_per_epoch,
             )
+
+    def _show_images(self, step: int) -> None:
+        """Shows the batch that was trained on after `step` steps."""
+        training = self.training
+        if not training.chief:
+            return
+        try:
+            batch = feed.one_batch(training.config, training.dataset, step=step)
+        except tf.errors.OpError as error:
+            refuse_damaged_data(training.dataset, error)
+            raise
+        training.writer.images(batch["images"].numpy(), step=step)
 
     def _next_segment(self) -> tuple[Segment, Iterator[Any]]:
         training = self.training

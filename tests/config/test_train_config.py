@@ -287,6 +287,7 @@ def test_resolve_is_done_once(values):
 # Place, cadence, logging, strategy and performance; everything else shapes the result.
 MAY_CHANGE = {
     "data_dir",
+    "decoded_dir",
     "evaluate_every_epochs",
     "checkpoint_every_steps",
     "keep_checkpoints",

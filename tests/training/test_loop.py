@@ -17,7 +17,7 @@ from std_keras.config import options, resolve
 from std_keras.data.limit import limited
 from std_keras.errors import InputError, NonFiniteError
 from std_keras.runs.run_directory import RunDirectory
-from std_keras.training import assembly, build, train
+from std_keras.training import assembly, build, feed, train
 from std_keras.training.checkpoints import restore_weights
 from std_keras.training.ema import WeightAverage
 from std_keras.training.evaluators import Evaluators
@@ -436,3 +436,23 @@ def test_nothing_is_left_open_for_the_next_run_in_this_process(student_run):
     again.prepare()
     again.release()
     assert os.path.exists(student_run / ".lock")
+
+
+def test_the_first_step_does_not_wait_for_tensorboard(tmp_path, monkeypatch):
+    """The pictures are of the first batch, and are made after it was trained on."""
+    order = []
+    call, one_batch = Trainer.call, feed.one_batch
+
+    def called(self, *arguments, **options):
+        order.append("step")
+        return call(self, *arguments, **options)
+
+    def made(*arguments, step, **options):
+        order.append(f"pictures of {step}")
+        return one_batch(*arguments, step=step, **options)
+
+    monkeypatch.setattr(Trainer, "call", called)
+    monkeypatch.setattr(feed, "one_batch", made)
+    train(config(epochs=1, warmup_epochs=0), model_dir=tmp_path / "run")
+    assert order[:2] == ["step", "pictures of 0"]
+    assert order.count("pictures of 0") == 1
