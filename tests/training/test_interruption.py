@@ -97,7 +97,7 @@ def test_stopped_and_continued(student_config, student_run, tmp_path):
 
 def test_stopped_and_continued_with_muon(tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    config = tiny.config(optimizer="muon", ema_decay=0.9)
+    config = tiny.config(optimizer="muon", ema_decay=0.9, depth=1)
     train(config, model_dir=whole)
     with pytest.raises(Interrupted, match="after step 2 of 6"):
         train(config, model_dir=parts, stop=StopAfter(2))
@@ -138,7 +138,7 @@ def test_a_full_disk_and_continued_with_other_flags_of_place_and_cadence(
 @pytest.fixture(scope="module")
 def epoch_config(student_config):
     return student_config.replace(
-        mine_schedule="epoch", mine_samples=20, optimizer="sgd", ema_decay=0.0
+        mine_schedule="epoch", mine_samples=20, optimizer="sgd", ema_decay=0.0, depth=1
     )
 
 
