@@ -1,10 +1,10 @@
 """How much work TensorFlow puts into a graph before its first run.
 
 It goes over a graph up to three times, by default, until nothing changes, and looks each time for
-tensors to recompute or to move to another memory. For a training step that is half of its work on
-the graph, or two seconds of Mixer-S/4's start, and changes next to nothing: a second turn finds
-35 of 8,600 nodes to remove, the search through memory rewrites none that matters on one kind of
-device. A first turn, with folding, fusing and layouts, is what makes steps quick.
+tensors to recompute or to move to another memory. For the training step of Mixer-S/4 that is 45 %
+of its work on the graph and changes next to nothing: a second turn finds 35 of 8,600 nodes to
+remove, the search through memory adds 8. A first turn, with folding, fusing and layouts, is what
+makes steps quick.
 """
 
 from __future__ import annotations
