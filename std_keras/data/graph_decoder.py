@@ -24,7 +24,8 @@ def decode_rgb(contents: tf.Tensor) -> tf.Tensor:
     Upright by EXIF; of an animated GIF the first frame; 16-bit channels keep their upper 8 bits;
     transparent pixels lie over white. Raises tf.errors.InvalidArgumentError for anything else, for
     what is cut off or by its header of more than 179 million pixels, for an animated WebP, a GIF
-    with a transparent colour or a first frame that does not cover it, and a BMP that is not plain: 24 bits, or a palette of 8.
+    with a transparent colour or whose first frame is a part of it, and a BMP that is not plain: 24
+    bits, or a palette of 8.
     """
     contents = refuse_too_large(contents)
     data = tf.io.decode_raw(contents, tf.uint8)
