@@ -15,7 +15,7 @@ from std_keras.files.picture_file import GROUND, ORIENTATION_TAG
 # Before a JPEG's other markers: its four channels are CMYK, inverted, as everybody stores them.
 _ADOBE = b"\xff\xee\x00\x0eAdobe\x00d\x00\x00\x00\x00\x00"
 _EXIF = b"Exif\0\0"
-_SHORT = 3  # EXIF's number for a type of two bytes.
+_SHORT, _LONG = 3, 4  # EXIF's numbers for types of two and four bytes.
 
 
 def decode_rgb(contents: tf.Tensor) -> tf.Tensor:
@@ -24,7 +24,8 @@ def decode_rgb(contents: tf.Tensor) -> tf.Tensor:
     Upright by EXIF; of an animated GIF the first frame; 16-bit channels keep their upper 8 bits;
     transparent pixels lie over white. Raises tf.errors.InvalidArgumentError for anything else, for
     what is cut off or by its header of more than 179 million pixels, for an animated WebP, a GIF
-    with a transparent colour, and a BMP that is not plain: 24 bits, or a palette of 8.
+    with a transparent colour or whose first frame is a part of it, and a BMP that is not plain: 24
+    bits, or a palette of 8.
     """
     contents = refuse_too_large(contents)
     data = tf.io.decode_raw(contents, tf.uint8)
@@ -73,7 +74,7 @@ def _decode_png(contents: tf.Tensor, data: tf.Tensor) -> tf.Tensor:
     def step(at: tf.Tensor, exif: tf.Tensor, masked: tf.Tensor) -> tuple[tf.Tensor, ...]:
         kind = tf.strings.substr(contents, at + 4, 4)
         length = tf.maximum(_number(data, at, 4), 0)
-        exif = tf.where(kind == b"eXIf", at + 8, exif)
+        exif = tf.where(kind == b"eXIf", _after_name(contents, at + 8), exif)
         following = tf.clip_by_value(at + 12 + length, at + 8, tf.size(data))
         return following, exif, masked | (kind == b"tRNS")
 
@@ -101,11 +102,9 @@ def _decode_webp(contents: tf.Tensor, data: tf.Tensor) -> tf.Tensor:
     def step(at: tf.Tensor, exif: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         here = tf.strings.substr(contents, at, 4) == b"EXIF"
         length = tf.maximum(_number(data, at + 4, 4, little=True), 0)
-        # Some programs write JPEG's name of the block, too.
-        named = tf.strings.substr(contents, at + 8, len(_EXIF)) == _EXIF
-        begin = at + 8 + tf.where(named, len(_EXIF), 0)
         following = at + 8 + length + length % 2
-        return tf.clip_by_value(following, at + 8, tf.size(data)), tf.where(here, begin, exif)
+        exif = tf.where(here, _after_name(contents, at + 8), exif)
+        return tf.clip_by_value(following, at + 8, tf.size(data)), exif
 
     extended = tf.strings.substr(contents, 8, 8) == b"WEBPVP8X"
     animated = extended & (tf.bitwise.bitwise_and(_number(data, 20, 1), 2) > 0)
@@ -119,6 +118,12 @@ def _decode_webp(contents: tf.Tensor, data: tf.Tensor) -> tf.Tensor:
     image = tf.io.decode_webp(contents, channels=0)[0]
     image = tf.cond(tf.shape(image)[-1] == 4, lambda: _over_ground(image), lambda: image[..., :3])
     return turned(tf.ensure_shape(image, (None, None, 3)), _orientation(data, exif))
+
+
+def _after_name(contents: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
+    """Where an EXIF block begins: some programs write JPEG's name of it before it, too."""
+    named = tf.strings.substr(contents, at, len(_EXIF)) == _EXIF
+    return at + tf.where(named, len(_EXIF), 0)
 
 
 def _over_ground(rgba: tf.Tensor) -> tf.Tensor:
@@ -145,11 +150,18 @@ def _decode_gif(contents: tf.Tensor, data: tf.Tensor) -> tf.Tensor:
     no = tf.constant(False)
     flags = _number(data, 10, 1)
     palette = tf.where(flags >= 128, 3 * 2 ** (flags % 8 + 1), 0)
-    _, _, transparent = tf.while_loop(is_before_frame, step, (13 + palette, no, no))
+    at, _, transparent = tf.while_loop(is_before_frame, step, (13 + palette, no, no))
     opaque = tf.raw_ops.Assert(
         condition=~transparent, data=["the GIF has a transparent colour; use PNG"]
     )
-    with tf.control_dependencies([opaque]):
+    # TensorFlow takes the first frame for all of the picture.
+    frame = _number(data, tf.stack([at + 1, at + 3, at + 5, at + 7]), 2, little=True)
+    screen = _number(data, tf.constant([6, 8]), 2, little=True)
+    covered = tf.raw_ops.Assert(
+        condition=tf.reduce_all(tf.equal(frame, tf.concat([[0, 0], screen], 0))),
+        data=["the GIF's first frame is a part of the picture; use PNG"],
+    )
+    with tf.control_dependencies([opaque, covered]):
         contents = tf.identity(contents)
     return tf.io.decode_image(contents, channels=3, expand_animations=False)
 
@@ -196,8 +208,10 @@ def _orientation(data: tf.Tensor, exif: tf.Tensor) -> tf.Tensor:
         directory = number(4, 4)
         count = tf.clip_by_value(number(directory, 2), 0, tf.size(data) // 12)
         entries = directory + 2 + 12 * tf.range(count)
-        found = (number(entries, 2) == ORIENTATION_TAG) & (number(entries + 2, 2) == _SHORT)
-        return tf.reduce_max(tf.where(found, number(entries + 8, 2), 0))
+        kinds = number(entries + 2, 2)
+        values = tf.where(kinds == _SHORT, number(entries + 8, 2), number(entries + 8, 4))
+        found = (number(entries, 2) == ORIENTATION_TAG) & ((kinds == _SHORT) | (kinds == _LONG))
+        return tf.reduce_max(tf.where(found, values, 0))
 
     orientation = tf.cond(exif > 0, noted, lambda: 1)
     return tf.where((orientation >= 1) & (orientation <= 8), orientation, 1)

@@ -177,7 +177,7 @@ def write_smaller_copy(
             check_whole(path)
             turn = tensorflow_turn(path)
             pixels, smaller = shrink(os.fsencode(path), turn)
-        except (tf.errors.OpError, InputError):
+        except (tf.errors.OpError, InputError, OSError):
             return False
         target = output_dir / targets[name]
         unfinished = target.with_name(f"{_UNFINISHED}{target.name}")

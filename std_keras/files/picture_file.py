@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from std_keras.errors import InputError
+from std_keras.files.jpeg_end import jpeg_end
 
 MOST_PIXELS = 178_956_970
 """Larger pictures are refused by their header, before memory is taken for them; Pillow's limit."""
@@ -40,9 +41,7 @@ _TRANSPOSED = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_END_OF_JPEG = b"\xff\xd9"
-_TAIL = 64  # The end marker is looked for in so many last bytes; some programs append a few.
-
+_START_OF_JPEG = b"\xff\xd8"
 
 _HEIF_ENDINGS = frozenset({".heic", ".heif"})  # As iPhones write them.
 
@@ -103,14 +102,15 @@ def read_pixels(path: str | bytes) -> np.ndarray:
 def check_whole(path: str | bytes) -> None:
     """Raises InputError for a JPEG that was cut off and then got its end marker back.
 
-    Reads all of the file, but makes an eighth of the pixels in each direction. Progressive JPEGs
-    and other formats pass.
+    Reads all of the file, but makes an eighth of the pixels in each direction. A JPEG of several
+    scans that was cut in the last of them passes, and so do other formats.
     """
+    name = os.fsdecode(path)
     with open(path, "rb") as file:
         content = file.read()
-    if content[:2] != b"\xff\xd8":
+    if not content.startswith(_START_OF_JPEG):
         return
-    without = _without_end(content)
+    without = _refused_if_cut(content, name=name)
     if without is content:
         return
     try:
@@ -120,7 +120,7 @@ def check_whole(path: str | bytes) -> None:
                 image.draft("L", (1, 1))
                 image.load()
     except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{os.fsdecode(path)} is cut off: {error}") from error
+        raise InputError(f"{name} is cut off: {error}") from error
 
 
 def upright(image: Image.Image, *, channels: int = 3, name: str = "the picture") -> Image.Image:
@@ -145,9 +145,11 @@ def exif_orientation(block: bytes | None) -> int:
     if not block:
         return 1
     try:
-        exif = Image.Exif()
-        exif.load(block)
-        orientation = int(exif.get(ORIENTATION_TAG, 1))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # About a damaged note.
+            exif = Image.Exif()
+            exif.load(block)
+            orientation = int(exif.get(ORIENTATION_TAG, 1))
     except Exception:  # A damaged note does not make the pixels worse.
         return 1
     return orientation if orientation in _TRANSPOSED else 1
@@ -157,9 +159,9 @@ def _read(file: IO[bytes], *, channels: int, name: str) -> Image.Image:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # About sizes (checked here) and damaged metadata.
         source: IO[bytes] = file
-        if file.read(2) == b"\xff\xd8":
+        if file.read(2) == _START_OF_JPEG:
             file.seek(0)
-            source = io.BytesIO(_without_end(file.read()))
+            source = io.BytesIO(_refused_if_cut(file.read(), name=name))
         source.seek(0)
         with Image.open(source, formats=_formats()) as image:
             if image.width * image.height > MOST_PIXELS:
@@ -167,30 +169,21 @@ def _read(file: IO[bytes], *, channels: int, name: str) -> Image.Image:
             return upright(image, channels=channels, name=name)
 
 
-def _without_end(content: bytes) -> bytes:
-    """A JPEG without its end marker, so that Pillow misses what is not there.
+def _refused_if_cut(content: bytes, *, name: str) -> bytes:
+    """A JPEG so that Pillow misses what is not there.
 
-    libjpeg makes grey of what is missing before an end marker, and tells nobody. Without one it
-    asks for more, and Pillow refuses. The zeros are for its decoder, which reads ahead. Progressive
-    files need their marker.
+    Without an end marker libjpeg asks for more, and Pillow refuses; the zeros are for its decoder,
+    which reads ahead. With several scans it needs the marker, and the scans are counted.
+
+    Raises:
+        InputError: if it has no end, or scans are missing.
     """
-    end = content.rfind(_END_OF_JPEG, max(0, len(content) - _TAIL))
-    if end < 0 or not _is_sequential(content):
-        return content
-    return content[:end] + bytes(16)
-
-
-def _is_sequential(content: bytes) -> bool:
-    """Whether the frame of a JPEG is coded in one go: the marker SOF0 or SOF1."""
-    at = 2
-    while at + 4 <= len(content) and content[at] == 0xFF:
-        marker = content[at + 1]
-        if marker in (0xC0, 0xC1):
-            return True
-        if marker in (0xC2, 0xDA, 0xD9):
-            return False
-        at += 1 if marker == 0xFF else 2 + int.from_bytes(content[at + 2 : at + 4], "big")
-    return False
+    found = jpeg_end(content)
+    if found.at is None:
+        raise InputError(f"{name} is cut off: it has no end marker")
+    if found.lacks_detail:
+        raise InputError(f"{name} is cut off: its last scans are missing")
+    return content[: found.at] + bytes(16) if found.one_scan else content
 
 
 def _learn_formats() -> None:

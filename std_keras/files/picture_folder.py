@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from std_keras.files.picture_file import advice, extensions
 
 # What systems leave behind.
-_FOLDERS_OF_SYSTEMS = frozenset({"__MACOSX"})
+_FOLDERS_OF_SYSTEMS = frozenset(
+    {"__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information"}
+)
 _FILES_OF_SYSTEMS = frozenset({"thumbs.db", "desktop.ini"})
 
 
@@ -46,25 +48,36 @@ def list_pictures(folder: str, *, fail: Callable[[OSError], None] | None = None)
             return
         try:
             with os.scandir(place) as entries:
-                shown = sorted(e for e in ((e.name, e.is_dir()) for e in entries) if e[0][0] != ".")
+                shown = sorted((e.name, _kind(e)) for e in entries if e.name[0] != ".")
         except OSError as error:
             if fail is not None:
                 fail(error)
             return
-        for name, is_folder in shown:
+        for name, kind in shown:
             ending = os.path.splitext(name)[1].lower()
-            if is_folder or name.lower() in _FILES_OF_SYSTEMS:
+            if kind == "folder" or name.lower() in _FILES_OF_SYSTEMS:
                 continue
-            if ending in known:
+            if kind == "no file":
+                found.left_out["pipe, socket or device"] += 1
+            elif ending in known:
                 found.pictures.append(os.path.join(place, name))
             else:
                 found.left_out[ending or "no ending"] += 1
-        for name, is_folder in shown:
-            if is_folder and is_shown_folder(name):
+        for name, kind in shown:
+            if kind == "folder" and is_shown_folder(name):
                 look(os.path.join(place, name), above | {real})
 
     look(folder, frozenset())
     return found
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    """A link counts as what it leads to; one that leads nowhere is a file that cannot be read."""
+    if entry.is_dir():
+        return "folder"
+    if entry.is_file() or not os.path.exists(entry.path):
+        return "file"
+    return "no file"  # To open a pipe would wait for ever.
 
 
 def is_shown_folder(name: str) -> bool:

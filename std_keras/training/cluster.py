@@ -67,6 +67,10 @@ def parse(text: str) -> Cluster:
     cluster, task = whole.get("cluster"), whole.get("task")
     if not isinstance(cluster, dict):
         raise _refusal(f"its cluster, {_shown(cluster)}, is no object of jobs; {_SHAPE}")
+    if whole.get("rpc_layer") not in (None, "", "grpc"):
+        raise _refusal(
+            f"its rpc_layer is {_shown(whole['rpc_layer'])}, and TensorFlow has grpc only"
+        )
     jobs = {str(job): _addresses(str(job), listed) for job, listed in cluster.items()}
     trained = {job: jobs[job] for job in _TRAINING if jobs.get(job)}
     if not trained:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 
 import numpy as np
@@ -202,6 +203,24 @@ def test_links_are_followed_but_not_in_circles(image_folder, tmp_path):
     copy = write_smaller_copy(image_folder, tmp_path / "copy", size=8)
     assert copy.total == 16 and copy.complete
     assert len(list_pictures(str(ant)).pictures) == 4
+
+
+def test_what_is_no_file_or_a_systems_is_no_picture(image_folder, tmp_path):
+    """To open the pipe would wait for ever; the link that leads nowhere is named."""
+    train = image_folder / "train"
+    before = len(list_pictures(str(train)).pictures)
+    os.mkfifo(train / "ant" / "pipe.jpg")
+    for name in ("@eaDir", "lost+found"):
+        (train / name).mkdir()
+        (train / name / "0.jpg").write_bytes(b"no picture")
+    found = list_pictures(str(train))
+    assert len(found.pictures) == before
+    assert found.left_out == {"pipe, socket or device": 1}
+    link = train / "ant" / "link.jpg"
+    link.symlink_to("nowhere.jpg")
+    assert str(link) in refusal(image_folder)
+    copy = write_smaller_copy(image_folder, tmp_path / "copy", size=8)
+    assert copy.corrupt == (str(link),) and copy.complete
 
 
 def cut_but_ended(path) -> None:

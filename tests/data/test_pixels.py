@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -247,3 +248,55 @@ def test_a_box_is_that_of_the_upright_picture(tmp_path, name, orientation):
         ).max()
         <= LOSSY
     )
+
+
+def exif_block(orientation: int, *, order: str, kind: int) -> bytes:
+    """The orientation as a number of two bytes (kind 3) or four (4)."""
+    value = struct.pack(f"{order}HH", orientation, 0)
+    if kind == 4:
+        value = struct.pack(f"{order}I", orientation)
+    tag = struct.pack(f"{order}HHHI", 1, 0x0112, kind, 1) + value + bytes(4)
+    return (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, 8) + tag
+
+
+@pytest.mark.parametrize("named", [b"", b"Exif\0\0"])
+@pytest.mark.parametrize("kind", [3, 4])
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp"])
+def test_orientations_as_programs_write_them(tmp_path, ending, order, kind, named):
+    path, expected = saved(tmp_path, f"a.{ending}", "RGB", 1, quality=97, subsampling=0)
+    upright = np.rot90(expected, -1)
+    block = exif_block(6, order=order, kind=kind)
+    content = path.read_bytes()
+    if ending == "jpg":
+        segment = b"Exif\0\0" + block
+        head = b"\xff\xe1" + struct.pack(">H", len(segment) + 2)
+        path.write_bytes(content[:2] + head + segment + content[2:])
+    elif ending == "png":
+        chunk = b"eXIf" + named + block
+        whole = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        path.write_bytes(content[:33] + whole + content[33:])
+    else:
+        Image.fromarray(expected).save(path, lossless=True, exact=True, exif=named + block)
+    check(path, upright, tolerance=LOSSY)
+
+
+def test_a_gif_whose_first_frame_is_a_part_of_it(tmp_path):
+    path, expected = saved(tmp_path, "a.gif", "P", 1)
+    content = bytearray(path.read_bytes())
+    content[6:10] = struct.pack("<HH", 60, 50)  # The screen: the frame has 56 x 40.
+    path.write_bytes(content)
+    with Image.open(path) as picture:
+        whole = np.asarray(picture.convert("RGB"))
+    np.testing.assert_array_equal(whole[:40, :56], expected)
+    check(path, whole, tolerance=0, served=False)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_damaged_note_is_not_the_users_affair(tmp_path):
+    path, expected = saved(tmp_path, "a.jpg", "RGB", 1, quality=97, subsampling=0)
+    segment = b"Exif\0\0" + exif_block(6, order="<", kind=3)[:12]
+    content = path.read_bytes()
+    head = b"\xff\xe1" + struct.pack(">H", len(segment) + 2)
+    path.write_bytes(content[:2] + head + segment + content[2:])
+    check(path, expected, tolerance=LOSSY)

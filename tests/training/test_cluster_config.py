@@ -64,6 +64,7 @@ def test_addresses(address):
         ("[]", "no JSON object"),
         ("{}", "its cluster, null"),
         ('{"cluster": 3}', "its cluster, 3"),
+        (config({"worker": ["h:1"]}, rpc_layer="http"), 'its rpc_layer is "http"'),
         (config({}), "names no workers"),
         (config({"worker": []}), "names no workers"),
         (config({"evaluator": ["e:1"]}, "evaluator"), "names no workers"),

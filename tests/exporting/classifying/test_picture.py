@@ -188,7 +188,7 @@ def jpeg(image: np.ndarray) -> bytes:
         ("text.jpg", b"not a picture", "is not an image"),
         ("empty.jpg", b"", "is not an image"),
         ("short.png", png_header(100, 100), "cannot be read|is damaged"),
-        ("cut.jpg", jpeg(np.zeros((90, 90, 3), np.uint8))[:500], "cannot be read"),
+        ("cut.jpg", jpeg(np.zeros((90, 90, 3), np.uint8))[:500], "is cut off"),
         ("program.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is not an image"),
     ],
 )
