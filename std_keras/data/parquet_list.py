@@ -307,9 +307,8 @@ def _files(place: Path, *, flag: str) -> list[tuple[Path, str | None]]:
 
 def _is_image(kind: Any) -> bool:
     """Whether a column has pictures: a structure with `bytes`."""
-    return (
-        kind is not None and getattr(kind, "num_fields", 0) and kind.get_field_index("bytes") >= 0
-    )
+    # Only a structure finds its fields by name; a list has one, too.
+    return hasattr(kind, "get_field_index") and kind.get_field_index("bytes") >= 0
 
 
 def _label_names(metadata: dict[bytes, bytes], label: str) -> tuple[str, ...] | None:
