@@ -52,7 +52,9 @@ def read_parquet(place: str) -> PictureList:
     arrow = _arrow(flag)
     files = _files(user_path(place), flag=flag)
     cache = PictureCache(_state(files))
-    rows, names, embedded = [], None, set()
+    rows: list[Row] = []
+    names: Sequence[str] | None = None
+    embedded: set[bool] = set()
     if cache.there:
         rows, names = cache.read(flag=flag)
         embedded.add(True)
@@ -289,7 +291,7 @@ def _files(place: Path, *, flag: str) -> list[tuple[Path, str | None]]:
         return [(place, None)]
     if not place.is_dir():
         raise InputError(f"{flag}: {place} is not there; name a Parquet file, or a folder of them")
-    found = []
+    found: list[tuple[Path, str | None]] = []
     for folder in (place, place / "data"):
         for file in sorted(folder.glob(f"*{SUFFIX}")):
             word = _BY_SPLIT.match(file.name)
@@ -305,9 +307,8 @@ def _files(place: Path, *, flag: str) -> list[tuple[Path, str | None]]:
 
 def _is_image(kind: Any) -> bool:
     """Whether a column has pictures: a structure with `bytes`."""
-    return (
-        kind is not None and getattr(kind, "num_fields", 0) and kind.get_field_index("bytes") >= 0
-    )
+    # Only a structure finds its fields by name; a list has one, too.
+    return hasattr(kind, "get_field_index") and kind.get_field_index("bytes") >= 0
 
 
 def _label_names(metadata: dict[bytes, bytes], label: str) -> tuple[str, ...] | None:

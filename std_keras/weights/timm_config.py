@@ -87,7 +87,8 @@ def read(config: Mapping[str, Any], *, named: str) -> TimmModel:
         other = f"of the transformers library (model_type={of})" if of else "not timm's"
         raise InputError(
             f"{named}: its config.json is {other}; take the same model from hf-hub:timm/..., or "
-            "export it to ONNX"
+            "export it with torch.onnx.export and use teacher=FILE.onnx (the page on teachers has "
+            "the lines)"
         )
     prefix = family(architecture)
     if prefix is None:

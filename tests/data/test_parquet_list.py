@@ -43,7 +43,7 @@ def hub_file(path, images, labels, *, names=NAMES, column="image", **more):
     rows = [{"bytes": content, "path": f"{i}.png"} for i, content in enumerate(images)]
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     arrays = {column: pa.array(rows, kind), "label": pa.array(labels), **more}
-    about = {"info": {"features": {"label": {"names": list(names), "_type": "ClassLabel"}}}}
+    about = {"info": {"features": {"label": {"names": list(names or ()), "_type": "ClassLabel"}}}}
     metadata = {b"huggingface": json.dumps(about).encode()} if names else None
     pq.write_table(pa.table(arrays).replace_schema_metadata(metadata), path)
     return path
