@@ -62,7 +62,7 @@ def test_compares_finished_and_unfinished_runs(report, digits_runs, export, tmp_
     page = (output / "report.html").read_text()
     assert page.count('class="card"') == 4
     assert "not finished" in page
-    assert page.count("<td>mixer_s16</td>") == 3
+    assert page.count("<td>mixer_<wbr>s16</td>") == 3 and "ModelOptions" not in page
     assert "<title>Runs compared</title>" in page and "<h1>Runs compared</h1>" in page
     assert "1.50 MB" in page and "it is bad" in page and "A &lt;slow&gt; CPU" in page
     assert "http://" not in page and "https://" not in page
