@@ -13,7 +13,6 @@ import hashlib
 import json
 import os
 import tempfile
-import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -138,10 +137,11 @@ def _write(path: Path, arrays: Arrays) -> None:
 
 def _make_room(folder: Path) -> None:
     """Removes the oldest entries until all fit, and what killed processes left."""
-    for part in folder.glob("*.part"):
-        if time.time() - part.stat().st_mtime > _HALF_WRITTEN:
-            part.unlink(missing_ok=True)
     entries = sorted(folder.glob("*.npz"), key=lambda path: path.stat().st_mtime)
+    now = entries[-1].stat().st_mtime  # By the file system's clock, which the others go by.
+    for part in folder.glob("*.part"):
+        if now - part.stat().st_mtime > _HALF_WRITTEN:
+            part.unlink(missing_ok=True)
     total = sum(path.stat().st_size for path in entries)
     for path in entries[:-1]:  # The last is the one that was just made.
         if total <= _ROOM:
