@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -82,6 +83,19 @@ def change(spec, old, new):
 def starts(tmp_path):
     """How often the training program was started, by run directory."""
     return {f.parent.name: len(f.read_text().splitlines()) for f in tmp_path.rglob("started")}
+
+
+@pytest.fixture
+def late_once(tmp_path, monkeypatch):
+    """Makes the sweep's clock jump by an hour as soon as a run has started so many times."""
+
+    def once(name, count):
+        def now():
+            return time.monotonic() + 3600 * (starts(tmp_path).get(name, 0) >= count)
+
+        monkeypatch.setattr("std_keras.research.sweeps.sweep.time", SimpleNamespace(monotonic=now))
+
+    return once
 
 
 def test_every_run_once_and_the_tables(sweep, tmp_path):
@@ -256,14 +270,16 @@ def test_rows_show_the_precision(sweep, tmp_path):
     assert len(set(header.split(","))) == len(header.split(",")), "each column once"
 
 
-def test_the_budget_ends_the_sitting_and_the_next_goes_on(sweep, spec, tmp_path, capsys):
+def test_the_budget_ends_the_sitting_and_the_next_goes_on(sweep, spec, late_once, tmp_path, capsys):
     change(spec, "--alpha=0.25", "--alpha=0.25 --width=99")
-    assert sweep("--budget_minutes=0.05") == 75
+    late_once("weak-seed0", 1)
+    assert sweep("--budget_minutes=50") == 75
     assert "stopped with 3 of 5 runs left" in capsys.readouterr().err
     record = json.loads((tmp_path / "runs" / "weak-seed0.json").read_text())
     assert record["state"] == "started" and record["seconds"] > 0.1
     assert len(read(tmp_path / "out.csv")) == 2, "teacher and baseline"
-    assert sweep("--only=weak", "--budget_minutes=0.05") == 75, "seed 2 waits in turn"
+    late_once("weak-seed2", 1)
+    assert sweep("--only=weak", "--budget_minutes=50") == 75, "seed 2 waits in turn"
     assert starts(tmp_path)["weak-seed0"] == 2
     after = json.loads((tmp_path / "runs" / "weak-seed0.json").read_text())
     assert after["state"] == "done" and after["seconds"] > record["seconds"]
@@ -331,11 +347,12 @@ def test_no_more_runs_at_once_than_cores(sweep, tmp_path, capsys):
     assert not (tmp_path / "runs").exists()
 
 
-def test_the_budget_ends_all_runs_that_are_made_at_once(sweep, spec, tmp_path, capsys):
+def test_the_budget_ends_all_runs_that_are_made_at_once(sweep, spec, late_once, tmp_path, capsys):
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("one core")
     change(spec, '"--distillation=none"', '"--distillation=none --width=99"')
-    assert sweep("--parallel=2", "--budget_minutes=0.1") == 75
+    late_once("baseline-seed0", 1)
+    assert sweep("--parallel=2", "--budget_minutes=50") == 75
     assert "runs left; run the same command to continue" in capsys.readouterr().err
     states = {f.stem: json.loads(f.read_text())["state"] for f in tmp_path.glob("runs/*.json")}
     assert states["baseline-seed0"] == "started"
