@@ -351,11 +351,11 @@ def test_the_budget_ends_all_runs_that_are_made_at_once(sweep, spec, late_once, 
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("one core")
     change(spec, '"--distillation=none"', '"--distillation=none --width=99"')
-    late_once("baseline-seed0", 1)
+    late_once("baseline-seed2", 1)  # The third to start: then the teacher is done.
     assert sweep("--parallel=2", "--budget_minutes=50") == 75
     assert "runs left; run the same command to continue" in capsys.readouterr().err
     states = {f.stem: json.loads(f.read_text())["state"] for f in tmp_path.glob("runs/*.json")}
-    assert states["baseline-seed0"] == "started"
+    assert states["baseline-seed0"] == states["baseline-seed2"] == "started"
     assert states["teacher-small"] == "done"
     assert sweep("--parallel=2", "--only=baseline") == 0
     assert starts(tmp_path)["baseline-seed0"] == 2, "continued"
