@@ -92,12 +92,12 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
         keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1),
         metrics=["accuracy"],
     )
-    until_stopped = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: (
-            progress.say(f"epoch {epoch + 1}: training accuracy {logs['accuracy']:.3f}"),
-            setattr(model, "stop_training", bool(stop)),
-        )
-    )
+
+    def tell(epoch: int, logs: dict[str, float]) -> None:
+        progress.say(f"epoch {epoch + 1}: training accuracy {logs['accuracy']:.3f}")
+        model.stop_training = bool(stop)
+
+    until_stopped = keras.callbacks.LambdaCallback(on_epoch_end=tell)
     began = time.process_time()
     model.fit(images, epochs=parsed["epochs"], verbose=0, shuffle=False, callbacks=[until_stopped])
     if stop:
