@@ -132,19 +132,21 @@ def _write(path: Path, arrays: Arrays) -> None:
     except BaseException:
         os.unlink(name)
         raise
-    _make_room(path.parent)
+    _make_room(made=path)
 
 
-def _make_room(folder: Path) -> None:
-    """Removes the oldest entries until all fit, and what killed processes left."""
-    entries = sorted(folder.glob("*.npz"), key=lambda path: path.stat().st_mtime)
-    now = entries[-1].stat().st_mtime  # By the file system's clock, which the others go by.
-    for part in folder.glob("*.part"):
+def _make_room(*, made: Path) -> None:
+    """Removes the oldest entries but the one just made until all fit, and what killed processes
+    left."""
+    now = made.stat().st_mtime  # By the file system's clock, which the others go by.
+    for part in made.parent.glob("*.part"):
         if now - part.stat().st_mtime > _HALF_WRITTEN:
             part.unlink(missing_ok=True)
+    entries = sorted(made.parent.glob("*.npz"), key=lambda path: path.stat().st_mtime)
     total = sum(path.stat().st_size for path in entries)
-    for path in entries[:-1]:  # The last is the one that was just made.
+    for path in entries:
         if total <= _ROOM:
             break
-        total -= path.stat().st_size
-        path.unlink(missing_ok=True)
+        if path != made:
+            total -= path.stat().st_size
+            path.unlink(missing_ok=True)
