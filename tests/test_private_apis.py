@@ -182,6 +182,25 @@ def test_eager_context():
     assert rewrites.memory_optimization == type(rewrites).NO_MEM_OPT, message
 
 
+def test_the_table_of_gradients():
+    message = moved("tensorflow.python.framework.ops", "std_keras/custom_gradients.py")
+    from std_keras import custom_gradients
+
+    @tf.custom_gradient
+    def kept(x):
+        return x * 1.0, lambda upstream: upstream
+
+    graph = tf.function(kept).get_concrete_function(tf.TensorSpec(())).graph
+    try:
+        custom_gradients.leave_to_their_graphs()
+    except (ImportError, AttributeError, KeyError) as error:
+        pytest.fail(f"{message} ({error})")
+    (call,) = [op for op in graph.get_operations() if op.type == "IdentityN"]
+    ops = importlib.import_module("tensorflow.python.framework.ops")
+    name = call.get_attr("_gradient_op_type").decode()
+    assert isinstance(ops.gradient_registry.lookup(name), custom_gradients._Weakly), message
+
+
 def test_get_function():
     message = moved("tf.Graph._get_function", "std_keras/models/macs.py")
     inner = tf.function(lambda x: tf.matmul(x, x), autograph=False)

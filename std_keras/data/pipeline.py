@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from std_keras.data.augmentation import Augmentation
 from std_keras.data.augmentation.mixing import mix_targets
-from std_keras.data.source import Source, check_batch_size
+from std_keras.data.source import Source, check_batch_size, numbers_from
 from std_keras.data.views import view_name
 from std_keras.errors import InputError
 
@@ -144,7 +144,7 @@ def training_batches(
     raw = source.shuffled(
         seed=data_seed, batch_size=batch_size, start_step=start_step, repeats=repeats
     )
-    batches = tf.data.Dataset.zip(tf.data.Dataset.counter(start_step), raw)
+    batches = tf.data.Dataset.zip(numbers_from(start_step), raw)
     return _finish(batches.map(make, num_parallel_calls=tf.data.AUTOTUNE), shard)
 
 

@@ -18,6 +18,7 @@ from std_keras.data.source import (
     Source,
     check_batch_size,
     held_out_purpose,
+    numbers_from,
     spread_copies,
 )
 from std_keras.errors import InputError
@@ -112,7 +113,7 @@ class RecordSource(Source):
                 steps = steps.map(lambda r: tf.gather(r, spread_copies(batch_size, repeats)))
             return steps.skip(tf.where(epoch == first_epoch, tf.cast(first_step, tf.int64), 0))
 
-        return tf.data.Dataset.counter(first_epoch).flat_map(steps_of)
+        return numbers_from(first_epoch).flat_map(steps_of)
 
     def sequential(self, *, batch_size: int) -> tf.data.Dataset:
         return tf.data.TFRecordDataset([file.path for file in self.files]).batch(batch_size)

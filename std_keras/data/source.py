@@ -211,7 +211,7 @@ class IndexedSource(Source):
             done = tf.where(epoch == first_epoch, first_step, 0)
             return tf.data.Dataset.from_tensor_slices(order[done:])
 
-        return tf.data.Dataset.counter(first_epoch).flat_map(steps_of)
+        return numbers_from(first_epoch).flat_map(steps_of)
 
     def sequential(self, *, batch_size: int) -> tf.data.Dataset:
         return tf.data.Dataset.range(self.size).batch(batch_size)
@@ -265,6 +265,14 @@ def check_batch_size(batch_size: int, *, size: int) -> int:
             f"use {size} or less"
         )
     return size // batch_size
+
+
+def numbers_from(first: int) -> tf.data.Dataset:
+    """first, first + 1, ... without end, int64.
+
+    As `tf.data.Dataset.counter`, which leaves a graph behind in the process whenever it is called.
+    """
+    return tf.data.Dataset.range(first, tf.int64.max).repeat()
 
 
 def spread_copies(batch_size: int, repeats: int) -> np.ndarray:

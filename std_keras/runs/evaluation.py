@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from std_keras import losses
+from std_keras import custom_gradients, losses
 from std_keras.data import Shard, Source, evaluation_batches
 from std_keras.errors import Interrupted
 from std_keras.layers.compiled import fast_inference
@@ -146,6 +146,7 @@ class Evaluator:
                 if stop():
                     raise Interrupted("interrupted in the middle of an evaluation")
                 sums = sums + self._one(batch).numpy()
+        custom_gradients.leave_to_their_graphs()
         sums = np.asarray(sums, np.float64)
         return {
             name: _accuracy(row, self._classes) for name, row in zip(self._names, sums, strict=True)

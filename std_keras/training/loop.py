@@ -42,6 +42,7 @@ class Loop:
         self.train_seconds = training.checkpoints.seconds
         self.failed_saves = 0
         self._means = StepMeans()
+        self._global_norm = tf.function(tf.linalg.global_norm)  # Goes when the run goes.
         self._mine_batches: Iterator[Any] | None = None
 
     def run(self, stop: Callable[[], bool]) -> dict[str, Any]:
@@ -216,9 +217,4 @@ class Loop:
 
     def _parameter_norm(self) -> float:
         variables = self.training.state.model.trainable_variables
-        return float(_global_norm([v.value for v in variables]))
-
-
-@tf.function(reduce_retracing=True)
-def _global_norm(tensors: list[tf.Tensor]) -> tf.Tensor:
-    return tf.linalg.global_norm(tensors)
+        return float(self._global_norm([v.value for v in variables]))

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from std_keras import progress, quiet
+from std_keras import custom_gradients, progress, quiet
 from std_keras.config import TrainConfig, resolve
 from std_keras.errors import MachineError
 from std_keras.runs.run import Run
@@ -81,6 +81,7 @@ def train(
         ) from error
     finally:
         directory.release()
+        custom_gradients.leave_to_their_graphs()
     return run
 
 
