@@ -49,9 +49,11 @@ class WeightAverage(tf.Module):
         """Moves the averages; call it in cross-replica context after `updates` earlier calls."""
         strategy = tf.distribute.get_strategy()
         keep = effective_decay(self._decay, updates)
+        # In a graph it is traced once for each shape.
+        move = _move if tf.executing_eagerly() else tf.function(_move, autograph=False)
         for average, source in zip(self._averages, self._sources, strict=True):
             # Every device updates its own copy, so nothing is sent anywhere.
-            strategy.extended.update(average, _move, args=(source.value, keep), group=True)
+            strategy.extended.update(average, move, args=(source.value, keep), group=False)
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
@@ -70,6 +72,6 @@ class WeightAverage(tf.Module):
             source.assign(average.numpy())
 
 
-def _move(average: tf.Variable, source: tf.Tensor, keep: tf.Tensor) -> tf.Operation:
+def _move(average: tf.Variable, source: tf.Variable, keep: tf.Tensor) -> None:
     keep = tf.cast(keep, average.dtype)
-    return average.assign(keep * average + (1.0 - keep) * source)
+    average.assign(keep * average + (1.0 - keep) * source)

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from std_keras.config.optimization import OptimizationOptions
+from std_keras.training.adamw import AdamW
 from std_keras.training.muon import Muon
 
 
@@ -74,7 +75,7 @@ def create_optimizer(
     """
     optimizer: keras.optimizers.Optimizer
     if options.optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(
+        optimizer = AdamW(
             learning_rate,
             weight_decay=options.weight_decay,
             beta_1=0.9,

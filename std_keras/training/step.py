@@ -216,8 +216,10 @@ class Trainer:
             )
         if options.l2:
             model_gradients = optimizers.add_l2(model_gradients, variables, options.l2)
-        # Keras' optimizers sum over replicas once more; the gradients are sums already.
-        state.optimizer.apply([g / replicas for g in model_gradients], variables)
+        if replicas > 1:
+            # Keras' optimizers sum over replicas once more; the gradients are sums already.
+            model_gradients = [g / replicas for g in model_gradients]
+        state.optimizer.apply(model_gradients, variables)
         information = self.task.information
         if information is not None:
             assert state.critic_optimizer is not None

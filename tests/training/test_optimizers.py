@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import keras
 import numpy as np
@@ -13,6 +14,7 @@ from std_keras import models
 from std_keras.config.optimization import OptimizationOptions
 from std_keras.errors import InputError
 from std_keras.training import optimizers
+from std_keras.training.adamw import AdamW
 from tests.training.tiny import student
 
 # Learning rate over time
@@ -216,6 +218,46 @@ def test_the_decay_of_adamw_is_not_applied_by_sgd(problem):
     one = ours("sgd", start, gradients, rates=RATES, decay=0.0)
     other = ours("sgd", start, gradients, rates=RATES, decay=0.5)
     np.testing.assert_array_equal(one[0], other[0])
+
+
+def stepped(make, *, dtype, jit_compile):
+    """All variables after eight steps in one graph, and the operations of it."""
+    rng = np.random.default_rng(0)
+    shapes = {"kernel": (5, 7), "bias": (7,), "second_kernel": (5, 7), "gamma": (7,)}
+    variables = [keras.Variable(rng.normal(size=s), dtype, name=n) for n, s in shapes.items()]
+    rates = optimizers.learning_rate_schedule(peak=1e-2, floor=1e-4, warmup_steps=3, total_steps=20)
+    optimizer = make(rates, weight_decay=0.05, epsilon=1e-8)
+    optimizer.exclude_from_weight_decay(var_list=[v for v in variables if not optimizers.decays(v)])
+    optimizer.build(variables)
+    step = tf.function(
+        lambda gradients: optimizer.apply(gradients, variables),
+        jit_compile=jit_compile,
+        autograph=False,
+    )
+    for _ in range(8):
+        gradients = [tf.constant(rng.normal(size=v.shape), v.dtype) for v in variables]
+        step(gradients)
+    graph = step.get_concrete_function(gradients).graph
+    return [v.numpy() for v in (*variables, *optimizer.variables)], graph.get_operations()
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_adamw_is_keras_to_the_bit(dtype, jit_compile):
+    own, operations = stepped(AdamW, dtype=dtype, jit_compile=jit_compile)
+    theirs, _ = stepped(keras.optimizers.AdamW, dtype=dtype, jit_compile=jit_compile)
+    for ours, other in zip(own, theirs, strict=True):
+        np.testing.assert_array_equal(ours, other)
+    # Rate and powers once, and one call for each variable, of a function for each shape.
+    assert Counter(op.type for op in operations)["Pow"] == 2
+    calls = [op for op in operations if op.type == "StatefulPartitionedCall"]
+    assert len(calls) == 4
+    assert len({op.get_attr("f").name for op in calls}) == 2
+
+
+def test_adamw_refuses_the_variant_that_it_lacks():
+    with pytest.raises(ValueError, match="amsgrad=True"):
+        AdamW(0.1, amsgrad=True)
 
 
 def test_unknown_optimizer():
