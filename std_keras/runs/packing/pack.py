@@ -210,5 +210,5 @@ class _Packing:
         packed = card.packed(before=self.before, after=self.after, license=license, notes=notes)
         self._packed.write_result({**self._run.read_result(), "packed": packed})
         text = card.of_folder(self._packed, name=name)
-        (self._packed.path / "README.md").write_text(text, encoding="utf-8")
+        write_atomically(self._packed.path / "README.md", text)
         pretrained.write_checksums(self._packed.path)
