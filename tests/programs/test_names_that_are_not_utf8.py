@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -79,3 +80,17 @@ def test_pack(run_command, run, tmp_path, eagerly):
     code, _, said = run_command("pack", run, *flags, f"--output_dir={tmp_path / LATIN1}")
     assert code == 0, said
     assert r"caf\udce9" in (tmp_path / LATIN1 / "small" / "README.md").read_text(encoding="utf-8")
+
+
+def test_pack_where_the_images_are_elsewhere(run_command, run, tmp_path, eagerly):
+    copy, photos = tmp_path / "run", tmp_path / "photos"
+    shutil.copytree(run, copy)
+    shutil.copytree(run.parent / "photos", photos)
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "dataset": "folder:/no/photos"}))
+    flags = ("--name=small", "--license=MIT", "--max_accuracy_drop=1", f"--output_dir={tmp_path}")
+    code, _, said = run_command("pack", copy, *flags)
+    assert code == 2 and "say where the images are with --dataset=folder:PATH" in said
+    code, _, said = run_command("pack", copy, *flags, f"--dataset=folder:{photos}")
+    assert code == 0, said
+    assert json.loads((tmp_path / "small" / "result.json").read_text())["packed"]

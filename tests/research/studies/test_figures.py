@@ -21,4 +21,3 @@ def heatmap(*names):
 @pytest.mark.parametrize("name", ["$5_$", "$", r"$\frac$", "a_{b^c", "\u6570", "\U0001f600", "%d"])
 def test_the_name_of_a_class_is_no_formula_and_may_lack_in_the_font(name):
     assert heatmap(name, "b").std() > 0
-
