@@ -166,6 +166,10 @@ def load(
         origins = {"train": "80 % of the digits", "test": "20 % of the digits, fixed, stratified"}
         loaded = Loaded(LABEL_NAMES, train, test, origins)
     elif colon and word in ("folder", *TABLES):
+        if image_size is None:
+            raise InputError(
+                f"`image_size` is needed for {word}: data (dataset={name}), e.g. image_size=224"
+            )
         options: dict[str, Any] = {
             "image_size": image_size,
             "cache_bytes": cache_bytes,

@@ -10,6 +10,7 @@ import numpy as np
 
 from std_keras import progress as progress_lines
 from std_keras.data.decoded_images import NOT_KEPT, DecodedImages
+from std_keras.data.label_names import usable
 from std_keras.data.listed import load_listed, some
 from std_keras.data.loaded import Loaded, TestPart
 from std_keras.data.source import Progress, no_progress
@@ -26,7 +27,7 @@ _WANTED = (
 def load_folder(
     path: str,
     *,
-    image_size: int | None,
+    image_size: int,
     cache_bytes: float,
     corrupt_images: str,
     eval_crop_ratio: float = 1.0,
@@ -48,8 +49,6 @@ def load_folder(
     """
     flag = f"dataset=folder:{path}"
     path = os.path.expanduser(path)
-    if image_size is None:
-        raise InputError(f"`image_size` is needed for folder: data ({flag}), e.g. image_size=224")
     train, test = _layout(path, flag=flag, test_part=test_part)
     listed = {"train": _list_classes(os.path.join(path, train), flag=flag)}
     origins = {"train": f"{train}/" if train else "the class folders"}
@@ -164,18 +163,9 @@ def _label(name: str, directory: str, *, flag: str) -> str:
     Raises:
         InputError: if labels.txt, a text in UTF-8 with a name a line, could not hold it.
     """
-    try:
-        label = os.fsencode(name).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{flag}: the name of the class folder {os.fsencode(name)!r} in {directory} is not "
-            "UTF-8; rename it"
-        ) from error
-    if len(label.splitlines()) != 1:
-        raise InputError(
-            f"{flag}: the name of the class folder {label!r} in {directory} has a line break in "
-            "it; rename it"
-        )
+    what = f"{flag}: {directory} has a class folder called"
+    label = os.fsencode(name).decode("utf-8", errors="surrogateescape")
+    usable(label, what=what)
     return label
 
 

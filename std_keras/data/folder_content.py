@@ -48,7 +48,8 @@ def fingerprint(dataset: str) -> str:
     """SHA-256 of what identifies own pictures without reading them.
 
     That is of a folder the names (NFC, below it) and sizes in bytes of all image files, and of a
-    list, line by line, the path as it is written, the label, the split and the size of the file.
+    list, line by line, the path (an absolute one below what all have in common), the label, the
+    split and the size of the file.
     An `.npz` file is read: all of it is one file.
     """
     if is_npz(dataset):
@@ -67,9 +68,21 @@ def fingerprint(dataset: str) -> str:
 
 
 def _rows(table: PictureList) -> Iterator[tuple[str, str, str, int]]:
-    for path, label, split in table.rows:
-        size = os.path.getsize(table.located(path))
+    paths = _without_place(table)
+    for (written, label, split), path in zip(table.rows, paths, strict=True):
+        size = os.path.getsize(table.located(written))
         yield unicodedata.normalize("NFC", path), unicodedata.normalize("NFC", label), split, size
+
+
+def _without_place(table: PictureList) -> list[str]:
+    """The paths as they are written, or where some are absolute, below what all have in common."""
+    written = [os.path.expanduser(path) for path, _, _ in table.rows]
+    if not any(map(os.path.isabs, written)):
+        return [path for path, _, _ in table.rows]
+    folder = os.path.abspath(table.folder)
+    whole = [os.path.abspath(os.path.join(folder, path)) for path in written]
+    common = os.path.commonpath([os.path.dirname(path) for path in whole])
+    return [os.path.relpath(path, common) for path in whole]
 
 
 def _files(folder: str, *, seen: set[str], inner: str = "") -> Iterator[tuple[str, int]]:

@@ -10,11 +10,13 @@ import tensorflow as tf
 
 from std_keras.data.arrays import ArraySource
 from std_keras.data.images import resize_and_crop
+from std_keras.data.label_names import numbered, usable
 from std_keras.data.loaded import Loaded, TestPart
 from std_keras.data.source import IndexedSource
 from std_keras.errors import InputError
 from std_keras.files.archive import HostileArchiveError, check_arrays
 from std_keras.files.paths import user_path
+from std_keras.files.texts import normalized
 
 SUFFIX = ".npz"
 # Names of the arrays of a part: its images, its labels.
@@ -62,7 +64,7 @@ def load_npz(
     for part, (images, labels) in parts.items():
         ratio = 1.0 if part == "train" else eval_crop_ratio
         pixels = _pixels(images, image_size, crop_ratio=ratio, what=f"{flag}: {origins[part]}")
-        numbers = _numbers(labels, names)
+        numbers = _numbers(labels, names, flag=flag)
         if len(numbers) != len(pixels):
             raise InputError(f"{flag}: {origins[part]} are of different lengths")
         sources[part] = ArraySource(pixels, numbers)
@@ -126,6 +128,7 @@ def _label_names(
                 f"{flag}: an array of labels has the shape {array.shape}; it must be (n,) or "
                 "(n, 1), one class for each image"
             )
+        array = _text(array, flag=flag)
         if array.dtype.kind not in "iuU":
             raise InputError(f"{flag}: labels are {array.dtype}, not whole numbers or names")
         flat.append(array.reshape(-1))
@@ -133,7 +136,8 @@ def _label_names(
     if not len(together):
         raise InputError(f"{flag}: has no labels")
     if together.dtype.kind == "U":
-        return tuple(sorted({str(name) for name in together}))
+        what = f"{flag}: an image has the label"
+        return tuple(sorted({usable(name, what=what) for name in np.unique(together).tolist()}))
     named = next((arrays[name] for name in _NAMES if name in arrays), None)
     highest, lowest = int(together.max()), int(together.min())
     if lowest < 0:
@@ -145,18 +149,29 @@ def _label_names(
                 "classes 0, 1, 2, ..."
             )
         return tuple(str(number) for number in range(highest + 1))
-    names = tuple(str(name) for name in named.reshape(-1))
+    names = numbered(_text(named, flag=flag).reshape(-1).tolist(), flag=flag)
     if highest >= len(names):
         raise InputError(f"{flag}: has {len(names)} names of classes, but the label {highest}")
     return names
 
 
-def _numbers(labels: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
-    flat = labels.reshape(-1)
+def _text(array: np.ndarray, *, flag: str) -> np.ndarray:
+    """Names that are stored as bytes, as text."""
+    if array.dtype.kind != "S":
+        return array
+    try:
+        return np.char.decode(array, "utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{flag}: has names of classes that are not UTF-8") from error
+
+
+def _numbers(labels: np.ndarray, names: tuple[str, ...], *, flag: str) -> np.ndarray:
+    flat = _text(labels.reshape(-1), flag=flag)
     if flat.dtype.kind != "U":
         return flat.astype(np.int32)
-    numbered = {name: number for number, name in enumerate(names)}
-    return np.array([numbered[str(name)] for name in flat], np.int32)
+    numbers = {name: number for number, name in enumerate(names)}
+    found, rows = np.unique(flat, return_inverse=True)
+    return np.array([numbers[name] for name in normalized(found.tolist())], np.int32)[rows]
 
 
 def _pixels(

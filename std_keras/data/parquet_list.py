@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from std_keras.data.label_names import numbered, usable
 from std_keras.data.listed import some
 from std_keras.data.picture_list import SPLITS, PictureList
 from std_keras.errors import DISK_FAULTS, InputError
@@ -116,13 +117,14 @@ def named(
     Raises:
         InputError: for a number without a name.
     """
-    found = {label for _, label, _ in rows}
-    called: dict[Any, str] = {label: str(label) for label in found}
+    found: set[Any] = {label for _, label, _ in rows}
+    called = {label: usable(str(label), what=f"{flag}: a row has the label") for label in found}
     if not all(isinstance(label, int) for label in found):
-        names = sorted(called.values())
+        names = sorted({*called.values()})
     elif names is None:
         names = [called[label] for label in sorted(found)]
     else:
+        names = numbered(names, flag=flag)
         called = dict(enumerate(names))
         outside = sorted(found - set(called))
         if outside:

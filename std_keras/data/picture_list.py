@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -44,13 +45,27 @@ class PictureList:
 
     def located(self, path: str) -> str:
         """The place of a picture."""
-        return os.path.join(self.folder, os.path.expanduser(path))
+        return located(path, self.folder)
+
+
+def located(path: str, folder: str) -> str:
+    """The place of a picture that a table in a folder calls `path`.
+
+    The file may have the other spelling of Unicode, if the table was made on another system.
+    """
+    place = os.path.join(folder, os.path.expanduser(path))
+    if not place.isascii() and not os.path.exists(place):
+        for form in ("NFC", "NFD"):
+            other = os.path.join(folder, unicodedata.normalize(form, os.path.expanduser(path)))
+            if os.path.exists(other):
+                return other
+    return place
 
 
 def load_picture_list(
     table: PictureList,
     *,
-    image_size: int | None,
+    image_size: int,
     cache_bytes: float,
     corrupt_images: str,
     eval_crop_ratio: float = 1.0,
@@ -69,9 +84,6 @@ def load_picture_list(
             corrupt_images="skip" they are left out).
     """
     flag, unit = table.flag, table.unit
-    if image_size is None:
-        kind = flag.removeprefix("dataset=").partition(":")[0]
-        raise InputError(f"`image_size` is needed for {kind}: data ({flag}), e.g. image_size=224")
     numbers = {name: i for i, name in enumerate(table.label_names)}
     listed: dict[str, tuple[list[str], list[int]]] = {}
     for path, label, split in table.rows:

@@ -1,20 +1,35 @@
-"""Text as people have it: files with a byte order mark, names in two spellings of Unicode."""
+"""Text as people have it: files of other systems' editors, names in two spellings of Unicode."""
 
 from __future__ import annotations
 
+import codecs
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
 
 def read_text(path: Path) -> str:
-    """The content of a text file in UTF-8, without the byte order mark that some editors write.
+    """The content of a text file, without the byte order mark that some editors write.
+
+    It is UTF-8, or UTF-16 with that mark, as a Windows shell writes it (`ls > labels.txt`). Lines
+    end with a line feed, whatever they end with in the file.
 
     Raises:
         OSError: if it cannot be read.
-        UnicodeDecodeError: if it is not UTF-8.
+        UnicodeDecodeError: if it is neither.
     """
-    return path.read_text(encoding="utf-8-sig")
+    content = path.read_bytes()
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def shown(name: str) -> str:
+    """A name for people to read, in a file or a picture: what is not UTF-8 as `\\udce9`.
+
+    Python knows the bytes of a file's name that are not UTF-8 as characters that UTF-8 lacks.
+    """
+    return name.encode("utf-8", errors="backslashreplace").decode("utf-8")
 
 
 def normalized(names: Iterable[str]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import re
 
 from std_keras.errors import InputError
 
+_TYPOGRAPHIC = "\u201c\u201d\u201e\u2018\u2019\u201a\u00ab\u00bb"
 _NAME = re.compile(r"--?\w[\w.-]*(?==|$)")
 
 
@@ -60,6 +61,11 @@ def _unquoted(line: str, *, where: str) -> tuple[str, list[bool]]:
             is_quoted += [True] * (end - position - 1)
             position = end + 1
             continue
+        if character in _TYPOGRAPHIC and before in ("=", ""):
+            raise InputError(
+                f"{where}: {line!r} has the quote {character}, as a word processor writes it; "
+                'write " or nothing'
+            )
         text.append(character)
         is_quoted.append(False)
         position += 1

@@ -17,6 +17,7 @@ _OPTIONS = {
         shared_options.OUTPUT_DIR, "Parent of the folder NAME; inside the package if not given."
     ),
     "data_dir": shared_options.DATA_DIR,
+    "dataset": shared_options.DATASET,
     "max_accuracy_drop": shared_options.saying(
         shared_options.MAX_ACCURACY_DROP,
         "Fail if top-1 on the test split changes by more than this fraction.",

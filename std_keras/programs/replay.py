@@ -24,6 +24,9 @@ OPTIONS = {
         kind=int,
         **NATURAL,
     ),
+    "dataset": shared_options.saying(
+        shared_options.DATASET, "Where the run's images are now, if they moved."
+    ),
     "data_dir": shared_options.DATA_DIR,
 }
 
@@ -36,7 +39,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
         about="Replays the steps from the last good checkpoint of a run to the one that became "
         "non-finite, and reports the first non-finite layer, and non-finite images and gradients.",
         options=OPTIONS,
-        defaults={"model_dir": None, "step": 0, "data_dir": None},
+        defaults={"model_dir": None, "step": 0, "dataset": None, "data_dir": None},
         required=("model_dir",),
     )
 
@@ -48,6 +51,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     report = replay(
         parsed["model_dir"],
         step=parsed["step"],
+        dataset=parsed["dataset"],
         data_dir=parsed["data_dir"],
         stop=lambda: bool(stop),
     )

@@ -52,12 +52,19 @@ def started_from(
         "license": license_of(result),
     }
     if file is not None and file.is_file():
-        with open(file, "rb") as content:
-            found["sha256"] = hashlib.file_digest(content, "sha256").hexdigest()
+        found["sha256"] = digest_of(file)
         found["file"] = file.name
     if result.get("origin"):
         found["origin"] = result["origin"]
     return found
+
+
+def digest_of(file: Path | None) -> str | None:
+    """The SHA-256 of a file of weights; None if there is none."""
+    if file is None or not file.is_file():
+        return None
+    with open(file, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def chain(origin: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from std_keras.errors import InputError
 from std_keras.files.paths import user_path
+from std_keras.files.texts import read_text
 from std_keras.teachers.spec import TeacherSpec
 
 HUB, CV, HF = "keras_hub:", "keras_cv:", "hf://"
@@ -54,7 +55,7 @@ def preset_size(spec: TeacherSpec) -> int | None:
 def _size_in(file: Path) -> int | None:
     """The first size of an image that a preset's file names."""
     try:
-        left = [json.loads(file.read_text(encoding="utf-8"))]
+        left = [json.loads(read_text(file))]
     except (OSError, ValueError):
         return None
     while left:

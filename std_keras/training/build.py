@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,16 +99,14 @@ def data_of_run(
             "set of its own"
         )
     own = config.data.dataset
-    place = folder_content.place(own)
-    if dataset is None and place is not None and not os.path.exists(place):
-        form = "FILE.npz" if folder_content.kind(own) == "npz" else f"{own.partition(':')[0]}:PATH"
-        raise InputError(
-            f"dataset={own}, on which {run.path} was trained, is not here ({place} does "
-            f"not exist); say where the images are with dataset={form}"
-        )
+    if dataset is None:
+        _refuse_missing(own, run.path)
+    examples = run.read_examples()
+    if dataset in (None, own):
+        _warn_of_other_parts(config, run.path, examples)
     changes: dict[str, Any] = {"image_size": int(model.input_shape[1])}
     other = False
-    if dataset is not None and folder_content.has_content_of(dataset, run.read_examples()):
+    if dataset is not None and folder_content.has_content_of(dataset, examples):
         changes["dataset"] = dataset
     elif dataset is not None and dataset != own:
         other = True
@@ -138,6 +136,57 @@ def data_of_run(
             + (f"; only one of them has {', '.join(differing)}" if differing else " in this order")
         )
     return loaded
+
+
+def at_place(config: TrainConfig, run: RunDirectory, dataset: str | None) -> TrainConfig:
+    """The configuration of a run, with its own images where they are now.
+
+    Args:
+        config: as the run began.
+        run: its directory.
+        dataset: where they are; None for where they were.
+
+    Raises:
+        InputError: if they are not there, or others are.
+    """
+    own = config.data.dataset
+    if dataset is None or dataset == own:
+        _refuse_missing(own, run.path)
+        return config
+    if not folder_content.has_content_of(dataset, run.read_examples()):
+        raise InputError(
+            f"dataset={dataset}: its images are not those of dataset={own}, on which {run.path} "
+            "was trained (names or sizes of files differ); name a copy of those"
+        )
+    return config.replace(dataset=dataset)
+
+
+def _refuse_missing(own: str, run: Path) -> None:
+    place = folder_content.place(own)
+    if place is not None and not os.path.exists(place):
+        form = "FILE.npz" if folder_content.kind(own) == "npz" else f"{own.partition(':')[0]}:PATH"
+        raise InputError(
+            f"dataset={own}, on which {run} was trained, is not here ({place} does "
+            f"not exist); say where the images are with dataset={form}"
+        )
+
+
+def _warn_of_other_parts(
+    config: TrainConfig, run: Path, recorded: Mapping[str, Any] | None
+) -> None:
+    """Says so if parts that were cut from own pictures will be cut from others now."""
+    data = config.data
+    fraction = "test_fraction" if data.test_fraction else "validation_fraction"
+    if (
+        (data.test_fraction or data.validation_fraction)
+        and (recorded or {}).get("fingerprint") is not None
+        and not folder_content.has_content_of(data.dataset, recorded)
+    ):
+        progress.warn(
+            f"dataset={data.dataset}: its images are not those with which {run} was trained "
+            f"(names or sizes of files differ), so {fraction}={getattr(data, fraction):g} holds "
+            "out others now, and some of them may be what the model learned from"
+        )
 
 
 def build_model(

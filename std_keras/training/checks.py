@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -18,9 +18,11 @@ from std_keras.errors import InputError
 from std_keras.files.paths import user_path
 from std_keras.files.texts import normalized
 from std_keras.losses import mine
+from std_keras.runs.origin import digest_of
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.teachers.identity import identity
 from std_keras.teachers.spec import parse
+from std_keras.weights.initialize import find_start
 
 
 def check_devices(config: TrainConfig, strategy: tf.distribute.Strategy) -> None:
@@ -93,7 +95,7 @@ def check_same_run(run: RunDirectory, config: TrainConfig, dataset: DataSet) -> 
     The place of data and teachers does not matter: a folder may have moved with its images.
     """
     begun = run.read_config()
-    differing = differing_options(begun, _with_places_of(begun, config, run.read_teachers()))
+    differing = differing_options(begun, _with_places_of(begun, config, run))
     if (
         differing
         and run.result_file.is_file()
@@ -125,24 +127,19 @@ def check_same_run(run: RunDirectory, config: TrainConfig, dataset: DataSet) -> 
     _check_folder(run, config, before)
 
 
-def _with_places_of(
-    begun: TrainConfig, config: TrainConfig, identities: Sequence[Mapping[str, str]]
-) -> TrainConfig:
-    """The configuration with what only lies elsewhere, or is named differently, named as before.
-
-    `identities` are those of the teachers that the run began with.
-    """
+def _with_places_of(begun: TrainConfig, config: TrainConfig, run: RunDirectory) -> TrainConfig:
+    """The configuration with what only lies elsewhere, or is named differently, named as before."""
     names: dict[str, Any] = {}
     old, new = begun.data.dataset, config.data.dataset
     if folder_content.kind(old) == folder_content.kind(new) is not None:
         names["dataset"] = old  # Its content is compared, not its name.
     start, now = begun.optimization.initialize_from, config.optimization.initialize_from
-    if start and now and _is_same_place(start, now):
+    if start and now and _is_same_start(start, now, run.read_origin()):
         names["initialize_from"] = start
     teachers = begun.distillation.teachers, config.distillation.teachers
     if len(teachers[0]) == len(teachers[1]) and all(
         a == b or _is_same_teacher(a, b, known)
-        for a, b, known in itertools.zip_longest(*teachers, identities)
+        for a, b, known in itertools.zip_longest(*teachers, run.read_teachers())
     ):
         names["teacher"] = teachers[0]
     return config.replace(**names)
@@ -151,9 +148,22 @@ def _with_places_of(
 def _is_same_teacher(first: str, second: str, known: Mapping[str, str] | None) -> bool:
     """Whether a teacher has only moved; `known` is the identity of the first."""
     a, b = parse(first), parse(second)
-    if dataclasses.replace(a, source=b.source) != b:
+    if dataclasses.replace(a, source=b.source, labels=b.labels) != b:
         return False
-    return _is_same_place(a.source, b.source) or (known is not None and known == identity(b))
+    if _is_same_place(a.source, b.source) and a.labels == b.labels:
+        return True
+    return known is not None and known == identity(b)
+
+
+def _is_same_start(first: str, second: str, origin: Mapping[str, Any] | None) -> bool:
+    """Whether the weights that a run began with have only moved; `origin` says which they were."""
+    if _is_same_place(first, second):
+        return True
+    digest = (origin or {}).get("sha256")
+    try:
+        return digest is not None and digest == digest_of(find_start(second).file)
+    except InputError:  # There is none.
+        return False
 
 
 def _is_same_place(first: str, second: str) -> bool:

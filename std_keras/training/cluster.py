@@ -59,8 +59,8 @@ def parse(text: str) -> Cluster:
             parameter servers, which training here does not have.
     """
     try:
-        whole = json.loads(text)
-    except json.JSONDecodeError as error:
+        whole = json.loads(text.removeprefix("\ufeff"))  # Of an editor, by way of a file.
+    except (json.JSONDecodeError, RecursionError) as error:
         raise _refusal(f"it is no JSON ({error}); {_SHAPE}") from error
     if not isinstance(whole, dict):
         raise _refusal(f"it is no JSON object; {_SHAPE}")

@@ -28,6 +28,7 @@ def replay(
     model_dir: str | Path,
     *,
     step: int = 0,
+    dataset: str | None = None,
     data_dir: str | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
@@ -36,6 +37,7 @@ def replay(
     Args:
         model_dir: a run that became non-finite.
         step: where to stop, counted from 1; 0 for the latest step whose batch the run kept.
+        dataset: where the run's images are now; None for where they were.
         data_dir: where TFDS keeps its prepared sets; None for the run's own.
         stop: called after each step; once true, it ends.
 
@@ -54,17 +56,16 @@ def replay(
     config = run.read_config()
     if data_dir is not None:
         config = config.replace(data_dir=data_dir)
+    config = build.at_place(config, run, dataset)
     step = step or _kept_step(run)
     # What was computed on many devices is repeated on one; the batches are the same.
     # Teachers predict again, whatever a cache holds.
     config = config.replace(strategy="one_device", logical_cpus=0, teacher_cache=None)
     strategy = create_strategy("one_device")
-    dataset = build.load_data(config, stratified=run.stratified(), progress=progress.track)
-    config = resolve(
-        config, image_size=dataset.image_shape[0], horizontal_flip=dataset.horizontal_flip
-    )
+    data = build.load_data(config, stratified=run.stratified(), progress=progress.track)
+    config = resolve(config, image_size=data.image_shape[0], horizontal_flip=data.horizontal_flip)
     with strategy.scope():
-        training = assemble(config, dataset, run, strategy=strategy, chief=False)
+        training = assemble(config, data, run, strategy=strategy, chief=False)
         first, model = training.first_step, training.state.model
         if not first < step <= training.cadence.total_steps:
             raise InputError(
@@ -75,7 +76,7 @@ def replay(
             strategy.distribute_datasets_from_function(
                 lambda _: stream.training_stream(
                     config,
-                    dataset,
+                    data,
                     start_step=first,
                     shard=Shard(),
                     view_sizes=training.larger_views,
@@ -99,7 +100,7 @@ def replay(
         finally:
             bar.close()
         last = max(metrics)
-        batch = feed.one_batch(config, dataset, step=last - 1, view_sizes=training.larger_views)
+        batch = feed.one_batch(config, data, step=last - 1, view_sizes=training.larger_views)
         report: dict[str, Any] = {
             "steps": metrics,
             "finite": result.finite,

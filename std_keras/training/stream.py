@@ -13,6 +13,7 @@ import tensorflow as tf
 from std_keras.config import TrainConfig
 from std_keras.data import Augmentation, DataSet, Shard, folder_content, training_batches
 from std_keras.data.source import IndexedSource
+from std_keras.files.texts import normalized
 from std_keras.training.augmentation import create_augmentation
 
 _FORMAT = 1  # A new number makes all teacher caches of before useless.
@@ -87,7 +88,7 @@ def facts(config: TrainConfig, dataset: DataSet) -> dict[str, Any]:
     of epochs and of repeated views, the student and its seed.
     """
     source = dataset.train
-    names = "\n".join(dataset.label_names).encode()
+    names = "\n".join(normalized(dataset.label_names)).encode()
     recipe = _differing(_augmentation(config, dataset))
     parts: dict[str, Any] = {}  # What is off changes nothing, as in `_differing`.
     if config.data.validation_fraction and dataset.stratified:
@@ -95,6 +96,8 @@ def facts(config: TrainConfig, dataset: DataSet) -> dict[str, Any]:
     if config.data.test_fraction:
         parts["--test_fraction"] = config.data.test_fraction
         parts["--test_seed"] = config.data.test_seed
+    if folder_content.kind(dataset.name) is not None:
+        parts["pictures"] = folder_content.fingerprint(dataset.name)
     return {
         "format": _FORMAT,
         "--dataset": folder_content.kind(dataset.name) or dataset.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from std_keras.config import TrainConfig, defaults
 from std_keras.config import options as config_options
 from std_keras.errors import InputError
 from std_keras.runs.run import Run
+from std_keras.runs.run_directory import RunDirectory
 from std_keras.training.train import train
 
 # TensorFlow is imported when the work starts, so that naming `std_keras.teach` is cheap.
@@ -141,6 +143,34 @@ def _is_finished(run: Run, asked: dict[str, Any]) -> bool:
         return False
     if directory.result_file.is_file():
         before = directory.read_result().get("taught", {}).get("asked")
-        if before == asked:
+        if before == asked or (before and _has_only_moved(directory, before, asked)):
             return True
     raise InputError(f"model_dir={run.path} is another run; name a new folder")
+
+
+def _has_only_moved(directory: RunDirectory, before: dict[str, Any], asked: dict[str, Any]) -> bool:
+    """Whether the same images and the same backbone were asked for, at other places."""
+    if {**before, "dataset": None, "backbone": None} != {
+        **asked,
+        "dataset": None,
+        "backbone": None,
+    }:
+        return False
+    quiet.ensure_tensorflow()
+    from std_keras.data import folder_content
+    from std_keras.runs import origin
+    from std_keras.teachers import spec
+
+    old, new = before.get("dataset", ""), asked.get("dataset", "")
+    if folder_content.kind(old) != folder_content.kind(new):
+        return False
+    if old != new and folder_content.place(old) != folder_content.place(new):
+        if not folder_content.has_content_of(new, directory.read_examples()):
+            return False
+    first, second = spec.parse(before["backbone"]), spec.parse(asked["backbone"])
+    if dataclasses.replace(first, source=second.source) != second:
+        return False
+    weights = RunDirectory(second.source)
+    known = (directory.read_result().get("origin") or {}).get("sha256")
+    file = weights.model_file if weights.exists() else weights.path
+    return first.source == second.source or (known is not None and known == origin.digest_of(file))

@@ -16,6 +16,7 @@ from typing import Any
 
 from std_keras.errors import DISK_FAULTS, InputError
 from std_keras.files.paths import user_path
+from std_keras.files.texts import read_text
 from std_keras.runs import pretrained
 from std_keras.runs.origin import LICENSE
 from std_keras.weights.source import WEIGHT_FILES
@@ -240,7 +241,7 @@ def _read_config(path: Path, *, named: str) -> dict[str, Any]:
     try:
         if path.stat().st_size > _LARGEST_CONFIG:
             raise ValueError("it is too large")
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(read_text(path))
         if not isinstance(config, dict):
             raise ValueError("it holds no JSON object")
     except (OSError, ValueError, RecursionError) as error:
@@ -256,7 +257,7 @@ def _is_run(config: dict[str, Any]) -> bool:
 def _license(card: Path) -> str | None:
     """What a model card's header states."""
     try:
-        header = _HEADER.match(card.read_text(encoding="utf-8"))
+        header = _HEADER.match(read_text(card))
     except (OSError, UnicodeDecodeError):
         return None
     stated = _LICENSE.search(header[1]) if header else None

@@ -111,6 +111,8 @@ def read_label_names(path: str | Path | None, *, num_classes: int) -> tuple[str,
         names = tuple(read_text(file).splitlines())
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"labels={file} cannot be read as text: {error}") from error
+    while len(names) > num_classes and not names[-1].strip():
+        names = names[:-1]  # Empty lines at the end.
     if len(names) != num_classes:
         raise InputError(
             f"labels={file} has {len(names)} lines, the model has {num_classes} classes; write "

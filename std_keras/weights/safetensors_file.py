@@ -15,6 +15,7 @@ import ml_dtypes  # noqa: F401 (makes bfloat16 a type of NumPy)
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from std_keras.files.texts import read_text
 from std_keras.weights.format_error import FormatError
 
 SUFFIX = ".safetensors"
@@ -95,7 +96,7 @@ def _weight_map(index: Path) -> Mapping[str, str]:
     if index.stat().st_size > _LARGEST_INDEX:
         raise FormatError("is too large for an index of safetensors files")
     try:
-        content: Any = json.loads(index.read_text(encoding="utf-8"))
+        content: Any = json.loads(read_text(index))
         names = content["weight_map"]
         named = [(str(name), PurePosixPath(file)) for name, file in names.items()]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

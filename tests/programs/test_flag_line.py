@@ -31,6 +31,7 @@ from std_keras.programs import flag_line
         (r"--model_dir=a\b", r"--model_dir=a\b"),
         ("--model_dir='a --b=1'", "--model_dir=a --b=1"),
         ("--model_dir=a - b", "--model_dir=a - b"),
+        ("--dataset=folder:/Bob\u2019s pictures", "--dataset=folder:/Bob\u2019s pictures"),
         ("--model_dir=lr=[1e-3] run", "--model_dir=lr=[1e-3] run"),
     ],
 )
@@ -51,6 +52,10 @@ def test_what_a_line_says(line, expected):
         ("epochs=1", "is not a flag"),
         ("'epochs=1'", "is not a flag"),
         ("--", "is not a flag"),
+        ("--model_dir=\u201ca b\u201d", 'write " or nothing'),
+        ("--model_dir=\u2018a\u2019", 'write " or nothing'),
+        ("\u00ab--model_dir=a\u00bb", 'write " or nothing'),
+        ("\u2013epochs=1", "is not a flag"),
     ],
 )
 def test_what_is_refused(line, words):

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shlex
+import shutil
 import signal
 import statistics
 import subprocess
@@ -168,6 +169,20 @@ def test_rows_count_where_the_run_directories_are_gone(sweep, tmp_path):
     assert sweep() == 0
     assert read(tmp_path / "out.csv") == before
     assert not list((tmp_path / "runs").rglob("started"))
+
+
+def test_a_place_that_is_not_utf8(sweep, spec, tmp_path, capsys):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    where = (f"--output={folder}/out.csv", f"--runs_dir={folder}/runs")
+    assert sweep(*where) == 0
+    before = starts(tmp_path)
+    assert sweep(*where) == 0
+    assert starts(tmp_path) == before and set(before.values()) == {1}
+    shutil.rmtree(folder / "runs")  # The rows alone say what is done.
+    assert sweep(*where) == 0, capsys.readouterr().err
+    assert starts(tmp_path) == {"small": 1}
+    assert r"caf\udce9/runs" in (folder / "out.csv").read_text(encoding="utf-8")
+    assert "weak" in (folder / "out.md").read_text(encoding="utf-8")
 
 
 def test_rows_of_other_flags_are_refused(sweep, spec, tmp_path, capsys):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 
 import keras
 import numpy as np
 import pytest
 
-from std_keras import models
+from std_keras import models, progress
 from std_keras.config import TrainConfig
 from std_keras.data import Source, folder_content
 from std_keras.errors import InputError
@@ -158,6 +159,33 @@ def test_a_relative_folder_from_elsewhere_says_what_to_give(
     assert loaded.validation.size == 10, "the same images are cut as the run cut them"
     moved = image_folder.rename(elsewhere / "moved")
     assert of_run(run, coloured, f"folder:{moved}").validation.size == 10
+
+
+def test_parts_that_are_cut_from_other_images_get_a_warning(folder_run, image_folder, monkeypatch):
+    """What was learned from may be among what is held out now."""
+    run, coloured = folder_run
+    said = []
+    monkeypatch.setattr(progress, "warn", said.append)
+    of_run(run, coloured)
+    assert said == []
+    shutil.copy(image_folder / "train" / "7" / "0.png", image_folder / "train" / "7" / "new.png")
+    for dataset in (None, "folder:images"):
+        of_run(run, coloured, dataset)
+    assert len(said) == 2
+    assert all("so validation_fraction=0.5 holds out others now" in line for line in said)
+
+
+def test_a_replay_takes_the_runs_own_images_where_they_are(folder_run, image_folder, tmp_path):
+    run, _ = folder_run
+    config = run.read_config()
+    assert build.at_place(config, run, None) == config
+    moved = image_folder.rename(tmp_path / "moved")
+    with pytest.raises(InputError, match="say where the images are with dataset=folder:PATH"):
+        build.at_place(config, run, None)
+    assert build.at_place(config, run, f"folder:{moved}").data.dataset == f"folder:{moved}"
+    (moved / "train" / "7" / "0.png").unlink()
+    with pytest.raises(InputError, match="its images are not those of dataset=folder:images"):
+        build.at_place(config, run, f"folder:{moved}")
 
 
 def test_other_data_must_have_the_shape_and_the_classes(run, model, image_folder):

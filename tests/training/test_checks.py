@@ -16,6 +16,7 @@ from std_keras.config import TrainConfig
 from std_keras.data import folder_content
 from std_keras.data.limit import limited
 from std_keras.errors import InputError
+from std_keras.runs.origin import started_from
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.teachers import parse
 from std_keras.teachers.identity import identity
@@ -185,6 +186,31 @@ def test_a_list_goes_by_its_content(tmp_path, pictures):
             check_list(run, moved / "other.csv")
 
 
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_list_of_absolute_paths_goes_by_what_is_below(tmp_path, pictures, inside):
+    """The list is written anew where the pictures went to."""
+
+    def write(folder):
+        file = (folder if inside else tmp_path) / f"{folder.name}.csv"
+        lines = [f"{p},{p.parent.name},{p.parts[-3]}" for p in sorted(folder.rglob("*.png"))]
+        file.write_text("\n".join(["path,label,split", *lines]) + "\n")
+        return f"csv:{file}"
+
+    before = folder_content.facts(write(pictures))
+    moved = pictures.rename(tmp_path / "moved")
+    assert folder_content.has_content_of(write(moved), before)
+    (moved / "val" / "bee" / "0.png").rename(moved / "val" / "bee" / "9.png")
+    assert not folder_content.has_content_of(write(moved), before)
+
+
+def test_a_list_of_mixed_paths_is_that_of_relative_ones(tmp_path, pictures):
+    write_list(pictures / "list.csv", pictures)
+    before = folder_content.facts(f"csv:{pictures}/list.csv")
+    text = (pictures / "list.csv").read_text()
+    (pictures / "list.csv").write_text(text.replace("\ntrain/ant", f"\n{pictures}/train/ant"))
+    assert folder_content.has_content_of(f"csv:{pictures}/list.csv", before)
+
+
 def test_other_images_of_the_same_count_are_refused(tmp_path, monkeypatch, pictures):
     monkeypatch.chdir(tmp_path)
     run = begin_on(tmp_path, "pictures")
@@ -234,6 +260,62 @@ def test_a_teacher_that_moved_is_the_same(tmp_path, digits):
     model.save(tmp_path / "other.keras")
     with pytest.raises(InputError, match="other options .*teacher="):
         check_same_run(run, options(f"{tmp_path}/other.keras,input=byte"), digits)
+
+
+def test_names_of_a_teachers_classes_that_moved_are_the_same(tmp_path, digits):
+    keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)]).save(
+        tmp_path / "teacher.keras"
+    )
+    names = list(digits.label_names)
+    (tmp_path / "names.txt").write_text("\n".join(names))
+
+    def options(labels):
+        return TrainConfig(
+            distillation="hard",
+            teacher=(f"{tmp_path}/teacher.keras,input=byte,labels={tmp_path / labels}",),
+        )
+
+    run = RunDirectory(tmp_path / "run")
+    run.prepare()
+    begun = options("names.txt")
+    run.write_start(
+        begun,
+        label_names=digits.label_names,
+        architecture="{}",
+        teachers=[identity(parse(begun.distillation.teachers[0]))],
+    )
+    (tmp_path / "names.txt").rename(tmp_path / "moved.txt")
+    check_same_run(run, options("moved.txt"), digits)
+    (tmp_path / "moved.txt").write_text("\n".join(names[::-1]))
+    with pytest.raises(InputError, match="other options .*teacher="):
+        check_same_run(run, options("moved.txt"), digits)
+
+
+def test_a_start_that_moved_is_the_same(tmp_path, digits):
+    start = tmp_path / "start"
+    start.mkdir()
+    (start / "config.json").write_text("{}")
+    (start / "result.json").write_text("{}")
+    (start / "model.keras").write_bytes(b"weights")
+
+    def options(start):
+        return TrainConfig(initialize_from=str(start))
+
+    run = RunDirectory(tmp_path / "run")
+    run.prepare()
+    run.write_start(
+        options(start),
+        label_names=digits.label_names,
+        architecture="{}",
+        origin=started_from(str(start), RunDirectory(start), file=start / "model.keras"),
+    )
+    moved = start.rename(tmp_path / "moved")
+    check_same_run(run, options(moved), digits)
+    (moved / "model.keras").write_bytes(b"others")
+    with pytest.raises(InputError, match="initialize_from="):
+        check_same_run(run, options(moved), digits)
+    with pytest.raises(InputError, match="initialize_from="):
+        check_same_run(run, options(tmp_path / "nowhere"), digits)
 
 
 def test_a_teacher_and_a_start_named_relatively_are_the_same(tmp_path, monkeypatch, digits):

@@ -69,6 +69,8 @@ def test_a_step_that_cannot_be_replayed_is_named(diverged):
     folder, _ = diverged
     with pytest.raises(InputError, match="step=1000 must be after"):
         replay(folder, step=1000)
+    with pytest.raises(InputError, match="dataset=folder:elsewhere: its images are not those"):
+        replay(folder, dataset="folder:elsewhere")
     sound = RunDirectory(folder / "sound")
     sound.prepare()
     sound.write_start(config(), label_names=("a",), architecture="{}")

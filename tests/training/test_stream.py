@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from std_keras.config import resolve
 from std_keras.data import Shard
@@ -67,6 +68,26 @@ def test_what_shapes_pixels_is_among_the_facts(changes, name):
     usual, other = resolved(**MIXED), resolved(**MIXED, **changes)
     facts = [stream.facts(c, build.load_data(c)) for c in (usual, other)]
     assert facts[0].get(name) != facts[1].get(name)
+
+
+def test_pictures_are_known_by_their_content_wherever_they_are(tmp_path):
+    def facts(place):
+        config = resolved(dataset=f"folder:{place}", image_size=8, batch_size=2)
+        return stream.facts(config, build.load_data(config))
+
+    for part in ("train", "val"):
+        for name in ("cafe\u0301", "ant"):
+            folder = tmp_path / "here" / part / name
+            folder.mkdir(parents=True)
+            for number in range(2):
+                Image.new("RGB", (8, 8)).save(folder / f"{number}.png")
+    before = facts(tmp_path / "here")
+    moved = (tmp_path / "here").rename(tmp_path / "moved")
+    for part in ("train", "val"):
+        (moved / part / "cafe\u0301").rename(moved / part / "caf\u00e9")
+    assert facts(moved) == before
+    Image.effect_noise((8, 8), 9).convert("RGB").save(moved / "train" / "ant" / "0.png")
+    assert facts(moved) != before
 
 
 def test_the_parts_of_older_runs_have_the_facts_of_their_time():

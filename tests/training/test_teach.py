@@ -7,6 +7,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 import std_keras
 from std_keras import models, teachers
@@ -83,6 +84,37 @@ def test_the_same_again_does_nothing_and_another_is_refused(taught, network):
         std_keras.teach(f"{network},input=byte", **same)
     with pytest.raises(InputError, match="is another run"):
         std_keras.teach(f"{network},input=unit", **{**same, "max_train_examples": 300})
+
+
+def test_what_moved_is_the_same(network, tmp_path):
+    random = np.random.default_rng(0)
+    for name in ("ant", "bee"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(8):
+            picture = Image.fromarray(random.integers(0, 255, (8, 8), np.uint8))
+            picture.save(tmp_path / "photos" / name / f"{number}.png")
+    weights = tmp_path / "network.keras"
+    keras.Sequential([L.Input((8, 8, 3)), L.Flatten(), L.Dense(3)]).save(weights)
+
+    def teach(photos, weights):
+        return std_keras.teach(
+            f"{weights},input=unit",
+            model_dir=tmp_path / "run",
+            dataset=f"folder:{photos}",
+            test_fraction=0.25,
+            decoded_dir="none",
+        )
+
+    before = teach(tmp_path / "photos", weights).result
+    photos = (tmp_path / "photos").rename(tmp_path / "moved")
+    weights = weights.rename(tmp_path / "moved.keras")
+    assert teach(f"{photos}/", weights).result == before
+    keras.Sequential([L.Input((8, 8, 3)), L.Flatten(), L.Dense(3)]).save(tmp_path / "other.keras")
+    with pytest.raises(InputError, match="another run"):
+        teach(photos, tmp_path / "other.keras")
+    (photos / "ant" / "0.png").unlink()
+    with pytest.raises(InputError, match="another run"):
+        teach(photos, weights)
 
 
 def test_a_validation_part_chooses_the_penalty_and_is_not_learned(network, tmp_path):

@@ -7,6 +7,7 @@ The archive holds `labels.txt` and, for what the standard has no words for, `std
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 import zipfile
@@ -18,6 +19,7 @@ from ai_edge_litert import schema_py_generated as schema
 from std_keras.errors import InputError
 from std_keras.exporting.classifying.card import ModelCard
 from std_keras.exporting.classifying.tflite_metadata import metadata_flatbuffer
+from std_keras.files.texts import shown
 
 LABELS_FILE = "labels.txt"
 CARD_FILE = "std_keras.json"
@@ -45,6 +47,7 @@ def describe(content: bytes, card: ModelCard) -> bytes:
         entry.name, entry.buffer = _METADATA_NAME, len(model.buffers)
         model.metadata.append(entry)
         model.buffers.append(schema.BufferT())
+    card = dataclasses.replace(card, dataset=shown(card.dataset))
     standard = metadata_flatbuffer(card, labels_file=LABELS_FILE, card_file=CARD_FILE)
     model.buffers[entry.buffer].data = np.frombuffer(standard, np.uint8)
     builder = _AligningBuilder(len(content) + (1 << 16))

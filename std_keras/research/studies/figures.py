@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from std_keras.errors import InputError
 
 try:
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 except ImportError as _error:  # The command says it in one sentence.
     _MISSING: ImportError | None = _error
 else:
@@ -272,7 +274,12 @@ def _legend_below(figure: Any, axes: Any, entries: int) -> None:
 
 
 def _png(figure: Any) -> bytes:
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # The names of classes are no formulas: "$5".
     file = io.BytesIO()
-    # Without metadata, which names the version: the same figures give the same bytes.
-    figure.savefig(file, format="png", dpi=_DPI, metadata={"Software": None})
+    with warnings.catch_warnings():
+        # Letters that the font lacks are boxes; the tables beside the picture have the names.
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        # Without metadata, which names the version: the same figures give the same bytes.
+        figure.savefig(file, format="png", dpi=_DPI, metadata={"Software": None})
     return file.getvalue()

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from std_keras import progress
 from std_keras.errors import InputError
+from std_keras.files.texts import shown
 from std_keras.research.sweeps import plan, record, rows, spec, summary
+from std_keras.runs.run_directory import write_atomically
 
 
 class Tables:
@@ -51,7 +53,7 @@ class Tables:
         row = self._old.get((run.arm, str(run.seed)))
         if row is None or row["state"] != "done":
             return False
-        if row["flags"] != run.flags and not run.is_teacher:
+        if row["flags"] != shown(run.flags) and not run.is_teacher:
             raise InputError(
                 f"{self.output} has a row of {run.name} with other flags ({row['flags']}; now "
                 f"{run.flags}); remove the row, or choose another `output`"
@@ -73,7 +75,8 @@ class Tables:
         rows.write(self.output, found, command=self._command)
         summary.write(self.summary, summary.summarize(found), source=self.output)
         self.page.parent.mkdir(parents=True, exist_ok=True)
-        self.page.write_text(
+        write_atomically(
+            self.page,
             summary.markdown(
                 found,
                 title=self._sweep.title,
@@ -81,7 +84,6 @@ class Tables:
                 command=self._command,
                 source=self.output.name,
             ),
-            encoding="utf-8",
         )
 
     def line(self, run: plan.Run) -> str:

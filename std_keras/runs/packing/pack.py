@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from std_keras import quiet
 from std_keras.errors import InputError, Interrupted, LimitError
@@ -16,6 +17,9 @@ from std_keras.runs import pretrained
 from std_keras.runs.origin import LICENSE, keep_license, license_of
 from std_keras.runs.run import Run
 from std_keras.runs.run_directory import RunDirectory, write_atomically
+
+if TYPE_CHECKING:
+    from std_keras.data.source import Source
 
 _TEXTS = Path(__file__).resolve().parent  # Of licences.
 
@@ -42,6 +46,7 @@ def pack(
     *,
     name: str,
     output_dir: str | os.PathLike[str] | None = None,
+    dataset: str | None = None,
     data_dir: str | None = None,
     max_accuracy_drop: float = 0.001,
     max_megabytes: float = 5.0,
@@ -58,6 +63,8 @@ def pack(
         name: what the weights are called, `std_keras:NAME`.
         output_dir: where the folder is made, as the Hugging Face hub takes it; None for inside of
             the package.
+        dataset: where the run's images are now, or other images of its classes; None for the run's
+            own.
         data_dir: where TFDS keeps its prepared data sets; None for the run's own.
         max_accuracy_drop: the largest change of top-1 on the test split, as a fraction.
         max_megabytes: the largest size of the weights' file.
@@ -104,6 +111,7 @@ def pack(
         packing = _Packing(
             directory,
             RunDirectory(part),
+            dataset=dataset,
             data_dir=data_dir,
             for_hub=output_dir is not None,
             stop=stop,
@@ -127,13 +135,14 @@ class _Packing:
         run: RunDirectory,
         packed: RunDirectory,
         *,
+        dataset: str | None,
         data_dir: str | None,
         for_hub: bool,
         stop: Callable[[], bool],
     ) -> None:
         quiet.ensure_tensorflow()
         self._run, self._packed, self._stop = run, packed, stop
-        self._for_hub = for_hub
+        self._for_hub, self._dataset = for_hub, dataset
         self._config = run.read_config()
         self._data_dir = data_dir or self._config.data.data_dir
 
@@ -156,13 +165,23 @@ class _Packing:
             )
 
     def measure(self, *, max_accuracy_drop: float) -> None:
+        from std_keras import progress
+        from std_keras.runs.keras_file import load_keras_file
         from std_keras.runs.packing.card import Figures
+        from std_keras.training import build
 
+        data = build.data_of_run(
+            self._run.path,
+            dataset=self._dataset,
+            data_dir=self._data_dir,
+            model=load_keras_file(self._run.model_file),
+            progress=progress.track,
+        )
         found = []
         for directory in (self._run, self._packed):
             if self._stop():
                 raise Interrupted("interrupted; nothing was packed")
-            found.append(Figures(*self._accuracy(directory)))
+            found.append(Figures(*self._accuracy(directory, data.test)))
         self.before, self.after = found
         if abs(self.after.top1 - self.before.top1) > max_accuracy_drop:
             raise LimitError(
@@ -170,22 +189,19 @@ class _Packing:
                 f"{self.after.top1:.4f}, more than max_accuracy_drop={max_accuracy_drop}"
             )
 
-    def _accuracy(self, run: RunDirectory) -> tuple[float, float]:
-        """Top-1 and top-5 of `model.keras` on the whole test split."""
+    def _accuracy(self, run: RunDirectory, test: Source) -> tuple[float, float]:
+        """Top-1 and top-5 of `model.keras` on the test split."""
         import tensorflow as tf
 
-        from std_keras import models, progress
+        from std_keras import models
         from std_keras.runs.evaluation import Evaluator
         from std_keras.runs.keras_file import load_keras_file
         from std_keras.training import build
 
         model = load_keras_file(run.model_file)
-        dataset = build.data_of_run(
-            run.path, dataset=None, data_dir=self._data_dir, model=model, progress=progress.track
-        )
         heads = Evaluator(
             models.heads_model(model),
-            source=dataset.test,
+            source=test,
             batch_size=250,
             strategy=tf.distribute.get_strategy(),
         ).run(stop=self._stop)
@@ -210,5 +226,5 @@ class _Packing:
         packed = card.packed(before=self.before, after=self.after, license=license, notes=notes)
         self._packed.write_result({**self._run.read_result(), "packed": packed})
         text = card.of_folder(self._packed, name=name)
-        (self._packed.path / "README.md").write_text(text, encoding="utf-8")
+        write_atomically(self._packed.path / "README.md", text)
         pretrained.write_checksums(self._packed.path)

@@ -103,6 +103,7 @@ def test_stops_between_batches(student, source):
 
 
 def test_short_names():
+    assert predictions.short_names(["runs/caf\udce9"]) == [r"caf\udce9"]
     assert predictions.short_names(["runs/a", "runs/b,site=last"]) == ["a", "b"]
     assert predictions.short_names(["x/run", "y/run"]) == ["x/run", "y/run"]
     assert predictions.short_names(["keras:ResNet50", "keras:ResNet50"]) == [

@@ -1,0 +1,36 @@
+"""Class names of one's own data: one spelling of each, and such that `labels.txt` can hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from std_keras.errors import InputError
+from std_keras.files.paths import is_utf8
+from std_keras.files.texts import normalized
+
+
+def usable(name: str, *, what: str) -> str:
+    """The class name in one spelling of Unicode (NFC).
+
+    Args:
+        name: as the data has it.
+        what: what it is, for errors.
+
+    Raises:
+        InputError: if `labels.txt`, a text in UTF-8 with a name a line, could not hold it.
+    """
+    seen: str | bytes = name
+    if not is_utf8(name):
+        seen, fault = name.encode("utf-8", errors="surrogateescape"), "is not UTF-8"
+    elif name.splitlines() not in ([name], []):
+        fault = "has a line break in it"
+    elif "\0" in name:
+        fault = "has a null character in it"
+    else:
+        return normalized([name])[0]
+    raise InputError(f"{what} {seen!r}, which {fault}; rename it")
+
+
+def numbered(names: Sequence[str], *, flag: str) -> tuple[str, ...]:
+    """The names of the classes 0, 1, ..., each `usable`; two may be the same, as in ImageNet."""
+    return tuple(usable(str(n), what=f"{flag}: class {i} is called") for i, n in enumerate(names))
