@@ -20,6 +20,9 @@ from std_keras.errors import InputError
 Part = tuple[Sequence[str], np.ndarray]
 """Paths (n,) and labels (n,)."""
 
+SKIP = ", or pass corrupt_images=skip"
+"""What an error advises those who have that option."""
+
 LOOKED_AT = 256  # Pictures whose size is read for the log.
 
 
@@ -79,7 +82,7 @@ def load_listed(
     if corrupt and corrupt_images == "refuse":
         raise InputError(
             f"{flag}: {len(corrupt)} of {sum(s.size for s in sources.values())} images cannot be "
-            f"decoded ({some(corrupt)}); repair or remove them, or pass corrupt_images=skip"
+            f"decoded ({some(corrupt)}); repair or remove them{SKIP}"
         )
     for part, readable in kept.items():
         if not readable.size:

@@ -11,6 +11,7 @@ from std_keras.data.listed import some
 from std_keras.data.source import IndexedSource, Source
 from std_keras.files import picture_file
 
+_NAMED = 10  # Files.
 _FEW = 12  # Classes that are counted one by one.
 _UNBALANCED = 3  # Largest over smallest class, above which accuracy says little of the smallest.
 
@@ -46,6 +47,16 @@ def lines(dataset: DataSet) -> list[str]:
             f"data: files of other kinds left out: {listed}{picture_file.advice(dataset.left_out)}"
         )
     return found
+
+
+def skipped(dataset: DataSet) -> str | None:
+    """One sentence on the files that were left out; None if there are none."""
+    count = len(dataset.skipped)
+    if not count:
+        return None
+    images = "1 image" if count == 1 else f"{count} images"
+    named = some(dataset.skipped, most=_NAMED)
+    return f"dataset={dataset.name}: left out {images} that cannot be decoded: {named}"
 
 
 def warnings(dataset: DataSet, *, weighted: bool = False) -> list[str]:

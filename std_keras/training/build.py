@@ -12,12 +12,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from std_keras import data, losses, models, progress, teachers
+from std_keras import data, losses, models, teachers
+from std_keras import progress as progress_lines
 from std_keras.config import TrainConfig
 from std_keras.config.distillation import DistillationOptions
 from std_keras.config.performance import PerformanceOptions
-from std_keras.data import DataSet, folder_content
+from std_keras.data import DataSet, folder_content, summary
 from std_keras.data.limit import limited
+from std_keras.data.listed import SKIP
 from std_keras.data.source import IndexedSource, Progress
 from std_keras.data.views import view_name
 from std_keras.errors import InputError
@@ -62,6 +64,9 @@ def load_data(
         progress=progress,
         **picture_options(config.augmentation, image_size=config.data.image_size),
     )
+    left_out = summary.skipped(dataset)
+    if left_out is not None:
+        progress_lines.warn(left_out)
     return limited(
         dataset,
         train=0 if test_only else config.data.max_train_examples,
@@ -115,13 +120,16 @@ def data_of_run(
         changes |= {"max_test_examples": 0, "test_fraction": 0.0}
     if data_dir is not None:
         changes["data_dir"] = data_dir
-    loaded = load_data(
-        config.replace(**changes),
-        stratified=run.stratified(),
-        whole_as_test=other,
-        test_only=test_only,
-        progress=progress,
-    )
+    try:
+        loaded = load_data(
+            config.replace(**changes),
+            stratified=run.stratified(),
+            whole_as_test=other,
+            test_only=test_only,
+            progress=progress,
+        )
+    except InputError as error:  # Whoever looks at a run's data cannot choose to skip.
+        raise InputError(str(error).replace(SKIP, "")) from error
     if loaded.image_shape != tuple(model.input_shape[1:]):
         raise InputError(
             f"dataset={loaded.name} has images of shape {loaded.image_shape}, the model takes "
@@ -182,7 +190,7 @@ def _warn_of_other_parts(
         and (recorded or {}).get("fingerprint") is not None
         and not folder_content.has_content_of(data.dataset, recorded)
     ):
-        progress.warn(
+        progress_lines.warn(
             f"dataset={data.dataset}: its images are not those with which {run} was trained "
             f"(names or sizes of files differ), so {fraction}={getattr(data, fraction):g} holds "
             "out others now, and some of them may be what the model learned from"
@@ -259,7 +267,7 @@ def class_weights(config: TrainConfig, dataset: DataSet) -> tuple[float, ...]:
         f"{weights[index]:.3g} ({dataset.label_names[index]})"
         for index in (int(np.argmin(weights)), int(np.argmax(weights)))
     )
-    progress.say(f"class_weights=balanced: from {' to '.join(shown)}")
+    progress_lines.say(f"class_weights=balanced: from {' to '.join(shown)}")
     return tuple(weights.tolist())
 
 
@@ -281,7 +289,7 @@ def load_teachers(
     looking at the view of its size (`teacher_views.view_sizes`)."""
     if not options.uses_teachers:
         if options.teachers:
-            progress.say(
+            progress_lines.say(
                 f"distillation=none: the {len(options.teachers)} teacher(s) named are ignored"
             )
         return []
@@ -290,7 +298,9 @@ def load_teachers(
         spec = teachers.parse(description)
         teacher = load_teacher(spec, dataset, view_size=size)
         if performance.jit_compile and not (teacher.compilable or teacher.on_host):
-            progress.say(f"teacher {spec.source} is a SavedModel; it runs outside the XLA step")
+            progress_lines.say(
+                f"teacher {spec.source} is a SavedModel; it runs outside the XLA step"
+            )
         loaded.append(teacher.fast(bfloat16=performance.mixed_precision))
     return loaded
 

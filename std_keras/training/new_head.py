@@ -63,8 +63,6 @@ def _model_options(spec: teachers.TeacherSpec) -> ModelOptions | None:
 def _data(config: TrainConfig) -> tuple[DataSet, TrainConfig]:
     """The data set, its facts in the log, and the configuration filled in."""
     dataset = build.load_data(config, progress=progress.track)
-    for name in dataset.skipped:
-        progress.warn(f"{name} cannot be read as an image and is skipped")
     for line in summary.lines(dataset):
         progress.say(line)
     for line in summary.warnings(dataset):

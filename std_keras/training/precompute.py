@@ -55,8 +55,6 @@ def precompute(config: TrainConfig, *, stop: Callable[[], bool] = lambda: False)
     if shard.local_replicas < shard.replicas:
         raise InputError("precompute runs in one process; run it without TF_CONFIG")
     dataset = build.load_data(config, progress=progress.track)
-    for name in dataset.skipped:
-        progress.warn(f"{name} cannot be read as an image and is skipped")
     config = resolve(
         config, image_size=dataset.image_shape[0], horizontal_flip=dataset.horizontal_flip
     )

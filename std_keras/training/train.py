@@ -104,8 +104,6 @@ def _train(
     from std_keras.training.strategy import own_signal_handlers
 
     dataset = build.load_data(config, stratified=run.stratified(), progress=progress.track)
-    for name in dataset.skipped:
-        progress.warn(f"{name} cannot be read as an image and is skipped")
     weighted = config.optimization.class_weights != "none"
     for line in summary.lines(dataset):
         progress.say(line)
