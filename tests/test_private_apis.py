@@ -294,3 +294,17 @@ def test_muon():
     decays = [optimizer._use_weight_decay(v) for v in (first, second)]
     assert decays == [True, False], message
     assert hasattr(optimizer, "_distribution_strategy"), message
+
+
+def test_adamw():
+    message = moved("keras.optimizers.AdamW", "std_keras/training/adamw.py")
+    overridden = ("_apply_weight_decay", "_backend_update_step")
+    used = ("_all_reduce_sum_gradients", "_get_variable_index", "_use_weight_decay")
+    for name in (*overridden, *used):
+        assert callable(getattr(keras.optimizers.AdamW, name, None)), f"{name}: {message}"
+    variables = [keras.Variable([float(i)]) for i in range(2)]
+    optimizer = keras.optimizers.AdamW(0.1)
+    optimizer.build(variables)
+    for name in ("_momentums", "_velocities"):
+        assert len(getattr(optimizer, name, ())) == 2, f"{name}: {message}"
+    assert hasattr(optimizer, "_distribution_strategy"), message

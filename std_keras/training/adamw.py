@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from std_keras.training.shared_function import shared
+
 
 class AdamW(keras.optimizers.AdamW):
     """`keras.optimizers.AdamW` (Loshchilov and Hutter 2019, arXiv 1711.05101), quicker to trace.
@@ -66,7 +68,7 @@ class AdamW(keras.optimizers.AdamW):
             )
 
     def _update(self, *, decays: bool) -> Callable[..., None]:
-        """The update of one variable; in a graph it is traced once for each shape."""
+        """The update of one variable."""
 
         def update(
             variable: tf.Variable,
@@ -83,4 +85,4 @@ class AdamW(keras.optimizers.AdamW):
             square.assign_add((tf.square(gradient) - square) * (1 - self.beta_2))
             variable.assign_sub((mean * corrected) / (tf.sqrt(square) + self.epsilon))
 
-        return update if tf.executing_eagerly() else tf.function(update, autograph=False)
+        return shared(update)

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import keras
 import tensorflow as tf
 
+from std_keras.training.shared_function import shared
+
 
 def effective_decay(decay: float, updates: tf.Tensor | float) -> tf.Tensor:
     """The decay of the next update, after `updates` earlier ones: min(decay, t / (t + 9)).
@@ -49,8 +51,7 @@ class WeightAverage(tf.Module):
         """Moves the averages; call it in cross-replica context after `updates` earlier calls."""
         strategy = tf.distribute.get_strategy()
         keep = effective_decay(self._decay, updates)
-        # In a graph it is traced once for each shape.
-        move = _move if tf.executing_eagerly() else tf.function(_move, autograph=False)
+        move = shared(_move)
         for average, source in zip(self._averages, self._sources, strict=True):
             # Every device updates its own copy, so nothing is sent anywhere.
             strategy.extended.update(average, move, args=(source.value, keep), group=False)

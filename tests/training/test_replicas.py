@@ -15,7 +15,7 @@ import std_keras
 HERE = Path(__file__).parent
 
 # Float32 sums in another order; Muon raises the small singular values of a gradient to one.
-TOLERANCE = {"distilled": 2e-4, "with_muon": 1e-2}
+TOLERANCE = {"distilled": 2e-4, "with_muon": 1e-2, "with_adamw": 2e-4}
 
 
 @pytest.fixture(scope="module")

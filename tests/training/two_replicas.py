@@ -20,6 +20,7 @@ from std_keras.data.arrays import ArraySource
 from std_keras.errors import InputError
 from std_keras.runs.evaluation import Evaluator
 from std_keras.training import checks, strategy
+from std_keras.training.adamw import AdamW
 from std_keras.training.matrices import hidden_matrices
 from std_keras.training.muon import Muon
 from std_keras.training.optimizers import decays
@@ -113,6 +114,13 @@ def with_muon(strategy: tf.distribute.Strategy) -> Result:
     return steps_of(strategy, make_state(model, optimizer=optimizer), count=2)
 
 
+def with_adamw(strategy: tf.distribute.Strategy) -> Result:
+    """Two steps with an epsilon beside which a gradient is small, so that its size shows."""
+    model = small_student()
+    optimizer = AdamW(0.05, weight_decay=0.2, epsilon=1.0)
+    return steps_of(strategy, make_state(model, optimizer=optimizer), count=2)
+
+
 def evaluated(strategy: tf.distribute.Strategy) -> Result:
     """All heads over 21 examples in batches of 8 (rounded up from 7 on two replicas)."""
     model = small_student()
@@ -128,7 +136,7 @@ def evaluated(strategy: tf.distribute.Strategy) -> Result:
 
 
 CASES: dict[str, Callable[[tf.distribute.Strategy], Result]] = {
-    f.__name__: f for f in (distilled, with_muon, evaluated)
+    f.__name__: f for f in (distilled, with_muon, with_adamw, evaluated)
 }
 
 
