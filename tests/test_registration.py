@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 
 import std_keras
 from std_keras import models
+from std_keras.training.build import dtype_policy
+from tests.models import test_student_families as student_families
+from tests.models import test_teacher_families as teacher_families
 
 ROOT = Path(std_keras.__path__[0]).parent
 
@@ -63,6 +67,62 @@ def test_plain_keras_loads_a_student(saved, imports):
     done = run(f"import sys; {imports}\n{LOADS}", path)
     assert done.returncode == 0, done.stderr[-2000:]
     np.testing.assert_allclose(eval(done.stdout), expected, atol=1e-5)
+
+
+def students():
+    """A tiny student of every family with its token sets, by name."""
+    made = {name: student_families.tiny(name) for name in student_families.FAMILIES}
+    size = {"input_shape": (16, 16, 3), "num_classes": 5}
+    small = {"patch_size": 4, "width": 8, "depth": 2}
+    made["deit tokens"] = models.create_student(
+        "mixer_s16", teacher_sites=["last"], tokens="deit", **size, **small
+    )
+    made["token MLPs"] = models.create_student(
+        "mixer_s16", teacher_sites=["last"], propagate_tokens=False, **size, **small
+    )
+    return made
+
+
+def teachers():
+    """A tiny teacher of every family, by name."""
+    size = {"input_shape": (16, 16, 3), "num_classes": 5}
+    made = {name: teacher_families.tiny(name) for name in teacher_families.FAMILIES}
+    made["cifar_resnet20"] = models.create("cifar_resnet20", **size)
+    made["wrn_16_2"] = models.create("wrn_16_2", **size)
+    made["airbench94"] = models.create("airbench94", input_shape=(32, 32, 3), num_classes=5)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("make", "policy"),
+    [(students, "float32"), (students, "mixed_bfloat16"), (teachers, "float32")],
+)
+def test_plain_keras_loads_every_family_in_another_process(tmp_path, make, policy):
+    expected = {}
+    with dtype_policy(policy):
+        for name, model in make().items():
+            model.save(tmp_path / f"{name}.keras")
+            # A constant picture: bfloat16 gives the same digits in both processes.
+            pixels = np.full((1, *model.input_shape[1:]), 77, np.float32)
+            expected[name] = np.asarray(model(pixels), np.float32).tolist()
+    script = """
+import json, pathlib, sys
+import std_keras
+import keras, numpy as np
+found = {}
+for file in pathlib.Path(sys.argv[1]).glob("*.keras"):
+    model = keras.saving.load_model(file)
+    pixels = np.full((1, *model.input_shape[1:]), 77, np.float32)
+    found[file.stem] = np.asarray(model(pixels), np.float32).tolist()
+print(json.dumps(found))
+"""
+    done = run(script, tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout)
+    assert set(found) == set(expected)
+    for name, logits in expected.items():
+        tolerance = 1e-4 if policy == "float32" else 0.02
+        np.testing.assert_allclose(found[name], logits, atol=tolerance, err_msg=name)
 
 
 def test_importing_the_package_loads_neither_keras_nor_tensorflow():

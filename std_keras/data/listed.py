@@ -117,7 +117,8 @@ def _with_test_part(
     if not len(rows):
         raise InputError(
             f"test_fraction={test_part.fraction:g}: none of the {len(labels)} images of {flag} "
-            "would be held out; use a larger fraction"
+            "would be held out, for each class keeps at least one; use a larger fraction, or add "
+            "images"
         )
     rest = np.setdiff1d(np.arange(len(labels)), rows)
     return (
