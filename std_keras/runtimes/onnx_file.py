@@ -118,28 +118,28 @@ def parts(path: Path, *, name: str) -> list[Path]:
         inside = inside and any(file.resolve().is_relative_to(folder) for folder in folders)
         if written.is_absolute() or ".." in written.parts or "\\" in location or not inside:
             raise InputError(
-                f"{name} keeps data in {shown(location)!r}, outside its own folder; use a file that "
-                "keeps it beside itself"
+                f"{name} keeps data in {shown(location)!r}, outside its own folder; use a file "
+                "that keeps it beside itself"
             )
         if not os.path.isfile(file):
             raise InputError(
-                f"{name} keeps data in {shown(location)!r}, which is not in {path.parent}; copy it "
-                "there"
+                f"{name} keeps data in {shown(location)!r}, which is not in {path.parent}; "
+                "copy it there"
             )
-        _check(file, name)
+        _check(file, f"{name} keeps data in {file.name!r}, which")
         found.append(file)
     return [path, *found]
 
 
-def _check(file: Path, name: str, *, largest: int | None = None) -> None:
+def _check(file: Path, what: str, *, largest: int | None = None) -> None:
     try:
-        if largest and file.stat().st_size > largest:
-            raise UnreadableWholeError("is larger than protobuf allows, 2 GiB; it is damaged")
         check_whole_file(file)
+        if largest is not None and file.stat().st_size > largest:
+            raise UnreadableWholeError("is larger than protobuf allows, 2 GiB; it is damaged")
     except UnreadableWholeError as error:
-        raise InputError(f"{name}: {file.name} {error}") from error
+        raise InputError(f"{what} {error}") from error
     except OSError as error:
-        raise InputError(f"{name}: {file.name} cannot be read: {error.strerror}") from error
+        raise InputError(f"{what} cannot be read: {error.strerror}") from error
 
 
 def _locations(message: Any, depth: int = 0) -> Iterator[str]:
