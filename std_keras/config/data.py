@@ -27,7 +27,8 @@ class DataOptions(OptionGroup):
         "digits, the name of a TFDS data set (cifar100, imagenette/160px-v2), folder:PATH with one "
         "folder per class under train/ and val/ (or without them, see --test_fraction), "
         "csv:FILE with the columns path,label and maybe split, parquet:PATH with those or with "
-        "images as the Hugging Face hub stores them, or FILE.npz with images and labels.",
+        "images as the Hugging Face hub stores them, hf:ORG/NAME as its datasets library has it "
+        "in its cache (or hf:FOLDER), or FILE.npz with images and labels.",
     )
     data_dir: str | None = option_field(
         None, str, "Directory of the prepared TFDS data sets.", shapes_result=False
@@ -58,7 +59,7 @@ class DataOptions(OptionGroup):
     corrupt_images: str = option_field(
         "refuse",
         str,
-        "What to do with unreadable images of folder:, csv: and parquet: data.",
+        "What to do with unreadable images of folder:, csv:, parquet: and hf: data.",
         choices=("refuse", "skip"),
     )
     max_train_examples: int = option_field(

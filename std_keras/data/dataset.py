@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from std_keras.data import hf_list
 from std_keras.data.decoded_images import decoded_images
 from std_keras.data.digits import LABEL_NAMES, load_digits
 from std_keras.data.folder import load_folder
@@ -119,8 +120,9 @@ def load(
     Args:
         name: `digits` (embedded in scikit-learn), `folder:PATH` (one folder per class, under
             train/ and val/ or directly), `csv:FILE` (path,label[,split]), `parquet:PATH` (such a
-            list, or an image set of the Hugging Face hub), `FILE.npz`, or a TFDS name such as
-            `cifar100` or `imagenette/160px-v2`.
+            list, or an image set of the Hugging Face hub), `hf:ORG/NAME` (such a set in the cache
+            of its library, see `hf_list`), `FILE.npz`, or a TFDS name such as `cifar100` or
+            `imagenette/160px-v2`.
         data_dir: where TFDS sets were prepared; TFDS' own default if None.
         image_size: side of the square images; None keeps the set's own, if it has one. Others are
             resized at the short side and cropped at the centre.
@@ -235,7 +237,7 @@ def _data_set(name: str, loaded: Loaded, *, stratified: bool) -> DataSet:
         train=loaded.train,
         validation=loaded.validation,
         test=loaded.test,
-        horizontal_flip=base_name(name) not in _CHARACTERS,
+        horizontal_flip=_known_as(name) not in _CHARACTERS,
         mean=mean,
         std=std,
         skipped=loaded.skipped,
@@ -249,4 +251,12 @@ def _data_set(name: str, loaded: Loaded, *, stratified: bool) -> DataSet:
 def _statistics(name: str, *, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     if channels != 3:
         return (0.5,) * channels, (0.5,) * channels
-    return _STATISTICS.get(base_name(name), _IMAGENET)
+    return _STATISTICS.get(_known_as(name), _IMAGENET)
+
+
+def _known_as(name: str) -> str:
+    """What a data set is called, whoever publishes it: `hf:ylecun/mnist` is `mnist`."""
+    word, _, place = name.partition(":")
+    if word != hf_list.WORD:
+        return base_name(name)
+    return hf_list.parse(place).source.partition("@")[0].rpartition("/")[2].lower()

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from std_keras.data import hf_list
 from std_keras.data.npz_images import is_npz
 from std_keras.data.picture_list import PictureList
 from std_keras.data.tables import TABLES
@@ -25,11 +26,20 @@ def kind(dataset: str) -> str | None:
 
 
 def place(dataset: str) -> str | None:
-    """The absolute path of a `folder:`, or of the file of others; None for a set with a name."""
+    """The absolute path of a `folder:`, or of the file of others; None for a set with a name.
+
+    Of `hf:` it is the path of a folder that was saved, or the name.
+    """
     found = kind(dataset)
     if found is None:
         return None
-    return os.path.realpath(os.path.expanduser(dataset.removeprefix(f"{found}:")))
+    written = dataset.removeprefix(f"{found}:")
+    if found == hf_list.WORD:
+        source = hf_list.parse(written)
+        if source.name is not None:
+            return source.source
+        written = source.source
+    return os.path.realpath(os.path.expanduser(written))
 
 
 def facts(dataset: str) -> dict[str, str]:

@@ -7,19 +7,14 @@ all others from there on: upright, RGB, skipped or refused, compared.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from std_keras.data.label_names import numbered, usable
-from std_keras.data.listed import some
-from std_keras.data.picture_list import SPLITS, PictureList
+from std_keras.data.picture_cache import PictureCache, file_states
+from std_keras.data.picture_list import SPLITS, PictureList, Row, labelled
 from std_keras.errors import DISK_FAULTS, InputError
 from std_keras.files.paths import user_path
 
@@ -28,12 +23,7 @@ _IMAGES, _LABELS = ("image", "img"), ("label", "labels")
 _PATH, _SPLIT = "path", "split"
 _AT_ONCE = 64  # Rows; pictures of some megabytes may be among them.
 _BY_SPLIT = re.compile(r"([a-z]+)(?![a-z])", re.IGNORECASE)
-_ENDING = re.compile(r"\.\w{1,5}")
-_ROWS = "rows.json"
 _INSTALL = "pip install 'std_keras[parquet]'"
-
-Row = tuple[str, Any, str]
-"""Path, label as it is written, part."""
 
 
 def read_parquet(place: str) -> PictureList:
@@ -52,7 +42,7 @@ def read_parquet(place: str) -> PictureList:
     flag = f"dataset=parquet:{place}"
     arrow = _arrow(flag)
     files = _files(user_path(place), flag=flag)
-    cache = PictureCache(_state(files))
+    cache = PictureCache(file_states(file for file, _ in files))
     rows: list[Row] = []
     names: Sequence[str] | None = None
     embedded: set[bool] = set()
@@ -72,70 +62,7 @@ def read_parquet(place: str) -> PictureList:
     if len(embedded) > 1:
         raise InputError(f"{flag}: some of its files hold pictures, others paths; name one of them")
     folder = cache.folder if True in embedded else files[0][0].parent
-    kept = without_unlabelled(rows, flag=flag)
-    found = named(kept, names, flag=flag, folder=str(folder))
-    missing = [path for path, _, _ in found.rows if not os.path.isfile(found.located(path))]
-    if missing:
-        raise InputError(
-            f"{flag}: {len(missing)} of {len(found.rows)} files are not there: {some(missing)}"
-        )
-    return found
-
-
-def without_unlabelled(rows: Sequence[Row], *, flag: str) -> list[Row]:
-    """The rows of all parts that have labels, as a test part that was published may not.
-
-    Raises:
-        InputError: if a part has some labels, or none has any.
-    """
-    lacking = {split: 0 for _, _, split in rows}
-    for _, label, split in rows:
-        lacking[split] += label in (None, -1, "")
-    counts = {split: sum(row[2] == split for row in rows) for split in lacking}
-    for split, count in lacking.items():
-        if 0 < count < counts[split]:
-            raise InputError(
-                f"{flag}: {count} of {counts[split]} rows of the split {split} have no label"
-            )
-    kept = [row for row in rows if not lacking[row[2]]]
-    if not kept:
-        raise InputError(f"{flag}: has no rows with labels")
-    return kept
-
-
-def named(
-    rows: Sequence[Row], names: Sequence[str] | None, *, flag: str, folder: str
-) -> PictureList:
-    """The rows with class names instead of numbers.
-
-    Args:
-        rows: with names or whole numbers as labels.
-        names: of the numbers; None if there are none.
-        flag: what the user named, for errors.
-        folder: of the paths.
-
-    Raises:
-        InputError: for a number without a name.
-    """
-    found: set[Any] = {label for _, label, _ in rows}
-    called = {label: usable(str(label), what=f"{flag}: a row has the label") for label in found}
-    if not all(isinstance(label, int) for label in found):
-        names = sorted({*called.values()})
-    elif names is None:
-        names = [called[label] for label in sorted(found)]
-    else:
-        names = numbered(names, flag=flag)
-        called = dict(enumerate(names))
-        outside = sorted(found - set(called))
-        if outside:
-            raise InputError(f"{flag}: has the label {outside[0]}, but {len(names)} class names")
-    return PictureList(
-        flag,
-        [(path, called[label], part) for path, label, part in rows],
-        folder,
-        tuple(names),
-        "row",
-    )
+    return labelled(rows, names, flag=flag, folder=str(folder))
 
 
 class _Columns:
@@ -198,67 +125,6 @@ class _Columns:
         return SPLITS[str(split).lower()]
 
 
-class PictureCache:
-    """A folder of pictures out of other files, and the list of them; written once.
-
-    Args:
-        state: tells the other files, as they are now, from all others.
-    """
-
-    def __init__(self, state: str) -> None:
-        home = user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-        key = hashlib.sha256(state.encode(errors="replace")).hexdigest()
-        self.folder = home / "std_keras" / "pictures" / key
-        self.there = (self.folder / _ROWS).is_file()
-        self._part: Path | None = None
-
-    def __enter__(self) -> PictureCache:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._part is not None:
-            shutil.rmtree(self._part, ignore_errors=True)
-
-    def read(self, *, flag: str) -> tuple[list[Row], list[str] | None]:
-        """The list, and the names of the classes if they had any."""
-        try:
-            kept = json.loads((self.folder / _ROWS).read_text(encoding="utf-8"))
-            return [(path, label, split) for path, label, split in kept["rows"]], kept["names"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{flag}: its pictures in {self.folder} are damaged ({_line(error)}); delete that "
-                "folder"
-            ) from error
-
-    def write(self, picture: Any, *, name: str) -> str:
-        """Writes a picture as the hub stores it; returns its path in the folder.
-
-        One without bytes becomes an empty file, unreadable as it is.
-        """
-        if self._part is None:
-            self.folder.parent.mkdir(parents=True, exist_ok=True)
-            self._part = Path(tempfile.mkdtemp(dir=self.folder.parent, prefix=".part"))
-        picture = picture or {}
-        ending = os.path.splitext(str(picture.get("path") or ""))[1].lower()
-        # The digest makes the list a fingerprint of the pictures, wherever they are.
-        content = picture.get("bytes") or b""
-        name += f"_{hashlib.sha256(content).hexdigest()[:12]}"
-        file = self._part / f"{name}{ending if _ENDING.fullmatch(ending) else ''}"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content)
-        return str(file.relative_to(self._part))
-
-    def keep(self, rows: Sequence[Row], names: Sequence[str] | None) -> None:
-        """Puts what was written in its place, all of it at once."""
-        if self._part is None:
-            return
-        kept = {"rows": rows, "names": names}
-        (self._part / _ROWS).write_text(json.dumps(kept), encoding="utf-8")
-        # Another process may have been faster; its pictures are the same.
-        with contextlib.suppress(FileExistsError, OSError):
-            os.rename(self._part, self.folder)
-
-
 @contextlib.contextmanager
 def _readable(file: Path, *, flag: str) -> Iterator[None]:
     """Turns what Arrow raises for files that are none into an InputError."""
@@ -270,11 +136,6 @@ def _readable(file: Path, *, flag: str) -> Iterator[None]:
         raise InputError(
             f"{flag}: {file.name} cannot be read as Parquet: {_line(error)}"
         ) from error
-
-
-def _state(files: Sequence[tuple[Path, str | None]]) -> str:
-    states = [(file.resolve(), file.stat()) for file, _ in files]
-    return "".join(f"{path} {state.st_size} {state.st_mtime_ns}\n" for path, state in states)
 
 
 def _arrow(flag: str) -> Any:

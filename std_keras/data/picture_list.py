@@ -6,11 +6,13 @@ import dataclasses
 import os
 import unicodedata
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from std_keras.data.decoded_images import NOT_KEPT, DecodedImages
-from std_keras.data.listed import Part, load_listed
+from std_keras.data.label_names import numbered, usable
+from std_keras.data.listed import Part, load_listed, some
 from std_keras.data.loaded import Loaded, TestPart
 from std_keras.data.source import Progress, no_progress
 from std_keras.errors import InputError
@@ -60,6 +62,85 @@ def located(path: str, folder: str) -> str:
             if os.path.exists(other):
                 return other
     return place
+
+
+Row = tuple[str, Any, str]
+"""Path, label as it is written, part."""
+
+
+def labelled(
+    rows: Sequence[Row], names: Sequence[str] | None, *, flag: str, folder: str
+) -> PictureList:
+    """The rows of a table whose labels are names, or whole numbers, of which `names` may be.
+
+    A part without labels (null or -1) is left out.
+
+    Raises:
+        InputError: for a label that is missing or has no name, and for pictures that are not there.
+    """
+    found = _named(_without_unlabelled(rows, flag=flag), names, flag=flag, folder=folder)
+    missing = [path for path, _, _ in found.rows if not os.path.isfile(found.located(path))]
+    if missing:
+        raise InputError(
+            f"{flag}: {len(missing)} of {len(found.rows)} files are not there: {some(missing)}"
+        )
+    return found
+
+
+def _without_unlabelled(rows: Sequence[Row], *, flag: str) -> list[Row]:
+    """The rows of all parts that have labels, as a test part that was published may not.
+
+    Raises:
+        InputError: if a part has some labels, or none has any.
+    """
+    lacking = {split: 0 for _, _, split in rows}
+    for _, label, split in rows:
+        lacking[split] += label in (None, -1, "")
+    counts = {split: sum(row[2] == split for row in rows) for split in lacking}
+    for split, count in lacking.items():
+        if 0 < count < counts[split]:
+            raise InputError(
+                f"{flag}: {count} of {counts[split]} rows of the split {split} have no label"
+            )
+    kept = [row for row in rows if not lacking[row[2]]]
+    if not kept:
+        raise InputError(f"{flag}: has no rows with labels")
+    return kept
+
+
+def _named(
+    rows: Sequence[Row], names: Sequence[str] | None, *, flag: str, folder: str
+) -> PictureList:
+    """The rows with class names instead of numbers.
+
+    Args:
+        rows: with names or whole numbers as labels.
+        names: of the numbers; None if there are none.
+        flag: what the user named, for errors.
+        folder: of the paths.
+
+    Raises:
+        InputError: for a number without a name.
+    """
+    found: set[Any] = {label for _, label, _ in rows}
+    called = {label: usable(str(label), what=f"{flag}: a row has the label") for label in found}
+    if not all(isinstance(label, int) for label in found):
+        names = sorted({*called.values()})
+    elif names is None:
+        names = [called[label] for label in sorted(found)]
+    else:
+        names = numbered(names, flag=flag)
+        called = dict(enumerate(names))
+        outside = sorted(found - set(called))
+        if outside:
+            raise InputError(f"{flag}: has the label {outside[0]}, but {len(names)} class names")
+    return PictureList(
+        flag,
+        [(path, called[label], part) for path, label, part in rows],
+        folder,
+        tuple(names),
+        "row",
+    )
 
 
 def load_picture_list(

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from std_keras.data.csv_list import read_csv
+from std_keras.data.hf_list import WORD, read_hf
 from std_keras.data.parquet_list import read_parquet
 from std_keras.data.picture_list import PictureList
 
-TABLES: Mapping[str, Callable[[str], PictureList]] = {"csv": read_csv, "parquet": read_parquet}
+TABLES: Mapping[str, Callable[[str], PictureList]] = {
+    "csv": read_csv,
+    "parquet": read_parquet,
+    WORD: read_hf,
+}

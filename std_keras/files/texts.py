@@ -39,3 +39,9 @@ def normalized(names: Iterable[str]) -> tuple[str, ...]:
     class can differ between two copies of the same data.
     """
     return tuple(unicodedata.normalize("NFC", name) for name in names)
+
+
+def shown(text: object, *, most: int = 80) -> str:
+    """A text from a stranger's file, in a message: short, on one line, and harmless."""
+    short = str(text)[:most]
+    return short if short.isprintable() else repr(short)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from pathlib import Path
 
@@ -10,6 +11,11 @@ import keras
 import std_keras.layers  # noqa: F401 (registers the layers that a saved model holds)
 from std_keras.errors import InputError
 from std_keras.files.archive import HostileArchiveError, check_unpacked_size
+from std_keras.files.whole_file import UnreadableWholeError, check_whole_file
+from std_keras.models.weight_count import UnexplainedWeightsError, check_weight_count
+
+# ResNet-1202 has about 20,000. Each takes about a millisecond.
+_MOST_PARTS = 30_000
 
 
 def load_keras_file(path: Path) -> keras.Model:
@@ -19,13 +25,34 @@ def load_keras_file(path: Path) -> keras.Model:
         InputError: if it is damaged, or would unpack to far more than its size explains.
     """
     try:
+        check_whole_file(path)
         check_unpacked_size(path)
-    except HostileArchiveError as error:
+    except (HostileArchiveError, UnreadableWholeError) as error:
         raise InputError(f"{path} {error}") from error
     except (OSError, zipfile.BadZipFile):
         pass  # Keras says what is wrong with it.
     try:
+        _check_weights(path)
         return keras.models.load_model(path, compile=False, safe_mode=True)
+    except UnexplainedWeightsError as error:
+        raise InputError(f"{path} {error}") from error
     except Exception as error:  # Keras raises many kinds for a damaged or foreign file.
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path} cannot be loaded as a Keras model: {first}") from error
+
+
+def _check_weights(path: Path) -> None:
+    """Refuses a description of far more weights than the file has; raises what Keras raises."""
+    with zipfile.ZipFile(path) as archive:
+        text = archive.read("config.json")
+        if text.count(b'"class_name"') > _MOST_PARTS:
+            raise UnexplainedWeightsError(
+                f"describes more than {_MOST_PARTS:,} layers and parts of layers"
+            )
+        description = json.loads(text)
+        stored = sum(info.file_size for info in archive.infolist())
+    description["compile_config"] = None
+    check_weight_count(
+        lambda: keras.saving.deserialize_keras_object(description, safe_mode=True),
+        stored=stored,  # A byte or more for each; two of four bits are one byte.
+    )

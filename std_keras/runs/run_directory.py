@@ -204,7 +204,7 @@ class RunDirectory:
                 f"{self.path} is not a finished run directory: {path.name} cannot be read "
                 f"({error.strerror})"
             ) from error
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{path} is damaged: {error}") from error
         if not isinstance(value, kind):
             raise InputError(f"{path} is damaged: it holds no JSON {_JSON_NAMES[kind]}")

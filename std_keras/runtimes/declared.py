@@ -8,6 +8,7 @@ from pathlib import Path
 from ai_edge_litert import schema_py_generated as schema
 
 from std_keras.exporting.classifying.self_description import is_tflite
+from std_keras.files.whole_file import check_whole_file
 from std_keras.runtimes import onnx_file
 
 Shape = tuple[int | None, int | None, int | None]
@@ -39,6 +40,7 @@ def _of_onnx(path: Path, name: str) -> list[int | None] | None:
 
 def _of_tflite(path: Path) -> list[int | None] | None:
     try:
+        check_whole_file(path)
         content = path.read_bytes()
         if not is_tflite(content):
             return None

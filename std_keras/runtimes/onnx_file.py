@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from std_keras.errors import InputError
+from std_keras.files.texts import shown
+from std_keras.files.whole_file import UnreadableWholeError, check_whole_file
 from std_keras.runtimes.image_file import ImageInput, layout_of
 
 EXTRA = "pip install 'std_keras[onnx]'"
@@ -22,6 +25,8 @@ _KINDS = {
 }
 # "Optional metadata" of the ONNX standard (its page on metadata), about images.
 _RANGES = {"NominalRange_0_255": "byte", "Normalized_0_1": "unit", "Normalized_1_1": "signed"}
+_MOST_NAMES = 8  # In a message.
+_LARGEST = 2**31  # Bytes of a message, by protobuf.
 _DEPTH = 100  # Of messages inside messages; protobuf's own limit.
 
 
@@ -60,10 +65,9 @@ class OnnxFile:
                 f"{name} cannot be loaded as an ONNX file: {first_line(error)}"
             ) from error
         if len(inputs) != 1:
-            names = ", ".join(one.name for one in inputs)
             raise InputError(
-                f"{name} takes {len(inputs)} inputs ({names}); a teacher must take one batch of "
-                "images"
+                f"{name} takes {len(inputs)} inputs ({_shown([one.name for one in inputs])}); a "
+                "teacher must take one batch of images"
             )
         self._input = inputs[0].name
         self._output = _chosen(outputs, output, name=name).name
@@ -84,6 +88,7 @@ def read_model(path: Path, *, name: str) -> Any:
         InputError: if it is no ONNX file.
     """
     onnx = _package("onnx", name)
+    _check(path, name, largest=_LARGEST)
     try:
         model = onnx.load_model(str(path), load_external_data=False)
     except Exception as error:  # protobuf's errors.
@@ -108,18 +113,33 @@ def parts(path: Path, *, name: str) -> list[Path]:
     for location in sorted(set(_locations(model))):
         written = PurePosixPath(location)
         file = path.parent / written
-        inside = any(file.resolve().is_relative_to(folder) for folder in folders)
+        # Neither name can be looked up: one with a zero byte, one that is too long.
+        inside = "\0" not in location and len(location) < 1000
+        inside = inside and any(file.resolve().is_relative_to(folder) for folder in folders)
         if written.is_absolute() or ".." in written.parts or "\\" in location or not inside:
             raise InputError(
-                f"{name} keeps data in {location!r}, outside its own folder; use a file that keeps "
-                "it beside itself"
+                f"{name} keeps data in {shown(location)!r}, outside its own folder; use a file "
+                "that keeps it beside itself"
             )
-        if not file.is_file():
+        if not os.path.isfile(file):
             raise InputError(
-                f"{name} keeps data in {location!r}, which is not in {path.parent}; copy it there"
+                f"{name} keeps data in {shown(location)!r}, which is not in {path.parent}; "
+                "copy it there"
             )
+        _check(file, f"{name} keeps data in {file.name!r}, which")
         found.append(file)
     return [path, *found]
+
+
+def _check(file: Path, what: str, *, largest: int | None = None) -> None:
+    try:
+        check_whole_file(file)
+        if largest is not None and file.stat().st_size > largest:
+            raise UnreadableWholeError("is larger than protobuf allows, 2 GiB; it is damaged")
+    except UnreadableWholeError as error:
+        raise InputError(f"{what} {error}") from error
+    except OSError as error:
+        raise InputError(f"{what} cannot be read: {error.strerror}") from error
 
 
 def _locations(message: Any, depth: int = 0) -> Iterator[str]:
@@ -142,12 +162,18 @@ def _chosen(outputs: Sequence[Any], wanted: str | None, *, name: str) -> Any:
         chosen = outputs[0]
     if chosen is None:
         raise InputError(
-            f"{name} returns {', '.join(sorted(by_name))}; it must return one of them, or name one "
-            "logits"
+            f"{name} returns {_shown(sorted(by_name))}; it must return one "
+            "array, or name one logits"
         )
     if chosen.type not in ("tensor(float)", "tensor(float16)", "tensor(double)"):
         raise InputError(f"{name} returns {chosen.type}; a teacher must return class scores")
     return chosen
+
+
+def _shown(names: Sequence[str]) -> str:
+    """The first of the names, which may be anything."""
+    rest = [f"and {len(names) - _MOST_NAMES} more"] if len(names) > _MOST_NAMES else []
+    return ", ".join([*map(shown, names[:_MOST_NAMES]), *rest]) or "nothing"
 
 
 def _image_input(one: Any, facts: dict[str, str], *, name: str) -> ImageInput:
@@ -182,4 +208,4 @@ def _package(package: str, name: str) -> Any:
 def first_line(error: BaseException) -> str:
     """What an exception says, in one line."""
     lines = str(error).strip().splitlines()
-    return lines[0].strip()[:300] if lines else type(error).__name__
+    return shown(lines[0].strip(), most=300) if lines else type(error).__name__

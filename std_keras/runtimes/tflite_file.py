@@ -13,6 +13,7 @@ from ai_edge_litert.interpreter import Interpreter
 from std_keras import quiet
 from std_keras.errors import InputError
 from std_keras.exporting.classifying.self_description import is_tflite, read_description
+from std_keras.files.whole_file import UnreadableWholeError, check_whole_file
 from std_keras.runtimes.image_file import ImageInput, layout_of, range_of
 from std_keras.runtimes.onnx_file import first_line
 from std_keras.runtimes.tflite_normalization import declared_range
@@ -35,7 +36,10 @@ class TfliteFile:
 
     def __init__(self, path: Path, *, name: str) -> None:
         try:
+            check_whole_file(path)
             self._content = path.read_bytes()
+        except UnreadableWholeError as error:
+            raise InputError(f"{name} {error}") from error
         except OSError as error:
             raise InputError(f"{name} cannot be read: {error.strerror}") from error
         if not is_tflite(self._content):

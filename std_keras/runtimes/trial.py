@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from std_keras.errors import InputError
+from std_keras.files.whole_file import machine_memory
 from std_keras.runtimes.image_file import ImageInput
 
 _MEMORY = 4 << 30  # Bytes, besides the file's own; for libraries, threads and activations.
@@ -68,7 +69,7 @@ def tried(
         InputError: if it cannot be loaded or run, or takes more than it may.
     """
     asked = {"path": str(path), "name": name, "size": size, "layout": layout, "output": output}
-    limit = memory + _COPIES * _bytes_beside(path)
+    limit = min(memory + _COPIES * _bytes_beside(path), machine_memory())
     arguments = (json.dumps(asked), str(limit), str(_SECONDS))
     ended = subprocess.run(
         [sys.executable, "-m", "std_keras.runtimes.trial", *arguments],
@@ -121,10 +122,18 @@ def _why(code: int, errors: str, limit: int) -> str:
     return f"cannot be tried: {last[0][:300]}"
 
 
+def _limit(what: int, soft: int, hard: int) -> None:
+    """Sets a limit, or leaves a lower one that whoever started us has set."""
+    highest = resource.getrlimit(what)[1]
+    if highest != resource.RLIM_INFINITY:
+        soft, hard = min(soft, highest), min(hard, highest)
+    resource.setrlimit(what, (soft, hard))
+
+
 def _main(asked: dict[str, Any], limit: int, seconds: int) -> dict[str, Any]:
     """The other process."""
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
+    _limit(resource.RLIMIT_AS, limit, limit)
+    _limit(resource.RLIMIT_CPU, seconds, seconds + 5)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     from std_keras.runtimes.predictor import open_file
 
@@ -134,7 +143,7 @@ def _main(asked: dict[str, Any], limit: int, seconds: int) -> dict[str, Any]:
         own = file.input
         layout = own.layout or asked["layout"]
         found = {"input": dataclasses.asdict(own), "labels": file.labels}
-        batch = own.batch or 1
+        batch = own.batch or 2  # One alone would hide a file that mixes the images of a batch.
         if layout is None:  # Asked for by whoever wants to know.
             return found | {"output_shape": (), "batch": batch}
         shape = [a or b for a, b in zip(own.image_shape(layout), asked["size"], strict=True)]
@@ -145,6 +154,11 @@ def _main(asked: dict[str, Any], limit: int, seconds: int) -> dict[str, Any]:
             if _is_about_memory(str(error)):
                 raise MemoryError from error
             return {"error": f"{name} fails on {batch} image(s) of shape {tuple(shape)}: {error}"}
+        if outputs.ndim == 0 or len(outputs) != batch:
+            return {
+                "error": f"{name} returns an array of shape {outputs.shape} for {batch} images; it "
+                "must return one row for each: export it with a batch of any size"
+            }
         return found | {"output_shape": outputs.shape, "batch": batch}
     except InputError as error:
         if not _is_about_memory(str(error)):

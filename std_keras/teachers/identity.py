@@ -11,6 +11,7 @@ from typing import Literal
 from std_keras.errors import InputError
 from std_keras.files.paths import user_path
 from std_keras.files.texts import normalized, read_text
+from std_keras.files.whole_file import UnreadableWholeError, check_whole_file
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.runtimes import onnx_file
 from std_keras.teachers.spec import OWN, TeacherSpec
@@ -170,8 +171,11 @@ def _digest(spec: TeacherSpec, folder: Path, files: Sequence[Path]) -> str:
     total = hashlib.sha256()
     for path in files:
         try:
+            check_whole_file(path)
             with open(path, "rb") as file:
                 content = hashlib.file_digest(file, "sha256")
+        except UnreadableWholeError as error:
+            raise InputError(f"teacher={spec.source}: {path} {error}") from error
         except OSError as error:
             raise InputError(
                 f"teacher={spec.source}: {path} cannot be read: {error.strerror}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from std_keras.errors import InputError
 from std_keras.teachers.spec import TeacherSpec
 
+_LARGEST_SIDE = 4096  # A batch of three of them has 600 MB.
+
 
 def image_shape_of(
     spec: TeacherSpec, own: tuple[int | None, ...], images: tuple[int, int, int]
@@ -17,9 +19,16 @@ def image_shape_of(
         images: (H, W, C) of the student's.
 
     Raises:
-        InputError: if `size` contradicts the network, or its channels the data set.
+        InputError: for images of more than 4,096 pixels a side, or if `size` contradicts the
+            network, or its channels the data set.
     """
     height, width, channels = own
+    largest = max(height or 0, width or 0)
+    if largest > _LARGEST_SIDE:
+        raise InputError(
+            f"teacher={spec.source} takes images of {largest:,} pixels a side, more than "
+            f"{_LARGEST_SIDE:,}"
+        )
     if spec.size is not None and height is not None and spec.size != height:
         raise InputError(
             f"teacher={spec.source},size={spec.size}: its input is fixed at {height}x{width} "

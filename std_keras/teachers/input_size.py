@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,12 @@ from std_keras.teachers.spec import TeacherSpec
 from std_keras.teachers.zoos import preset_size
 
 APPLICATIONS_SIZE = 224  # Of keras.applications, unless another is asked for.
+
+# What a damaged or hostile archive and its description raise.
+_DAMAGED = (
+    *(AttributeError, EOFError, KeyError, OSError, RuntimeError, TypeError, ValueError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 
 def input_size(spec: TeacherSpec) -> int | None:
@@ -69,7 +76,7 @@ def _model_shape(path: Path) -> Sequence[int | None] | None:
             for layer in description["config"]["layers"]
             if layer["class_name"] == "InputLayer"
         ]
-    except (OSError, KeyError, TypeError, AttributeError, ValueError, zipfile.BadZipFile):
+    except _DAMAGED:
         return None
     return shapes[0] if len(shapes) == 1 and _is_shape(shapes[0]) else None
 

@@ -56,7 +56,7 @@ def _size_in(file: Path) -> int | None:
     """The first size of an image that a preset's file names."""
     try:
         left = [json.loads(read_text(file))]
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     while left:
         value = left.pop(0)

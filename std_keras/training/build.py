@@ -171,7 +171,8 @@ def at_place(config: TrainConfig, run: RunDirectory, dataset: str | None) -> Tra
 
 def _refuse_missing(own: str, run: Path) -> None:
     place = folder_content.place(own)
-    if place is not None and not os.path.exists(place):
+    # What is no path is a name, and its reader says best how to get it.
+    if place is not None and os.path.isabs(place) and not os.path.exists(place):
         form = "FILE.npz" if folder_content.kind(own) == "npz" else f"{own.partition(':')[0]}:PATH"
         raise InputError(
             f"dataset={own}, on which {run} was trained, is not here ({place} does "

@@ -68,7 +68,7 @@ def teach(
         raise InputError(f"fine_tune_epochs={fine_tune_epochs} must be 0 or more")
     if tuning and not fine_tune_epochs:
         raise InputError(f"`{next(iter(tuning))}` needs `fine_tune_epochs`; a head alone has none")
-    photographs = str(options.get("dataset")).startswith(("folder:", "csv:", "parquet:"))
+    photographs = str(options.get("dataset")).startswith(("folder:", "csv:", "parquet:", "hf:"))
     options = {**(_OF_PHOTOGRAPHS if photographs else {}), **options}
     run = Run(model_dir)
     if not fine_tune_epochs:

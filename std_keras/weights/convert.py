@@ -15,6 +15,7 @@ from std_keras import models, progress
 from std_keras.config import TrainConfig
 from std_keras.config import options as config_options
 from std_keras.errors import InputError
+from std_keras.models.weight_count import UnexplainedWeightsError, check_weight_count
 from std_keras.runs.origin import keep_license
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.weights import hub, timm_config
@@ -171,7 +172,6 @@ def convert(
         InputError: if the source cannot be read, or does not fit the model.
         PartialLoadError: if it fits in part.
     """
-    keras.utils.set_random_seed(0)  # For weights that the file does not have.
     options = ConvertOptions(
         model=model,
         layout=layout,
@@ -250,6 +250,9 @@ def convert_weights(
         options = _with_described(options, described)
     path = source if repository is None else _weights_of(repository)
     read = read_source(path, file_format=options.file_format, place=options.place)
+    # An array without numbers has a shape all the same, and that of a model could be any.
+    filled = {name: array for name, array in read.tensors.items() if array.size}
+    read = dataclasses.replace(read, tensors=filled)
     found = find_architecture(
         read,
         model=options.model,
@@ -280,16 +283,25 @@ def convert_weights(
     if described is not None and described.heads and found.model.startswith("deit_"):
         # The one size that no shape of a transformer's weights tells.
         model_options.setdefault("head_dim", facts.options["width"] // described.heads)
-    create = models.create_student if facts.student else models.create
-    model = create(
-        found.model,
-        input_shape=(image_size, image_size, facts.channels),
-        num_classes=num_classes,
-        mean=mean,
-        std=std,
-        **facts.student,
-        **model_options,
-    )
+
+    def build() -> keras.Model:
+        keras.utils.set_random_seed(0)  # For weights that the file does not have.
+        create = models.create_student if facts.student else models.create
+        return create(
+            found.model,
+            input_shape=(image_size, image_size, facts.channels),
+            num_classes=num_classes,
+            mean=mean,
+            std=std,
+            **facts.student,
+            **model_options,
+        )
+
+    try:
+        check_weight_count(build, stored=sum(array.size for array in read.tensors.values()))
+    except UnexplainedWeightsError as error:
+        raise InputError(f"source={read.path} {error}") from error
+    model = build()
     report = load_weights(model, read.tensors, layout=found.layout)
     _check(report, model, read, found.model, options)
     config = _config(options, found, facts, image_size=image_size, model_options=model_options)

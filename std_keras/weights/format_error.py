@@ -6,12 +6,29 @@ import contextlib
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 
 class FormatError(ValueError):
     """A file is damaged, hostile or of another kind; the message completes "FILE ..."."""
+
+
+# ResNet-1202 has 7,214. A model with a layer for every one of them takes a minute to build.
+_MOST_ARRAYS = 10_000
+
+
+def check_count(arrays: Collection[Any]) -> None:
+    """Refuses a file of more arrays than any classifier has.
+
+    Raises:
+        FormatError: if there are more than 10,000.
+    """
+    if len(arrays) > _MOST_ARRAYS:
+        raise FormatError(
+            f"has {len(arrays):,} arrays, and is no classifier: more than {_MOST_ARRAYS:,}"
+        )
 
 
 # What `zipfile` and NumPy raise for archives that are damaged, encrypted or of another version.

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from std_keras.files.archive import HostileArchiveError, check_arrays
-from std_keras.weights.format_error import FormatError, damaged_archive
+from std_keras.weights.format_error import FormatError, check_count, damaged_archive
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
@@ -22,6 +22,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
             files = archive.infolist()
         if not files or any(not info.filename.endswith(".npy") for info in files):
             raise FormatError("is a zip archive, but not an .npz file of arrays")
+        check_count(files)
         try:
             check_arrays(path)
         except HostileArchiveError as error:

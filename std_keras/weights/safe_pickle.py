@@ -13,6 +13,7 @@ import pickletools
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
+from std_keras.files.texts import shown
 from std_keras.weights.format_error import FormatError
 
 # A state dict is described in a few hundred kilobytes; its numbers are stored elsewhere.
@@ -175,7 +176,7 @@ class _Unpickler(pickle.Unpickler):
         if key in _INERT_NAMES:
             return Inert
         raise FormatError(
-            f"names {_shown(module)}.{_shown(name)}, which is not a tensor and is not executed; "
+            f"names {shown(module)}.{shown(name)}, which is not a tensor and is not executed; "
             "where you trust the file, save its state dict alone with "
             "torch.save(model.state_dict(), FILE)"
         )
@@ -184,11 +185,6 @@ class _Unpickler(pickle.Unpickler):
         if self._load_reference is None:
             raise FormatError("is damaged: it refers to missing data")
         return self._load_reference(reference)
-
-
-def _shown(name: Any) -> str:
-    text = str(name)[:80]
-    return text if text.isprintable() else repr(text)
 
 
 def _first_line(error: Exception) -> str:

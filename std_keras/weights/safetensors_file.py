@@ -16,7 +16,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from std_keras.files.texts import read_text
-from std_keras.weights.format_error import FormatError
+from std_keras.weights.format_error import FormatError, check_count
 
 SUFFIX = ".safetensors"
 INDEX_SUFFIX = ".safetensors.index.json"
@@ -47,7 +47,9 @@ def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
         raise FormatError("is not a safetensors file: it is too short")
     try:
         with safe_open(path, framework="np") as file:
-            tensors = {name: _array(file, name) for name in file.keys()}  # noqa: SIM118
+            names = file.keys()
+            check_count(names)
+            tensors = {name: _array(file, name) for name in names}
             return tensors, dict(file.metadata() or {})
     except (OSError, FormatError):
         raise
@@ -98,7 +100,10 @@ def _weight_map(index: Path) -> Mapping[str, str]:
     try:
         content: Any = json.loads(read_text(index))
         names = content["weight_map"]
+        check_count(names)
         named = [(str(name), PurePosixPath(file)) for name, file in names.items()]
+    except FormatError:
+        raise
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise FormatError("is not an index of safetensors files (it has no weight_map)") from error
     for _, file in named:

@@ -13,8 +13,14 @@ import numpy as np
 
 from std_keras.errors import InputError
 from std_keras.files.paths import user_path
+from std_keras.files.whole_file import UnreadableWholeError, check_whole_file
 from std_keras.weights import safetensors_file
-from std_keras.weights.format_error import FormatError, damaged_archive, is_archive
+from std_keras.weights.format_error import (
+    FormatError,
+    check_count,
+    damaged_archive,
+    is_archive,
+)
 from std_keras.weights.npz_file import read_npz
 from std_keras.weights.state_dict import find_state_dict, without_prefixes
 from std_keras.weights.torch_file import open_torch_file
@@ -69,6 +75,8 @@ def read_source(
     try:
         if file.is_dir():
             file = _weights_in(file)
+        for part in safetensors_file.parts(file) if file.name.endswith(".json") else [file]:
+            check_whole_file(part)
         if file_format == "auto":
             file_format = _detect(file)
         if file_format == "safetensors":
@@ -78,14 +86,16 @@ def read_source(
             return SourceWeights(file, "npz", digest, read_npz(file))
         with open_torch_file(file) as opened:
             state = find_state_dict(opened.content, place=place)
+            check_count(state.tensors)
             tensors = opened.read(state.tensors)
             kind = f"torch {opened.kind}"
         return SourceWeights(
             file, kind, digest, tensors, state.place, state.others, dict(state.script)
         )
     except OSError as error:
-        raise InputError(f"source={file} cannot be read: {error.strerror or error}") from error
-    except FormatError as error:
+        which = file if error.filename is None else error.filename  # A part of an index, maybe.
+        raise InputError(f"source={which} cannot be read: {error.strerror or error}") from error
+    except (FormatError, UnreadableWholeError) as error:
         raise InputError(f"source={file} {error}") from error
 
 

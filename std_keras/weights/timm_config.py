@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from std_keras.errors import InputError
-from std_keras.files.texts import normalized
+from std_keras.files.texts import normalized, shown
 
 # timm's names of the models that this project builds, and the beginning of its own name. Weights
 # say nothing of activations, epsilons and pooling, so that a name must be known. ViT of the sizes
@@ -24,6 +24,8 @@ _ARCHITECTURES = (
     (r"swin_(tiny|small|base|large)_patch4_window(7|12)_(224|384)", "swin_"),
     (r"regnety_(040|080|160)", "regnety_"),
 )
+_MOST_CLASSES = 100_000  # ImageNet-21k has 21,843.
+_MOST_CHANNELS = 4
 # Arguments of a model that its weights tell, or that count in training alone.
 _TOLD = frozenset(
     (
@@ -84,13 +86,14 @@ def read(config: Mapping[str, Any], *, named: str) -> TimmModel:
     architecture = config.get("architecture")
     if not isinstance(architecture, str):
         of = config.get("model_type")
-        other = f"of the transformers library (model_type={of})" if of else "not timm's"
+        other = f"of the transformers library (model_type={shown(of)})" if of else "not timm's"
         raise InputError(
             f"{named}: its config.json is {other}; take the same model from hf-hub:timm/..., or "
             "export it with torch.onnx.export and use teacher=FILE.onnx (the page on teachers has "
             "the lines)"
         )
     prefix = family(architecture)
+    architecture = shown(architecture)
     if prefix is None:
         raise InputError(
             f"{named} is a {architecture}, which is not among the models that are built here "
@@ -106,13 +109,14 @@ def read(config: Mapping[str, Any], *, named: str) -> TimmModel:
     if others:
         name, value = min(others.items(), key=str)
         raise InputError(
-            f"{named} is a {architecture} with {name}={value}, which no model here has; export it "
-            "to ONNX, and that is a teacher"
+            f"{named} is a {architecture} with {shown(name)}={shown(value)}, which no model here "
+            "has; export it to ONNX, and that is a teacher"
         )
     try:
         return _read(config, architecture, prefix)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        raise InputError(f"{named}: its config.json is damaged: {error}") from error
+        what = shown(error, most=300)
+        raise InputError(f"{named}: its config.json is damaged: {what}") from error
 
 
 def _read(config: Mapping[str, Any], architecture: str, prefix: str) -> TimmModel:
@@ -127,7 +131,9 @@ def _read(config: Mapping[str, Any], architecture: str, prefix: str) -> TimmMode
         raise ValueError(f"input_size={size} is not a square")
     mode = about.get("crop_mode") or "center"
     if mode != "center":
-        notes.append(f"its pictures were tested with crop_mode={mode}; here the centre is cut out")
+        notes.append(
+            f"its pictures were tested with crop_mode={shown(mode)}; here the centre is cut out"
+        )
     ratio = about.get("crop_pct")
     ratio = None if ratio is None else float(ratio)
     if ratio is not None and not 0 < ratio <= 1:
@@ -151,6 +157,8 @@ def _numbers(values: Any) -> tuple[float, ...] | None:
     if values is None:
         return None
     numbers = tuple(float(value) for value in values)
+    if len(numbers) > _MOST_CHANNELS:
+        raise ValueError(f"it has {len(numbers):,} numbers where one per channel is meant")
     if not all(map(math.isfinite, numbers)):
         raise ValueError(f"{values} are not finite numbers")
     return numbers
@@ -164,6 +172,8 @@ def _labels(about: Mapping[str, Any], num_classes: Any) -> tuple[str, ...] | Non
     if isinstance(names, Mapping):
         numbered = {int(number): str(name) for number, name in names.items()}
         count = num_classes or max(numbered) + 1
+        if not 0 <= count <= _MOST_CLASSES:
+            raise ValueError(f"it has names for {count:,} classes")
         names = [numbered.get(number, str(number)) for number in range(count)]
     elif not isinstance(names, Sequence) or isinstance(names, str):
         raise ValueError("label_names is neither a list nor a mapping")

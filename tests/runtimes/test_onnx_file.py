@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import onnx
 import pytest
@@ -190,6 +192,34 @@ def test_data_outside_the_folder(tmp_path, location, in_node):
     (tmp_path / "secret").write_bytes(MATRIX.tobytes())
     written = tmp_path / "secret" if location == "absolute" else location
     assert "outside its own folder" in refused(external(folder, written, in_node=in_node))
+
+
+def test_names_that_cannot_be_looked_up(tmp_path):
+    for location in ("a\0b", "a" * 5000):
+        assert "outside its own folder" in refused(external(tmp_path, location))
+    for location in ("a" * 300, "a\nb\x1b[31m"):
+        message = refused(external(tmp_path, location))
+        assert "which is not in" in message and "\x1b" not in message
+
+
+def test_data_in_a_hole(tmp_path):
+    with open(tmp_path / "t.onnx.data", "wb") as file:
+        file.truncate(1 << 42)
+    message = refused(external(tmp_path, "t.onnx.data"))
+    assert "'t.onnx.data', which has 4,398,046,511,104 bytes, more than half" in message
+
+
+def test_a_file_larger_than_protobuf_allows(tmp_path):
+    path = write_linear(tmp_path / "t.onnx")
+    os.truncate(path, (1 << 31) + 1)
+    assert "larger than protobuf allows" in refused(path)
+
+
+def test_names_and_words_from_the_file_stay_on_one_line(tmp_path):
+    names = [f"out\x1b[31m\n{number}" for number in range(3000)]
+    message = refused(write_linear(tmp_path / "t.onnx", names=names))
+    assert "and 2992 more; it must return one" in message
+    assert message.isprintable() and len(message) < 500
 
 
 def test_data_behind_a_link(tmp_path):

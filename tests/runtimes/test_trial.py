@@ -35,7 +35,33 @@ def test_what_is_found(tmp_path, batch):
     assert found.input.layout == "nchw"
     assert found.input.shape == (CHANNELS, SIDE, SIDE)
     assert found.output_shape == (found.batch, CLASSES)
-    assert found.batch == (1 if batch == "batch" else 3)
+    assert found.batch == (2 if batch == "batch" else 3)
+
+
+@pytest.mark.parametrize("shape", [(1, -1), (-1,)])
+def test_a_file_that_mixes_the_images_of_a_batch(tmp_path, shape):
+    """As it is exported with a batch of one, whatever its input says."""
+    path = tmp_path / "t.onnx"
+    nodes = [helper.make_node("Reshape", ["x", "shape"], ["y"])]
+    arrays = {"shape": np.array(shape)}
+    write(path, nodes, inputs=INPUT, outputs={"y": ["a"] * len(shape)}, arrays=arrays)
+    assert "for 2 images; it must return one row for each" in refused(path)
+
+
+def test_a_file_may_not_have_more_memory_than_the_machine(tmp_path, monkeypatch):
+    path = write_linear(tmp_path / "t.onnx")
+    with open(tmp_path / "t.onnx.data", "wb") as file:
+        file.truncate(1 << 42)  # A hole, which counts as the file's size.
+    limits = []
+
+    def run(command, **options):
+        limits.append(int(command[-2]))
+        raise InterruptedError
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(InterruptedError):
+        tried(path, name="t", size=SIZE)
+    assert limits == [trial.machine_memory()]
 
 
 def test_this_process_loads_no_runtime(tmp_path):
@@ -136,7 +162,7 @@ def test_a_network_that_fails_on_images(tmp_path):
         outputs={"y": ["n", 10]},
         arrays={"m": np.zeros((3 * 7 * 7, 10), np.float32)},
     )
-    assert "fails on 1 image(s) of shape (8, 8, 3)" in refused(tmp_path / "t.onnx")
+    assert "fails on 2 image(s) of shape (8, 8, 3)" in refused(tmp_path / "t.onnx")
 
 
 def test_a_layout_that_is_asked_for(tmp_path):
@@ -150,4 +176,4 @@ def test_a_layout_that_is_asked_for(tmp_path):
     silent = tried(tmp_path / "t.onnx", name="t", size=(4, 5, 3))
     assert (silent.input.layout, silent.output_shape) == (None, ())
     told = tried(tmp_path / "t.onnx", name="t", size=(4, 5, 3), layout="nhwc")
-    assert told.output_shape == (1, 60)
+    assert told.output_shape == (2, 60)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import zipfile
+
 import keras
 import numpy as np
 import pytest
@@ -183,6 +186,29 @@ def test_a_damaged_keras_file(keras_file, damage):
     content = path.read_bytes()
     path.write_bytes({"cut": content[: len(content) // 2], "text": b"hello", "empty": b""}[damage])
     assert f"{path} cannot be loaded as a Keras model" in refused(f"{path},input=byte")
+
+
+@pytest.mark.parametrize(
+    ("layers", "words"),
+    [
+        ([("Dense", {"units": 10**9})], "describes a model of 65,000,000,000 weights, but holds"),
+        ([("Dense", {"units": 8000})] * 3, "describes a model of 128,536,000 weights"),
+        ([("ReLU", {})] * 30_000, "describes more than 30,000 layers"),
+    ],
+)
+def test_a_keras_file_that_asks_for_more_than_it_holds(tmp_path, layers, words):
+    start = [("InputLayer", {"batch_shape": [None, 8, 8, 1]}), ("Flatten", {})]
+    described = [
+        {"module": "keras.layers", "class_name": kind, "config": {"name": f"l{n}", **config}}
+        for n, (kind, config) in enumerate([*start, *layers])
+    ]
+    config = {"name": "net", "layers": described}
+    path = tmp_path / "teacher.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("metadata.json", json.dumps({"keras_version": keras.__version__}))
+        sequential = {"module": "keras", "class_name": "Sequential", "config": config}
+        archive.writestr("config.json", json.dumps(sequential))
+    assert words in refused(f"{path},input=byte")
 
 
 def test_a_keras_file_does_not_run_the_code_of_a_stranger(keras_file):

@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from std_keras import models, teachers, training
 from std_keras.config import TrainConfig
@@ -19,6 +20,7 @@ from std_keras.programs.program import StopRequest
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.runs.trained import load_trained
 from std_keras.weights import ConvertOptions, PartialLoadError, convert_weights
+from std_keras.weights.convert import convert as convert_file
 
 DIGITS = tuple("0123456789")
 SMALL = {"patch_size": 4, "width": 8, "depth": 2}
@@ -262,3 +264,30 @@ def test_a_folder_with_something_in_it_is_not_written_to(convert, tmp_path):
     with pytest.raises(InputError, match="output=.*not an empty folder"):
         convert(small_arrays(), name="source.npz")
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["notes.txt"]
+
+
+def test_a_model_that_the_numbers_do_not_explain(tmp_path):
+    """Two arrays of a megabyte whose shapes ask for a matrix of 90 billion numbers."""
+    arrays = {"stem.proj.weight": np.zeros((300_000, 3, 1, 1), np.float32)}
+    for part, shape in (
+        ("norm1.weight", (4,)),
+        ("mlp_tokens.fc1.weight", (2, 4)),
+        ("mlp_channels.fc1.weight", (300_000, 1)),
+    ):
+        arrays[f"blocks.0.{part}"] = np.zeros(shape, np.float32)
+    arrays["head.bias"] = np.zeros(10, np.float32)
+    path = tmp_path / "model.safetensors"
+    save_file(arrays, path)
+    with pytest.raises(
+        InputError, match=r"describes a model of 180,0\d\d,\d{3},\d{3} weights, but"
+    ):
+        convert_file(path, output=tmp_path / "run", mean=(0.5,), std=(0.5,))
+    assert not (tmp_path / "run").exists()
+
+
+def test_arrays_without_numbers_tell_nothing(tmp_path):
+    arrays = {"stem.proj.weight": np.zeros((10**9, 0, 1, 1), np.float32)}
+    arrays |= {f"blocks.{n}.mlp_tokens.fc1.weight": np.zeros((0, 4)) for n in range(3000)}
+    save_file(arrays, tmp_path / "model.safetensors")
+    with pytest.raises(InputError, match="none of the known layouts; it begins with no array"):
+        convert_file(tmp_path / "model.safetensors", output=tmp_path / "run")

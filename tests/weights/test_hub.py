@@ -290,6 +290,20 @@ def test_names_that_lead_nowhere(home, name, words):
         (hub_cache.config("mixer_b16_224", num_classes=0), "without classes"),
         (hub_cache.config("mixer_b16_224", num_classes=5, mean=["x"]), "is damaged"),
         (hub_cache.config("mixer_b16_224", num_classes=5, mean=[1e999] * 3), "is damaged"),
+        (hub_cache.config("mixer_b16_224", num_classes=5, mean=[0.5] * 9), "has 9 numbers where"),
+        (
+            json.dumps(
+                {"architecture": "mixer_b16_224", "label_names": {"1000000000": "a"}}
+            ).encode(),
+            "has names for 1,000,000,001 classes",
+        ),
+        (
+            json.dumps(
+                {"architecture": "mixer_b16_224", "label_names": {"1": "a"}, "num_classes": 10**12}
+            ).encode(),
+            "has names for 1,000,000,000,000 classes",
+        ),
+        (json.dumps({"architecture": "mixer\n\x1b[31m" * 1000}).encode(), r"is a 'mixer\\n\\x1b"),
         (hub_cache.config("mixer_b16_224", num_classes=5, input_size=[3, 16, 32]), "not a square"),
         (
             hub_cache.config("mixer_b16_224", num_classes=5, label_names=["a", "b"]),

@@ -161,6 +161,14 @@ def test_a_damaged_or_hostile_file_gets_a_sentence(tmp_path, case):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
 
 
+def test_more_arrays_than_any_classifier_has(tmp_path):
+    path = tmp_path / "model.safetensors"
+    nothing = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    path.write_bytes(written({str(number): nothing for number in range(200_000)}))
+    with pytest.raises(InputError, match="has 200,000 arrays, and is no classifier"):
+        read_source(path)
+
+
 def test_from_the_command_line(root, tmp_path):
     path = tmp_path / "model.safetensors"
     path.write_bytes(DAMAGED["a huge shape"])

@@ -79,7 +79,10 @@ class ModelCard:
         Raises:
             ValueError: the text is not a card, or a card of a newer format; names the field.
         """
-        content = json.loads(text)
+        try:
+            content = json.loads(text)
+        except RecursionError as error:
+            raise ValueError("it is nested too deeply") from error
         try:
             if content["format"] != FORMAT:
                 raise ValueError(
