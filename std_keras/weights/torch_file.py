@@ -4,7 +4,7 @@ Since PyTorch 1.6: a zip archive with the pickle NAME/data.pkl and the numbers o
 NAME/data/KEY, uncompressed. Before: pickles (a magic number, the version, facts about the machine,
 the object, the keys of the storages), then for each key the count of its elements in 8 bytes, and
 the elements. Files that people still use are of that form: akamaster's CIFAR networks of 2018
-(`layouts/cifar_resnet.py`) were never saved anew, and a test reads one of them.
+(`layouts/cifar_resnet.py`) were never saved anew.
 """
 
 from __future__ import annotations

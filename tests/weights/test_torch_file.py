@@ -1,23 +1,17 @@
 from __future__ import annotations
 
 import argparse
-import gzip
 import hashlib
-import io
-import pickletools
-import struct
 import subprocess
 import sys
 import zipfile
 from collections import OrderedDict
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from std_keras.errors import InputError
 from std_keras.weights import read_source
-from std_keras.weights.convert import convert
 
 
 @pytest.mark.parametrize(
@@ -89,37 +83,6 @@ def test_the_file_is_described(torch, save):
     source = read_source(path)
     assert source.file_format == ("torch zip" if zipfile.is_zipfile(path) else "torch legacy")
     assert source.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-PUBLISHED = Path(__file__).parent / "published" / "resnet20-12fca82f.th.gz"
-
-
-def test_a_published_file_of_before_pytorch_1_6(torch, tmp_path):
-    """resnet20 of github.com/akamaster/pytorch_resnet_cifar10, its numbers replaced.
-
-    Its files of 2018 are still in that repository, and were never saved anew.
-    """
-    content = bytearray(gzip.decompress(PUBLISHED.read_bytes()))
-    stream = io.BytesIO(bytes(content))
-    for _ in range(5):
-        list(pickletools.genops(stream))
-    place, random = stream.tell(), np.random.default_rng(0)
-    while place < len(content):  # Of each storage the count of its numbers, and these.
-        (count,) = struct.unpack_from("<q", content, place)
-        numbers = random.uniform(0.5, 1.5, count).astype("<f4").tobytes()
-        content[place + 8 : place + 8 + len(numbers)] = numbers
-        place += 8 + len(numbers)
-    path = tmp_path / "resnet20-12fca82f.th"
-    path.write_bytes(content)
-    found = read_source(path)
-    assert found.file_format == "torch legacy" and found.place == "state_dict"
-    expected = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    assert len(expected) == len(found.tensors) == 97
-    for name, value in expected.items():
-        np.testing.assert_array_equal(found.tensors[name.removeprefix("module.")], value)
-    done = convert(path, output=tmp_path / "run", num_classes=10)
-    assert done.layout.name == "akamaster" and str(done.architecture) == "cifar_resnet20"
-    assert done.report.complete
 
 
 @pytest.mark.parametrize("part", [0.02, 0.3, 0.6, 0.9, 0.999])
