@@ -41,7 +41,7 @@ def normalized(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(unicodedata.normalize("NFC", name) for name in names)
 
 
-def shown(text: object, *, most: int = 80) -> str:
+def in_message(text: object, *, most: int = 80) -> str:
     """A text from a stranger's file, in a message: short, on one line, and harmless."""
     short = str(text)[:most]
     return short if short.isprintable() else repr(short)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from std_keras.errors import InputError
-from std_keras.files.texts import shown
+from std_keras.files.texts import in_message
 from std_keras.files.whole_file import UnreadableWholeError, check_whole_file
 from std_keras.runtimes.image_file import ImageInput, layout_of
 
@@ -116,17 +116,14 @@ def parts(path: Path, *, name: str) -> list[Path]:
         # Neither name can be looked up: one with a zero byte, one that is too long.
         inside = "\0" not in location and len(location) < 1000
         inside = inside and any(file.resolve().is_relative_to(folder) for folder in folders)
+        where = f"{name} keeps data in {location[:80]!r}"
         if written.is_absolute() or ".." in written.parts or "\\" in location or not inside:
             raise InputError(
-                f"{name} keeps data in {shown(location)!r}, outside its own folder; use a file "
-                "that keeps it beside itself"
+                f"{where}, outside its own folder; use a file that keeps it beside itself"
             )
         if not os.path.isfile(file):
-            raise InputError(
-                f"{name} keeps data in {shown(location)!r}, which is not in {path.parent}; "
-                "copy it there"
-            )
-        _check(file, f"{name} keeps data in {file.name!r}, which")
+            raise InputError(f"{where}, which is not in {path.parent}; copy it there")
+        _check(file, f"{where}, which")
         found.append(file)
     return [path, *found]
 
@@ -173,7 +170,7 @@ def _chosen(outputs: Sequence[Any], wanted: str | None, *, name: str) -> Any:
 def _shown(names: Sequence[str]) -> str:
     """The first of the names, which may be anything."""
     rest = [f"and {len(names) - _MOST_NAMES} more"] if len(names) > _MOST_NAMES else []
-    return ", ".join([*map(shown, names[:_MOST_NAMES]), *rest]) or "nothing"
+    return ", ".join([*map(in_message, names[:_MOST_NAMES]), *rest]) or "nothing"
 
 
 def _image_input(one: Any, facts: dict[str, str], *, name: str) -> ImageInput:
@@ -208,4 +205,4 @@ def _package(package: str, name: str) -> Any:
 def first_line(error: BaseException) -> str:
     """What an exception says, in one line."""
     lines = str(error).strip().splitlines()
-    return shown(lines[0].strip(), most=300) if lines else type(error).__name__
+    return in_message(lines[0].strip(), most=300) if lines else type(error).__name__

@@ -13,7 +13,7 @@ import pickletools
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
-from std_keras.files.texts import shown
+from std_keras.files.texts import in_message
 from std_keras.weights.format_error import FormatError
 
 # A state dict is described in a few hundred kilobytes; its numbers are stored elsewhere.
@@ -176,8 +176,8 @@ class _Unpickler(pickle.Unpickler):
         if key in _INERT_NAMES:
             return Inert
         raise FormatError(
-            f"names {shown(module)}.{shown(name)}, which is not a tensor and is not executed; "
-            "where you trust the file, save its state dict alone with "
+            f"names {in_message(module)}.{in_message(name)}, which is not a tensor and is not "
+            "executed; where you trust the file, save its state dict alone with "
             "torch.save(model.state_dict(), FILE)"
         )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from std_keras.errors import InputError
-from std_keras.files.texts import normalized, shown
+from std_keras.files.texts import in_message, normalized
 
 # timm's names of the models that this project builds, and the beginning of its own name. Weights
 # say nothing of activations, epsilons and pooling, so that a name must be known. ViT of the sizes
@@ -86,14 +86,14 @@ def read(config: Mapping[str, Any], *, named: str) -> TimmModel:
     architecture = config.get("architecture")
     if not isinstance(architecture, str):
         of = config.get("model_type")
-        other = f"of the transformers library (model_type={shown(of)})" if of else "not timm's"
+        other = f"of the transformers library (model_type={in_message(of)})" if of else "not timm's"
         raise InputError(
             f"{named}: its config.json is {other}; take the same model from hf-hub:timm/..., or "
             "export it with torch.onnx.export and use teacher=FILE.onnx (the page on teachers has "
             "the lines)"
         )
     prefix = family(architecture)
-    architecture = shown(architecture)
+    architecture = in_message(architecture)
     if prefix is None:
         raise InputError(
             f"{named} is a {architecture}, which is not among the models that are built here "
@@ -109,13 +109,13 @@ def read(config: Mapping[str, Any], *, named: str) -> TimmModel:
     if others:
         name, value = min(others.items(), key=str)
         raise InputError(
-            f"{named} is a {architecture} with {shown(name)}={shown(value)}, which no model here "
-            "has; export it to ONNX, and that is a teacher"
+            f"{named} is a {architecture} with {in_message(name)}={in_message(value)}, which no "
+            "model here has; export it to ONNX, and that is a teacher"
         )
     try:
         return _read(config, architecture, prefix)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        what = shown(error, most=300)
+        what = in_message(error, most=300)
         raise InputError(f"{named}: its config.json is damaged: {what}") from error
 
 
@@ -132,7 +132,8 @@ def _read(config: Mapping[str, Any], architecture: str, prefix: str) -> TimmMode
     mode = about.get("crop_mode") or "center"
     if mode != "center":
         notes.append(
-            f"its pictures were tested with crop_mode={shown(mode)}; here the centre is cut out"
+            f"its pictures were tested with crop_mode={in_message(mode)}; here the centre is cut "
+            "out"
         )
     ratio = about.get("crop_pct")
     ratio = None if ratio is None else float(ratio)
