@@ -193,7 +193,8 @@ def test_a_worker_that_ends_after_it_has_answered(root, tmp_path, index):
     said = worker.communicate(timeout=600)[1]
     assert worker.returncode == 5, said
     assert "connecting, for 3 s at most" in said
-    assert "not all processes of the cluster connected within 3 s" in said.splitlines()[-1]
+    # TensorFlow may log below it.
+    assert "\nerror: not all processes of the cluster connected within 3 s" in said
     assert "Traceback" not in said
 
 
