@@ -179,6 +179,40 @@ def test_a_worker_that_never_comes_is_named(root, tmp_path):
     assert "--cluster_wait_seconds=1" in said.splitlines()[-1]
 
 
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_worker_that_ends_after_it_has_answered(root, tmp_path, index):
+    """Before TensorFlow connects them, which then has a limit; the first one leads the others."""
+    jobs = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
+    other = int(jobs["worker"][1 - index].rpartition(":")[2])
+    with socket.create_server(("", other)) as answers:
+        worker = start_one(
+            root, tmp_path / "run", "--cluster_wait_seconds=3", jobs=jobs, index=index
+        )
+        answers.settimeout(600)
+        answers.accept()[0].close()
+    said = worker.communicate(timeout=600)[1]
+    assert worker.returncode == 5, said
+    assert "connecting, for 3 s at most" in said
+    # TensorFlow may log below it.
+    assert "\nerror: not all processes of the cluster connected within 3 s" in said
+    assert "Traceback" not in said
+
+
+def test_ctrl_c_while_tensorflow_connects(root, tmp_path):
+    jobs = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
+    with socket.create_server(("", int(jobs["worker"][1].rpartition(":")[2]))) as answers:
+        worker = start_one(root, tmp_path / "run", "--cluster_wait_seconds=0", jobs=jobs)
+        answers.settimeout(600)
+        answers.accept()[0].close()
+    for line in worker.stderr:
+        if "connecting" in line:
+            break
+    worker.send_signal(signal.SIGINT)
+    # As shells put it, 130; or 75, if it was quicker than TensorFlow.
+    assert worker.wait(timeout=600) in (-signal.SIGINT, 75)
+    worker.stderr.close()
+
+
 def test_a_port_in_use(root, tmp_path):
     with socket.create_server(("", 0)) as taken:
         address = f"localhost:{taken.getsockname()[1]}"

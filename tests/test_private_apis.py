@@ -170,6 +170,21 @@ def test_pywrap_util_port():
         pytest.fail(message)
 
 
+def test_the_service_of_a_cluster():
+    """In a context of its own, which is never started."""
+    message = moved("tensorflow.python.eager.context", "std_keras/training/strategy.py")
+    try:
+        module = importlib.import_module("tensorflow.python.eager.context")
+        own = module.Context()
+        own.configure_coordination_service("standalone", cluster_register_timeout_in_ms=7)
+        service = own.coordination_service
+        service.cluster_register_with_barrier = True
+        service.coordinated_job_list.add(name="worker", num_tasks=2)
+        assert service.cluster_register_timeout_in_ms == 7
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise AssertionError(message) from error
+
+
 def test_eager_context():
     message = moved("tensorflow.python.eager.context", "std_keras/graph_optimizer.py")
     try:

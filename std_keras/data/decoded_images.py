@@ -7,8 +7,8 @@ checks what it reads of it against a checksum; whatever is not as it should be i
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -23,6 +23,7 @@ import numpy as np
 import PIL
 import tensorflow as tf
 
+from std_keras import progress
 from std_keras.files import picture_file
 
 AUTO, NONE = "auto", "none"  # Places that are no folders.
@@ -72,9 +73,19 @@ class DecodedImages:
         found = _read(path)
         if found is None:
             found = make()
-            with contextlib.suppress(OSError):  # No room, or no right to write: the next time then.
+            try:
                 _write(path, found)
+            except OSError as error:  # No room, or no right to write: the next time then.
+                _say_once(str(self.folder), error.strerror or str(error))
         return found
+
+
+@functools.cache
+def _say_once(folder: str, reason: str) -> None:
+    progress.warn(
+        f"decoded images cannot be kept in {folder} ({reason}), so the next start decodes them "
+        f"again; decoded_dir={NONE} says nothing, decoded_dir=FOLDER takes another place"
+    )
 
 
 NOT_KEPT = DecodedImages()

@@ -9,12 +9,12 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from std_keras.data.picture_list import Row
-from std_keras.errors import InputError
+from std_keras.errors import DISK_FAULTS, InputError, MachineError
 from std_keras.files.paths import user_path
 
 _ENDING = re.compile(r"\.\w{1,5}")
@@ -58,8 +58,9 @@ class PictureCache:
         One without bytes becomes an empty file, unreadable as it is.
         """
         if self._part is None:
-            self.folder.parent.mkdir(parents=True, exist_ok=True)
-            self._part = Path(tempfile.mkdtemp(dir=self.folder.parent, prefix=".part"))
+            with self._kept():
+                self.folder.parent.mkdir(parents=True, exist_ok=True)
+                self._part = Path(tempfile.mkdtemp(dir=self.folder.parent, prefix=".part"))
         picture = picture or {}
         ending = os.path.splitext(str(picture.get("path") or ""))[1].lower()
         # The digest makes the list a fingerprint of the pictures, wherever they are.
@@ -76,9 +77,27 @@ class PictureCache:
             return
         kept = {"rows": rows, "names": names}
         (self._part / _ROWS).write_text(json.dumps(kept), encoding="utf-8")
-        # Another process may have been faster; its pictures are the same.
-        with contextlib.suppress(FileExistsError, OSError):
-            os.rename(self._part, self.folder)
+        with self._kept():
+            try:
+                os.rename(self._part, self.folder)
+            except OSError:
+                # Another process may have been faster; its pictures are the same.
+                if not (self.folder / _ROWS).is_file():
+                    raise
+
+    @contextlib.contextmanager
+    def _kept(self) -> Iterator[None]:
+        """Turns what a folder raises that takes nothing into an error that says what to do."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno in DISK_FAULTS:
+                raise
+            raise MachineError(
+                f"the unpacked pictures cannot be kept in {self.folder} "
+                f"({error.strerror or error}); remove what is in the way, or name another folder "
+                "of caches in the environment variable XDG_CACHE_HOME"
+            ) from error
 
 
 def file_states(files: Iterable[Path]) -> str:

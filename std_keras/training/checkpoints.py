@@ -13,6 +13,7 @@ from std_keras import progress
 from std_keras.errors import InputError, MachineError
 from std_keras.files.paths import plain_path
 from std_keras.training.state import TrainState
+from std_keras.training.strategy import in_cluster, lost_worker_errors
 
 # What TensorFlow raises for a file that is cut off, altered, or of another model.
 _DAMAGED = (AssertionError, ValueError, IndexError, tf.errors.OpError)
@@ -116,6 +117,7 @@ class Checkpoints:
 
         Raises:
             MachineError: if it could not be written; the earlier checkpoints are still there.
+            tf.errors.OpError: if another worker of the cluster was lost.
         """
         if self._saved == (step, self.best):
             return  # Writing over a good checkpoint could lose it.
@@ -125,6 +127,9 @@ class Checkpoints:
             self._manager.save(checkpoint_number=step)
         except (OSError, tf.errors.OpError) as error:
             self._remove_part(step)
+            # In a cluster all save together, and a worker may be gone: then no disk is at fault.
+            if in_cluster(tf.distribute.get_strategy()) and isinstance(error, lost_worker_errors()):
+                raise
             raise MachineError(
                 f"the checkpoint of step {step} could not be written to {self.directory}: "
                 f"{str(error).splitlines()[0]}; the last good one is {self.latest or 'none'}; free "

@@ -59,7 +59,9 @@ def parse(text: str) -> Cluster:
             parameter servers, which training here does not have.
     """
     try:
-        whole = json.loads(text.removeprefix("\ufeff"))  # Of an editor, by way of a file.
+        whole = json.loads(  # The mark is of an editor, by way of a file.
+            text.removeprefix("\ufeff"), object_pairs_hook=_each_once
+        )
     except (json.JSONDecodeError, RecursionError) as error:
         raise _refusal(f"it is no JSON ({error}); {_SHAPE}") from error
     if not isinstance(whole, dict):
@@ -88,6 +90,16 @@ def parse(text: str) -> Cluster:
             f"{len(trained.get(task_type, ()))} of that type, counted from 0"
         )
     return Cluster(jobs=trained, task_type=task_type, task_index=index)
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, whose keys JSON itself allows to come twice."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise _refusal(f"its key {_shown(key)} stands twice in one object")
+        found[key] = value
+    return found
 
 
 def _addresses(job: str, listed: Any) -> tuple[str, ...]:

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 
 import tensorflow as tf
+from tensorflow.python.eager import context
 
 from std_keras import kernels, progress
 from std_keras.data import Shard
-from std_keras.errors import InputError, MachineError
+from std_keras.errors import InputError, Interrupted, MachineError
 from std_keras.training import cluster, rendezvous
 from std_keras.training.cluster import Cluster
 
 # How the lines begin that say where an operation was defined.
 _WHERE = ("Graph execution error", "Detected at node", "<stack traces", "File ", "[[{{node")
+
+_CONNECT_SECONDS = 60.0  # All have answered a moment ago.
+
+# The cluster that this process is in, once it is: TensorFlow's server holds the address until the
+# process ends, and a second strategy would meet the first one's operations (see `_mirrored`).
+_joined: list[tuple[Cluster, tf.distribute.Strategy]] = []
 
 
 def create_strategy(
@@ -88,18 +96,29 @@ def _create(name: str, *, gpus: int, logical_cpus: int) -> tf.distribute.Strateg
         return tf.distribute.OneDeviceStrategy("GPU:0" if gpus else "CPU:0")
     if name == "mirrored":
         if gpus:
-            return tf.distribute.MirroredStrategy()
+            return _mirrored()
         if logical_cpus < 2:
             raise InputError(
                 "strategy=mirrored needs GPUs and there are none; use strategy=one_device, or "
                 "logical_cpus=2 to try it on the CPU"
             )
-        return tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(logical_cpus)])
+        return _mirrored(*(f"CPU:{i}" for i in range(logical_cpus)))
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
         return tf.distribute.TPUStrategy(resolver)
     except (ValueError, KeyError, tf.errors.OpError) as error:
         raise InputError(f"strategy=tpu found no TPU: {str(error).splitlines()[0]}") from error
+
+
+@functools.cache
+def _mirrored(*devices: str) -> tf.distribute.Strategy:
+    """One for the life of the process, for any number of runs.
+
+    Every strategy numbers its collective operations from the same number on, and TensorFlow keeps
+    the shape that it saw under a number: the first sum of a second strategy would be refused for
+    not having the shape of the first strategy's.
+    """
+    return tf.distribute.MirroredStrategy(devices or None)
 
 
 def watched_cluster(name: str) -> Cluster | None:
@@ -128,17 +147,67 @@ def _join_cluster(*, wait_seconds: float, stop: Callable[[], bool]) -> tf.distri
     described = cluster.parse(os.environ["TF_CONFIG"])
     if described.evaluates:
         raise InputError("TF_CONFIG makes this process an evaluator, which only training has")
+    for joined, strategy in _joined:
+        if joined == described:
+            return strategy
+        raise InputError(
+            "TF_CONFIG names another cluster than the one that this process has joined; a process "
+            "can be in one only, so start a new one"
+        )
     rendezvous.wait_for_all(described, stop=stop, wait_seconds=wait_seconds)
+    limit = min(_CONNECT_SECONDS, wait_seconds or _CONNECT_SECONDS)
+    _limit_connecting(described, seconds=limit)
+    if described.others():
+        progress.say(f"all processes of the cluster answer; connecting, for {limit:g} s at most")
     try:
-        with own_signal_handlers():
-            return tf.distribute.MultiWorkerMirroredStrategy(_Resolver(described))
+        with own_signal_handlers(), _signals_end_the_process(stop):
+            strategy = tf.distribute.MultiWorkerMirroredStrategy(_Resolver(described))
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"TF_CONFIG does not describe a cluster: {error}") from error
+    except tf.errors.DeadlineExceededError as error:
+        raise MachineError(
+            f"not all processes of the cluster connected within {limit:g} s, though all had "
+            "answered; one has ended, and says why; start all of them again"
+        ) from error
     except tf.errors.OpError as error:
         raise MachineError(
             f"the cluster of TF_CONFIG could not be formed: {reason(error)}; start all its "
             "processes again"
         ) from error
+    _joined.append((described, strategy))
+    return strategy
+
+
+def _limit_connecting(described: Cluster, *, seconds: float) -> None:
+    """How long TensorFlow waits for the others, which have answered but may have ended since.
+
+    Else it waits for an hour. `MultiWorkerMirroredStrategy` keeps a service that is described
+    already.
+    """
+    context.context().configure_coordination_service(
+        service_type="standalone",
+        service_leader=f"/job:{next(iter(described.jobs))}/replica:0/task:0",
+        cluster_register_timeout_in_ms=round(seconds * 1000),
+    )
+    service = context.context().coordination_service
+    for job, addresses in described.jobs.items():
+        service.coordinated_job_list.add(name=job, num_tasks=len(addresses))
+    # Else the first one waits later, where there is no limit.
+    service.cluster_register_with_barrier = True
+
+
+@contextlib.contextmanager
+def _signals_end_the_process(stop: Callable[[], bool]) -> Iterator[None]:
+    """For a block in which TensorFlow holds Python's lock, so that no handler runs.
+
+    It takes SIGTERM for itself in that block; Ctrl-C is left.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+    if stop():  # One came before.
+        raise Interrupted("interrupted before the cluster was formed; run the same command again")
+    yield
 
 
 class _Resolver(tf.distribute.cluster_resolver.TFConfigClusterResolver):

@@ -157,15 +157,19 @@ def test_a_start_that_is_interrupted_leaves_no_entry(tmp_path, monkeypatch):
     assert not list((tmp_path / "kept").iterdir())
 
 
-def test_a_full_disk_is_no_reason_to_fail(tmp_path, monkeypatch):
-    def full(file, **_):
+@pytest.mark.parametrize(("module", "name"), [(np, "savez"), (os, "replace")])
+def test_a_full_disk_is_no_reason_to_fail(tmp_path, monkeypatch, caplog, module, name):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np, "savez", full)
+    monkeypatch.setattr(module, name, full)
     kept = DecodedImages(tmp_path / "kept")
-    found = kept.get(lambda: {"a": np.ones(3)}, files=[], pixels=3, asked={})
-    assert found["a"].sum() == 3
+    for size in (3, 4):
+        found = kept.get(lambda n=size: {"a": np.ones(n)}, files=[], pixels=size, asked={})
+        assert found["a"].sum() == size
     assert not list((tmp_path / "kept").iterdir())
+    (said,) = [line for line in caplog.messages if str(tmp_path / "kept") in line]
+    assert "No space left on device" in said
 
 
 def test_the_oldest_entries_make_room(tmp_path, monkeypatch):

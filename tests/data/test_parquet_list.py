@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import shutil
 import sys
 
 import numpy as np
@@ -14,7 +16,7 @@ from PIL import Image
 
 from std_keras.data import folder_content, load
 from std_keras.data.class_names import class_names
-from std_keras.errors import InputError
+from std_keras.errors import InputError, MachineError
 
 NAMES = ("zebra", "ant")  # The hub's order, which is not that of the alphabet.
 
@@ -102,6 +104,35 @@ def test_pictures_are_unpacked_once_and_again_when_the_file_is_another(tmp_path,
     assert images_of(load(name, image_size=8, test_fraction=0.4).train)[0].shape == (6, 8, 8, 3)
     assert len(list((cache / "std_keras" / "pictures").iterdir())) == 2
     assert not folder_content.has_content_of(name, facts)
+
+
+@pytest.mark.parametrize("way", ["a file where the folder belongs", "a folder in the way"])
+def test_a_cache_that_takes_no_pictures(tmp_path, cache, monkeypatch, way):
+    file = hub_file(tmp_path / "a.parquet", [picture(seed) for seed in range(10)], [0, 1] * 5)
+    if way.startswith("a file"):
+        cache.write_text("")
+    else:
+
+        def in_the_way(source, target):
+            raise OSError(39, "Directory not empty")
+
+        monkeypatch.setattr(os, "rename", in_the_way)
+    with pytest.raises(MachineError, match=f"cannot be kept in {cache}.*XDG_CACHE_HOME"):
+        load(f"parquet:{file}", image_size=8, test_fraction=0.4)
+    if cache.is_dir():
+        assert not list((cache / "std_keras" / "pictures").iterdir())
+
+
+def test_another_process_that_unpacked_the_same_file_first(tmp_path, monkeypatch):
+    file = hub_file(tmp_path / "a.parquet", [picture(seed) for seed in range(10)], [0, 1] * 5)
+    rename = os.rename
+
+    def second(source, target):
+        shutil.copytree(source, target)
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", second)
+    assert load(f"parquet:{file}", image_size=8, test_fraction=0.4).train.size == 6
 
 
 def test_a_moved_file_has_the_same_fingerprint(tmp_path):

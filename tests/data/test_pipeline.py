@@ -4,7 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
-import time
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -207,11 +207,17 @@ def test_nothing_of_tensorflow_tunes_the_threads():
 
 def test_only_a_few_batches_are_made_ahead():
     """Not the ever more that TensorFlow would hold of a stream that was waited for many times."""
-    made = []
+    made, one_more = [], threading.Condition()
+
+    def count_one(raw):
+        with one_more:
+            made.append(1)
+            one_more.notify()
+        return raw
 
     class Counting(ArraySource):
         def decode(self, raw):
-            (count,) = tf.numpy_function(lambda r: [made.append(1), r][1:], [raw], [tf.int64])
+            (count,) = tf.numpy_function(count_one, [raw], [tf.int64])
             return super().decode(tf.ensure_shape(count, raw.shape))
 
     source = Counting(np.zeros((24, 4, 4, 3), np.uint8), np.zeros(24, int))
@@ -221,11 +227,10 @@ def test_only_a_few_batches_are_made_ahead():
     iterator = iter(batches)
     for _ in range(200):
         next(iterator)
-    before = -1
-    while before != len(made):  # Until nothing is made any more.
-        before = len(made)
-        time.sleep(0.3)
-    assert len(made) - 200 <= 4 + 2 * os.cpu_count()
+    # What must not come cannot be waited for: a second, which ends early if it comes.
+    most = 200 + 4 + 2 * os.cpu_count()
+    with one_more:
+        assert not one_more.wait_for(lambda: len(made) > most, timeout=1)
 
 
 def test_alternating_flips_follow_the_image_and_not_its_place():

@@ -44,6 +44,9 @@ def run(tmp_path_factory):
         ),
         model_dir=path,
     )
+    config = json.loads((path / "config.json").read_text())
+    config["decoded_dir"] = "/a/private/place/decoded"
+    (path / "config.json").write_text(json.dumps(config))
     return path
 
 
@@ -111,7 +114,8 @@ def test_the_folder_says_what_it_is(run, packed):
         "LICENSE",
     }
     assert (packed / "LICENSE").read_bytes() == (REPOSITORY / "LICENSE").read_bytes()
-    assert json.loads((packed / "config.json").read_text())["data_dir"] is None
+    config = json.loads((packed / "config.json").read_text())
+    assert (config["data_dir"], config["decoded_dir"]) == (None, "decoded")
     card = (packed / "README.md").read_text()
     result = json.loads((run / "result.json").read_text())
     assert f"| as trained, float32 | {result['top1']:.2%} | {result['top5']:.2%} |" in card

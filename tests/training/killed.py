@@ -30,13 +30,13 @@ def train_and_kill(
       folder: does not exist yet; the process reads its configuration from there.
       run: the run directory.
       after_step: one that `config` saves.
-      python: what the interpreter is given before the two folders.
+      python: what the interpreter is given before the two folders and the step.
     """
     folder.mkdir()
     (folder / "config.json").write_text(config.to_json())
     root = Path(std_keras.__path__[0]).parent
     process = subprocess.Popen(
-        [sys.executable, *python, str(folder), str(run)],
+        [sys.executable, *python, str(folder), str(run), str(after_step)],
         env={**os.environ, "PYTHONPATH": str(root), "TF_CPP_MIN_LOG_LEVEL": "3"},
         stderr=subprocess.PIPE,
     )

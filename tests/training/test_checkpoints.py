@@ -194,6 +194,20 @@ def test_a_failed_save_is_the_machines_fault_and_leaves_the_one_before(
     assert_equal(state, expected)
 
 
+def test_a_save_that_fails_for_want_of_a_worker_blames_no_disk(state, tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path, scramble(state, 1), keep=1)
+
+    def fail(*, checkpoint_number):
+        (tmp_path / f"ckpt-{checkpoint_number}.index").write_text("half")
+        raise tf.errors.AbortedError(None, None, "Collective ops is aborted")
+
+    monkeypatch.setattr(checkpoints._manager, "save", fail)
+    monkeypatch.setattr("std_keras.training.checkpoints.in_cluster", lambda strategy: True)
+    with pytest.raises(tf.errors.AbortedError):
+        checkpoints.save(step=2, seconds=1.0)
+    assert not list(tmp_path.glob("ckpt-2*"))
+
+
 def check_full_disk(state, folder, fill, release):
     checkpoints = Checkpoints(folder, scramble(state, 1), keep=1)
     checkpoints.save(step=1, seconds=0.0)

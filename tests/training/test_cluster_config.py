@@ -98,6 +98,8 @@ def test_addresses(address):
         (config({"worker": TWO}, index="x"), 'its task\'s index, "x"'),
         (config({"worker": TWO}, index=True), "its task's index, true"),
         (config({"worker": TWO}, index=None), "its task's index, null"),
+        ('{"cluster": {"worker": ["h:1"], "worker": ["h:2"]}}', '"worker" stands twice'),
+        ('{"task": {"type": "worker", "index": 0, "index": 1}}', '"index" stands twice'),
         (json.dumps({"cluster": {"worker": TWO}}), "does not say which process"),
         (json.dumps({"cluster": {"worker": TWO}, "task": "worker"}), "does not say which process"),
     ],

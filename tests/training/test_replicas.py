@@ -67,6 +67,11 @@ def test_a_mirrored_strategy_of_one_process_feeds_all_its_replicas(report):
     assert found["chief"] is True
 
 
+def test_a_second_run_of_a_process_sums_tensors_of_its_own(report):
+    """The first operation of the first run had another shape."""
+    assert report["strategy"]["of_a_second_run"] == 2.0
+
+
 def test_what_two_cpu_replicas_cannot_do_is_named(report):
     messages = report["strategy"]["refused"]
     expected = (

@@ -41,46 +41,15 @@ def trained():
     return made
 
 
-def test_the_late_step_is_named_again_and_again_with_doubled_patience(trained, caplog):
-    began = []
-
-    def warned():
-        return [r for r in caplog.records if "waited" in r.getMessage()]
-
-    def hold():
-        """Until it was warned three times."""
-        began.append(time.time())
-        deadline = time.monotonic() + 300
-        while len(warned()) < 3 and time.monotonic() < deadline:
-            time.sleep(0.01)
-
-    with StallWarning(trained.waiting, after=0.2):
-        result = trained.call(iter(slow_batches(hold)), first_step=40, steps=4)
-    assert result.steps == 4
-    assert result.wait_seconds > 0.5
-    assert len(warned()) >= 3
-    for record, least in zip(warned(), (0.2, 0.4, 0.8), strict=False):
-        assert "step 43 has waited" in record.getMessage()
-        assert record.created - began[0] > 0.8 * least
-    assert trained.waiting.get() == 0
-
-
-@pytest.mark.parametrize(("after", "late"), [(30.0, 0.5), (0.0, 0.5)])
-def test_in_time_or_switched_off_nothing_is_said(trained, caplog, after, late):
-    with StallWarning(trained.waiting, after=after):
-        trained.call(iter(slow_batches(lambda: time.sleep(late))), first_step=0, steps=4)
-    assert "waited" not in caplog.text
-
-
 class Looks:
-    """Counts how often a watch looked."""
+    """Counts how often a watch looked: at a number, or at the step of a trainer."""
 
-    def __init__(self):
-        self.step, self.count = 0, 0
+    def __init__(self, waiting=None):
+        self.step, self.count, self.waiting = 0, 0, waiting
 
     def get(self):
         self.count += 1
-        return self.step
+        return self.step if self.waiting is None else self.waiting.get()
 
     def wait_for_a_look(self):
         """Until one that began after this call is over."""
@@ -90,9 +59,57 @@ class Looks:
             time.sleep(0.001)
 
 
-def test_steps_that_each_wait_a_little_are_no_stall(caplog, monkeypatch):
-    looks, clock = Looks(), [0.0]
-    monkeypatch.setattr(stall, "time", types.SimpleNamespace(monotonic=lambda: clock[0]))
+@pytest.fixture
+def clock(monkeypatch):
+    """The watch's own; only a test moves it."""
+    seconds = [0.0]
+    monkeypatch.setattr(stall, "time", types.SimpleNamespace(monotonic=lambda: seconds[0]))
+    return seconds
+
+
+def test_the_late_step_is_named_again_and_again_with_doubled_patience(trained, caplog, clock):
+    looks, said, held = Looks(trained.waiting), [], []
+
+    def hold():
+        """While the watch's clock goes on by 8 s in all."""
+        began = time.monotonic()
+        looks.wait_for_a_look()
+        for _ in range(80):
+            clock[0] += 0.1
+            looks.wait_for_a_look()
+            said.append(caplog.text.count("step 43 has waited"))
+        held.append(time.monotonic() - began)
+
+    with StallWarning(looks, after=0.16):
+        result = trained.call(iter(slow_batches(hold)), first_step=40, steps=4)
+    assert result.steps == 4
+    assert result.wait_seconds > 0.9 * held[0]  # By another clock.
+    # After 0.16, 0.32, 0.64, 1.28, 2.56 and 5.12 s.
+    assert [said.index(times) + 1 for times in range(1, 7)] == [2, 4, 7, 13, 26, 52]
+    assert said[-1] == 6
+    assert caplog.text.count("has waited") == 6
+    assert trained.waiting.get() == 0
+
+
+def test_in_time_nothing_is_said(trained, caplog, clock):
+    looks = Looks(trained.waiting)
+
+    def hold():
+        clock[0] += 0.07
+        looks.wait_for_a_look()
+
+    with StallWarning(looks, after=0.08):
+        trained.call(iter(slow_batches(hold)), first_step=0, steps=4)
+    assert "waited" not in caplog.text
+
+
+def test_switched_off_nobody_looks(trained):
+    with StallWarning(trained.waiting, after=0.0) as watch:
+        assert watch._thread is None
+
+
+def test_steps_that_each_wait_a_little_are_no_stall(caplog, clock):
+    looks = Looks()
     with StallWarning(looks, after=0.08):
         for _ in range(8):
             looks.step += 1

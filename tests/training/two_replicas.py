@@ -178,6 +178,19 @@ def refused_batch(mirrored: tf.distribute.Strategy) -> list[str]:
     return messages
 
 
+def summed(replicated: tf.distribute.Strategy, size: int) -> float:
+    """One number of the sum of `size` ones of every replica, as the step sums gradients."""
+
+    @tf.function
+    def total() -> Any:
+        def replica() -> tf.Tensor:
+            return tf.distribute.get_replica_context().all_reduce("SUM", tf.ones(size))
+
+        return replicated.experimental_local_results(replicated.run(replica))[0][-1]
+
+    return float(total())
+
+
 def main(file: str) -> None:
     mirrored = strategy.create_strategy("mirrored", logical_cpus=2)
     # Each graph runs a few times only: optimising it would take longer than running it.
@@ -196,6 +209,7 @@ def main(file: str) -> None:
         "shard": [shard.first_replica, shard.local_replicas, shard.replicas],
         "chief": strategy.is_chief(mirrored),
         "auto": strategy.create_strategy("auto").num_replicas_in_sync,
+        "of_a_second_run": summed(strategy.create_strategy("mirrored", logical_cpus=2), size=3),
         "refused": refused_batch(mirrored),
     }
     with open(file, "w", encoding="utf-8") as out:

@@ -147,10 +147,10 @@ class _Packing:
         self._data_dir = data_dir or self._config.data.data_dir
 
     def write_weights(self, *, max_megabytes: float) -> None:
-        from std_keras.runs.packing import float16, keras_folder
+        from std_keras.runs.packing import float16, keras_folder, places
 
         # Where the data lay is nobody's business.
-        shown = self._config.replace(data_dir=None)
+        shown = places.without_places(self._config.replace(data_dir=None))
         shutil.copy(self._run.labels_file, self._packed.labels_file)
         float16.convert(self._run.model_file, self._packed.model_file)
         if self._for_hub:
