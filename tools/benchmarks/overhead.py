@@ -73,6 +73,7 @@ def variants(config: TrainConfig) -> list[Variant]:
         Variant("MINE in every step", _STUDENT, {**one, **mine}),
         Variant("moving average", _STUDENT, {**one, **average}),
         Variant("clipping", _STUDENT, {**one, **clipping}),
+        Variant("Muon instead of the recipe's optimizer", _STUDENT, {**one, "optimizer": "muon"}),
         Variant("metrics", _STUDENT, one, metrics=True),
         Variant(
             "moving average, clipping, metrics",
