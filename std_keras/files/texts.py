@@ -24,7 +24,7 @@ def read_text(path: Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def shown(name: str) -> str:
+def as_utf8(name: str) -> str:
     """A name for people to read, in a file or a picture: what is not UTF-8 as `\\udce9`.
 
     Python knows the bytes of a file's name that are not UTF-8 as characters that UTF-8 lacks.

@@ -19,7 +19,7 @@ from ai_edge_litert import schema_py_generated as schema
 from std_keras.errors import InputError
 from std_keras.exporting.classifying.card import ModelCard
 from std_keras.exporting.classifying.tflite_metadata import metadata_flatbuffer
-from std_keras.files.texts import shown
+from std_keras.files.texts import as_utf8
 
 LABELS_FILE = "labels.txt"
 CARD_FILE = "std_keras.json"
@@ -47,7 +47,7 @@ def describe(content: bytes, card: ModelCard) -> bytes:
         entry.name, entry.buffer = _METADATA_NAME, len(model.buffers)
         model.metadata.append(entry)
         model.buffers.append(schema.BufferT())
-    card = dataclasses.replace(card, dataset=shown(card.dataset))
+    card = dataclasses.replace(card, dataset=as_utf8(card.dataset))
     standard = metadata_flatbuffer(card, labels_file=LABELS_FILE, card_file=CARD_FILE)
     model.buffers[entry.buffer].data = np.frombuffer(standard, np.uint8)
     builder = _AligningBuilder(len(content) + (1 << 16))

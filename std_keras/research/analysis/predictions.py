@@ -15,7 +15,7 @@ from std_keras import models
 from std_keras.data.views import IMAGES
 from std_keras.errors import Interrupted
 from std_keras.files.paths import user_path
-from std_keras.files.texts import shown
+from std_keras.files.texts import as_utf8
 from std_keras.teachers import Teacher
 from std_keras.teachers.spec import source_of
 
@@ -148,7 +148,7 @@ def short_names(paths: Sequence[str]) -> list[str]:
     """Names for models by the last part of their path, longer ones where two would be the same."""
     parts = [user_path(source_of(p).removeprefix("keras:")).absolute().parts or (p,) for p in paths]
     for length in range(1, max(len(p) for p in parts) + 1):
-        names = [shown("/".join(p[-length:])) for p in parts]
+        names = [as_utf8("/".join(p[-length:])) for p in parts]
         if len(set(names)) == len(set(parts)):
             break
     seen: dict[str, int] = {}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from std_keras import progress
 from std_keras.errors import InputError
-from std_keras.files.texts import shown
+from std_keras.files.texts import as_utf8
 from std_keras.research.sweeps import plan, record, rows, spec, summary
 from std_keras.runs.run_directory import write_atomically
 
@@ -53,7 +53,7 @@ class Tables:
         row = self._old.get((run.arm, str(run.seed)))
         if row is None or row["state"] != "done":
             return False
-        if row["flags"] != shown(run.flags) and not run.is_teacher:
+        if row["flags"] != as_utf8(run.flags) and not run.is_teacher:
             raise InputError(
                 f"{self.output} has a row of {run.name} with other flags ({row['flags']}; now "
                 f"{run.flags}); remove the row, or choose another `output`"
