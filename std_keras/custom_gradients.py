@@ -30,12 +30,17 @@ def leave_to_their_graphs() -> None:
 
     table = ops.gradient_registry._registry
     for name in [name for name in list(table) if name.startswith(_NAMED)]:
-        gradient = table[name]["type"]
-        if isinstance(gradient, _Weakly):
+        entry = table.get(name)  # Graphs may go while this loop runs, and their entries with them.
+        if entry is None or isinstance(entry["type"], _Weakly):
             continue
-        wrapped = inspect.getclosurevars(gradient).nonlocals["tape_grad_fn"]
+        gradient = entry["type"]
+        wrapped = inspect.getclosurevars(gradient).nonlocals.get("tape_grad_fn")
+        if wrapped is None:  # Of a SavedModel: a function of its own, without the graph.
+            continue
         results = tf.nest.flatten(inspect.getclosurevars(wrapped).nonlocals["result"])
-        graph = results[0].graph
+        graph = next((r.graph for r in results if isinstance(r, tf.Tensor)), None)
+        if graph is None:  # Not all results need be tensors.
+            continue
         setattr(graph, _KEPT, [*getattr(graph, _KEPT, []), gradient])
         table[name]["type"] = _Weakly(gradient)
         weakref.finalize(graph, table.pop, name, None).atexit = False

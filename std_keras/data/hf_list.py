@@ -14,7 +14,7 @@ from typing import Any
 
 from std_keras.data.picture_cache import PictureCache, file_states
 from std_keras.data.picture_list import SPLITS, PictureList, Row, labelled
-from std_keras.errors import DISK_FAULTS, InputError
+from std_keras.errors import DISK_FAULTS, InputError, StdKerasError
 from std_keras.files.paths import user_path
 
 WORD = "hf"
@@ -97,7 +97,7 @@ def read_hf(place: str) -> PictureList:
         ) from error
     try:
         return _read(datasets, asked, flag=flag)
-    except InputError:
+    except StdKerasError:
         raise
     except Exception as error:  # Its own, Arrow's and those of JSON.
         if isinstance(error, OSError) and error.errno in DISK_FAULTS:

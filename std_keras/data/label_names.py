@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 from std_keras.errors import InputError
@@ -21,7 +22,9 @@ def usable(name: str, *, what: str) -> str:
     """
     seen: str | bytes = name
     if not is_utf8(name):
-        seen, fault = name.encode("utf-8", errors="surrogateescape"), "is not UTF-8"
+        fault = "is not UTF-8"
+        with contextlib.suppress(UnicodeEncodeError):  # Half of a character, which JSON can spell.
+            seen = name.encode("utf-8", errors="surrogateescape")
     elif name.splitlines() not in ([name], []):
         fault = "has a line break in it"
     elif "\0" in name:

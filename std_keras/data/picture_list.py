@@ -37,6 +37,8 @@ class PictureList:
         folder: what the paths are relative to.
         label_names: the classes in the order of their numbers.
         unit: what the table calls a row.
+        numbers: of the class of every row, where two classes may have one name; None where the
+            name tells it.
     """
 
     flag: str
@@ -44,6 +46,7 @@ class PictureList:
     folder: str
     label_names: tuple[str, ...]
     unit: str = "line"
+    numbers: Sequence[int] | None = None
 
     def located(self, path: str) -> str:
         """The place of a picture."""
@@ -123,6 +126,7 @@ def _named(
         InputError: for a number without a name.
     """
     found: set[Any] = {label for _, label, _ in rows}
+    numbers: Sequence[int] | None = None
     called = {label: usable(str(label), what=f"{flag}: a row has the label") for label in found}
     if not all(isinstance(label, int) for label in found):
         names = sorted({*called.values()})
@@ -134,12 +138,14 @@ def _named(
         outside = sorted(found - set(called))
         if outside:
             raise InputError(f"{flag}: has the label {outside[0]}, but {len(names)} class names")
+        numbers = [label for _, label, _ in rows]
     return PictureList(
         flag,
         [(path, called[label], part) for path, label, part in rows],
         folder,
         tuple(names),
         "row",
+        numbers,
     )
 
 
@@ -165,12 +171,15 @@ def load_picture_list(
             corrupt_images="skip" they are left out).
     """
     flag, unit = table.flag, table.unit
-    numbers = {name: i for i, name in enumerate(table.label_names)}
+    numbers = table.numbers
+    if numbers is None:
+        known = {name: i for i, name in enumerate(table.label_names)}
+        numbers = [known[label] for _, label, _ in table.rows]
     listed: dict[str, tuple[list[str], list[int]]] = {}
-    for path, label, split in table.rows:
+    for (path, _, split), number in zip(table.rows, numbers, strict=True):
         paths, labels = listed.setdefault(split, ([], []))
         paths.append(table.located(path))
-        labels.append(numbers[label])
+        labels.append(number)
     if "train" not in listed:
         raise InputError(f"{flag}: no {unit} has the split train")
     origins = {part: f"the {unit}s with split {part}" for part in listed}

@@ -15,7 +15,7 @@ from PIL import Image
 from std_keras.data import folder_content, load
 from std_keras.data.class_names import class_names
 from std_keras.data.hf_list import parse
-from std_keras.errors import InputError
+from std_keras.errors import InputError, MachineError
 
 NAMES = ["zebra", "ant"]  # Not the order of the alphabet.
 COMMIT, OTHER = "a" * 40, "b" * 40
@@ -284,6 +284,13 @@ def test_damaged_sets_are_refused(tmp_path):
     info["features"]["img"] = {"_type": "Nonsense"}
     (saved / "dataset_info.json").write_text(json.dumps(info))
     assert "cannot be read" in refusal(name)
+
+
+def test_a_cache_that_takes_no_pictures_is_the_machines_fault(tmp_path):
+    part([0, 1], [0, 1]).save_to_disk(tmp_path / "saved")
+    (tmp_path / "cache").write_text("no folder")
+    with pytest.raises(MachineError, match="XDG_CACHE_HOME"):
+        load(f"hf:{tmp_path / 'saved'}", image_size=8, whole_as_test=True)
 
 
 def test_the_options_of_a_name():

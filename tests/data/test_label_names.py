@@ -13,6 +13,7 @@ from PIL import Image
 
 from std_keras import data
 from std_keras.data.class_names import class_names
+from std_keras.data.label_names import usable
 from std_keras.errors import InputError
 from std_keras.runs.run_directory import RunDirectory
 
@@ -113,6 +114,12 @@ def test_names_of_numbers(tmp_path):
         names(np.array(["a", "a\nb", "c"]))
 
 
+def test_a_name_that_no_text_can_hold_is_a_sentence():
+    """JSON can spell half of a character, which is no byte of a file's name either."""
+    with pytest.raises(InputError, match=r"w 'a\\ud800', which is not UTF-8; rename it"):
+        usable("a\ud800", what="w")
+
+
 def test_names_that_the_hub_gives(tmp_path):
     table = pa.table({"path": ["0.png", "0.png", "0.png"], "label": [0, 1, 2]})
     Image.new("RGB", (4, 4)).save(tmp_path / "0.png")
@@ -123,7 +130,9 @@ def test_names_that_the_hub_gives(tmp_path):
         pq.write_table(
             table.replace_schema_metadata({b"huggingface": json.dumps(about).encode()}), file
         )
-        return load(f"parquet:{file}").label_names
+        loaded = load(f"parquet:{file}")
+        np.testing.assert_array_equal(loaded.train.labels(), [0, 1, 2])
+        return loaded.label_names
 
     assert names("crane", NFD, "crane") == ("crane", NFC, "crane")
     with pytest.raises(InputError, match="class 1 is called 'a\\\\nb', which has a line break"):

@@ -58,3 +58,37 @@ def test_the_table_of_gradients_does_not_grow():
         return len(ops.gradient_registry.list())
 
     assert make() == make() == make()
+
+
+def test_gradients_of_a_saved_model_stay(tmp_path: Path):
+    """TensorFlow enters them into the same table, under names of the same form."""
+
+    class Saved(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec((), tf.float32)])
+        def __call__(self, x):
+            return doubled(x) * 1.0
+
+    tf.saved_model.save(Saved(), str(tmp_path))
+    loaded = tf.saved_model.load(str(tmp_path))
+    custom_gradients.leave_to_their_graphs()
+    x = tf.constant(5.0)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = loaded(x)
+    assert float(tape.gradient(y, x)) == 3.0
+
+
+def test_a_graph_that_goes_in_the_middle(monkeypatch):
+    """The collector may run at any moment, and take entries out of the table."""
+    from tensorflow.python.framework import ops
+
+    custom_gradients.leave_to_their_graphs()  # What is new belongs to the real table.
+
+    class Changing(dict):
+        def __iter__(self):
+            return iter(["CustomGradient-gone", *self.keys()])
+
+    monkeypatch.setattr(
+        ops.gradient_registry, "_registry", Changing(ops.gradient_registry._registry)
+    )
+    custom_gradients.leave_to_their_graphs()

@@ -211,7 +211,6 @@ class _Packing:
     def write_license(self, text: Path | None, *, license: str) -> None:
         """Puts the licence's text there: a given one, that of the weights, or a known one."""
         stated = license_of(self._run.read_result())
-        stated = license_of(self._run.read_result())
         known = _TEXTS / f"{license}.txt"
         if text is not None:
             shutil.copyfile(text, self._packed.path / LICENSE)
@@ -221,10 +220,11 @@ class _Packing:
             shutil.copyfile(known, self._packed.path / LICENSE)
 
     def write_card(self, name: str, *, license: str, notes: str | None) -> None:
-        from std_keras.runs.packing import card
+        from std_keras.runs.packing import card, places
 
         packed = card.packed(before=self.before, after=self.after, license=license, notes=notes)
-        self._packed.write_result({**self._run.read_result(), "packed": packed})
+        result = places.result_without_places(self._run.read_result())
+        self._packed.write_result({**result, "packed": packed})
         text = card.of_folder(self._packed, name=name)
         write_atomically(self._packed.path / "README.md", text)
         pretrained.write_checksums(self._packed.path)
