@@ -126,6 +126,9 @@ def _read(datasets: Any, asked: HfSource, *, flag: str) -> PictureList:
         rows = []
         with cache:
             for split, part in parts.items():
+                if set(part.unique(label)) <= {None, -1, ""}:
+                    rows.append(("", None, split))  # No picture need be unpacked to be left out.
+                    continue
                 part = part.select_columns([image, label])
                 part = part.cast_column(image, datasets.Image(decode=False))
                 rows += _rows(part, image, label, split, cache)

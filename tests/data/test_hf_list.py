@@ -286,6 +286,15 @@ def test_damaged_sets_are_refused(tmp_path):
     assert "cannot be read" in refusal(name)
 
 
+def test_pictures_without_labels_are_not_unpacked(caches, tmp_path):
+    """ImageNet has 100,000 of them."""
+    prepare(caches)
+    for _ in range(2):  # Unpacked, and found again.
+        check(load("hf:an-org/MyPets", image_size=8))
+    unpacked = (tmp_path / "cache").glob("std_keras/pictures/*/*/*.png")
+    assert {file.parent.name for file in unpacked} == {"train", "validation"}
+
+
 def test_a_cache_that_takes_no_pictures_is_the_machines_fault(tmp_path):
     part([0, 1], [0, 1]).save_to_disk(tmp_path / "saved")
     (tmp_path / "cache").write_text("no folder")
