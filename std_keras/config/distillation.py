@@ -36,8 +36,8 @@ class DistillationOptions(OptionGroup):
         "[,output=logits|probabilities][,size=N][,layout=nhwc|nchw][,labels=own|FILE]; may be "
         "repeated. SOURCE is a run directory, a .keras, .onnx or .tflite file, a SavedModel, "
         "keras:NAME, keras_hub:PRESET, keras_cv:PRESET, hf://ORG/NAME, hf-hub:ORG/NAME (timm), or "
-        "std_keras:NAME. A teacher with a larger input than the student's sees the same crop of the "
-        "pictures at its own size.",
+        "std_keras:NAME. A teacher with a larger input than the student's sees the same crop of "
+        "the pictures at its own size.",
         repeated=True,
         flag="teacher",
     )
