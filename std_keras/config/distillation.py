@@ -35,9 +35,9 @@ class DistillationOptions(OptionGroup):
         "SOURCE[,site=last|intermediate|both][,input=byte|unit|signed|imagenet]"
         "[,output=logits|probabilities][,size=N][,layout=nhwc|nchw][,labels=own|FILE]; may be "
         "repeated. SOURCE is a run directory, a .keras, .onnx or .tflite file, a SavedModel, "
-        "keras:NAME, keras_hub:PRESET, keras_cv:PRESET, hf://ORG/NAME, or std_keras:NAME (packed "
-        "weights). A teacher with a larger input than the student's sees the same crop of the "
-        "pictures at its own size.",
+        "keras:NAME, keras_hub:PRESET, keras_cv:PRESET, hf://ORG/NAME, hf-hub:ORG/NAME (timm), or "
+        "std_keras:NAME. A teacher with a larger input than the student's sees the same crop of "
+        "the pictures at its own size.",
         repeated=True,
         flag="teacher",
     )

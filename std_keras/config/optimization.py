@@ -89,9 +89,10 @@ class OptimizationOptions(OptionGroup):
     initialize_from: str | None = option_field(
         None,
         str,
-        "Fine-tune: start from the weights of this finished run, or of std_keras:NAME (packed "
-        "weights), adapted to other image and patch sizes. Its input normalisation is used too, "
-        "and its model options where they are not given; heads are new if the classes differ.",
+        "Fine-tune: start from the weights of this finished run, of std_keras:NAME (packed "
+        "weights) or of hf-hub:ORG/NAME (timm), adapted to other image and patch sizes. Its input "
+        "normalisation is used too, and its model options where they are not given; heads are new "
+        "if the classes differ.",
     )
     seed: int = option_field(0, int, "Seed of initialisation and dropout.", **NATURAL)
 

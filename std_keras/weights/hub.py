@@ -97,6 +97,7 @@ class _Hub:
             )
         self._repo, _, revision = written.partition("@")
         self._revision = revision or None
+        self._answered = False  # Whether something had to be asked of the hub, and it answered.
         try:
             from huggingface_hub import constants, errors, hf_hub_download
         except ImportError as error:
@@ -126,7 +127,8 @@ class _Hub:
                     raise InputError(f"{self._named} is a run of std_keras without {name}")
             pretrained.verify(folder, flag=self._named)
         card = self._first((_CARD,), wanted=False)
-        self._first((LICENSE,), wanted=False)
+        if self._answered:  # Many have no such file; a folder that was here has it, or has none.
+            self._first((LICENSE,), wanted=False)
         return Repository(
             self._source,
             folder,
@@ -173,12 +175,15 @@ class _Hub:
                 raise InputError(f"{self._named}: {_first_line(error)}") from error
         for name in names:
             try:
-                return self._file(name, cached=False)
+                found = self._file(name, cached=False)
+                self._answered = True
+                return found
             except errors.LocalEntryNotFoundError as error:
                 if not wanted:
                     return None
                 raise InputError(self._unreachable(names[0])) from error
             except errors.EntryNotFoundError:
+                self._answered = True
                 continue
             except errors.GatedRepoError as error:
                 raise InputError(

@@ -133,7 +133,7 @@ def test_unreadable_pictures_do_not_hide_the_others(classify, capsys):
         (["pictures", "--top=3"], "--top is not a flag"),
         (["pictures", "--model=bad.png"], "bad.png is not a TFLite file"),
         (["pictures", "--model=nope.tflite"], "nope.tflite cannot be read: No such file"),
-        (["pictures", "--model=empty"], "empty cannot be read: Is a directory"),
+        (["pictures", "--model=empty"], "empty is a folder; name a .tflite file"),
     ],
 )
 def test_bad_input(classify, arguments, said):

@@ -201,6 +201,34 @@ def test_it_teaches_and_starts_a_run(torch, small, home, monkeypatch):
     assert teachers.parse("hf-hub:ours/model").source == spec.source
 
 
+def test_of_what_is_in_the_cache_the_hub_is_not_asked(small, home, monkeypatch):
+    """A machine without a network would wait for the answer at every start of a training."""
+    cached_or_not = hub._Hub._file
+
+    def here(self, name, *, cached):
+        assert cached, f"the hub is asked for {name}"
+        return cached_or_not(self, name, cached=cached)
+
+    monkeypatch.setattr(hub._Hub, "_file", here)
+    assert hub.find("hf-hub:ours/model").license == "apache-2.0"
+
+
+def test_what_is_fetched_comes_with_the_text_of_its_licence(small, home, monkeypatch):
+    folder = home / "hub" / "models--ours--model" / "snapshots" / hub_cache.COMMIT
+    (folder / "README.md").unlink()
+    cached_or_not, asked = hub._Hub._file, []
+
+    def of_the_hub(self, name, *, cached):
+        if not cached:
+            asked.append(name)
+            (folder / name).write_bytes(hub_cache.CARD)
+        return cached_or_not(self, name, cached=True)
+
+    monkeypatch.setattr(hub._Hub, "_file", of_the_hub)
+    assert hub.find("hf-hub:ours/model").license == "apache-2.0"
+    assert asked == ["README.md", "LICENSE"]
+
+
 def test_a_revision(put, small, home):
     folder = home / "hub" / "models--ours--model"
     (folder / "refs" / "main").unlink()

@@ -50,6 +50,10 @@ class Classifier:
         self._name = name = str(path)
         try:
             content = user_path(path).read_bytes()
+        except IsADirectoryError as error:
+            raise InputError(
+                f"{name} is a folder; name a .tflite file, such as std-keras export writes of a run"
+            ) from error
         except OSError as error:
             raise InputError(f"{name} cannot be read: {error.strerror}") from error
         self.card: ModelCard = read_description(content, name=name)
