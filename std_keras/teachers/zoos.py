@@ -133,6 +133,12 @@ def _told(spec: TeacherSpec) -> Iterator[None]:
     except Exception as error:  # Of their own, of Keras, of the HTTP clients beneath.
         lines = str(error).strip().splitlines()
         first = lines[0][:300] if lines else type(error).__name__
+        if first.startswith("Unknown preset identifier"):  # A list of the forms follows.
+            raise InputError(
+                f"teacher={spec.source} is no preset: its library has none of this name, and there "
+                "is no such folder; name one of its presets, hf://ORG/NAME, kaggle://... or a "
+                "folder that save_to_preset wrote"
+            ) from error
         if isinstance(error, (ValueError, TypeError, KeyError, NotImplementedError)):
             raise InputError(f"teacher={spec.source} cannot be loaded: {first}") from error
         raise InputError(

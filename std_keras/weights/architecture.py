@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from std_keras.weights.source import SourceWeights
 
 # Not a flag, and yet no other architecture: how the channels are parted among attention heads.
 _FREE = frozenset(("head_dim",))
+_PART = re.compile(r"-\d+-of-\d+\.\w+$")  # Of the names that the hub's libraries give to parts.
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,11 @@ def _nearest(read: SourceWeights, layout: str, family: str) -> Architecture:
     if not candidates:
         names = ", ".join(list(read.tensors)[:3])
         of = f" of a {family.rstrip('_')}" if family else ""
+        if _PART.search(read.path.name):
+            raise InputError(
+                f"source={read.path} is one of several files of a model, to judge by its name, and "
+                "not a whole model; name their index (*.index.json) or their folder"
+            )
         raise InputError(
             f"source={read.path} matches none of the known layouts{of}; it begins with "
             f"{names or 'no array'}; see the page on weights for what std-keras convert takes"

@@ -208,7 +208,8 @@ def said(done: Conversion) -> list[str]:
     within = f" under {found.place!r}" if found.place else ""
     lines = [f"{found.path}: {found.file_format}{within}, {done.layout.source}"]
     if found.metadata:
-        about = ", ".join(f"{name}={value}" for name, value in sorted(found.metadata.items()))
+        # Not NAME=VALUE, which the program would write as a flag of its own: licence, format.
+        about = ", ".join(f"{name}: {value}" for name, value in sorted(found.metadata.items()))
         lines.append(f"the file says of itself: {about[:500]}")
     size = done.run.read_config().data.image_size
     crop = "" if done.crop_ratio in (None, 1.0) else f", of which {done.crop_ratio:g} is looked at"

@@ -15,12 +15,13 @@ from std_keras.config import TrainConfig
 from std_keras.data import load
 from std_keras.errors import InputError
 from std_keras.exporting.sample import sample
-from std_keras.programs import evaluate, export
+from std_keras.programs import evaluate, export, flag_names
 from std_keras.programs.program import StopRequest
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.runs.trained import load_trained
 from std_keras.weights import ConvertOptions, PartialLoadError, convert_weights
 from std_keras.weights.convert import convert as convert_file
+from std_keras.weights.convert import said
 
 DIGITS = tuple("0123456789")
 SMALL = {"patch_size": 4, "width": 8, "depth": 2}
@@ -291,3 +292,23 @@ def test_arrays_without_numbers_tell_nothing(tmp_path):
     save_file(arrays, tmp_path / "model.safetensors")
     with pytest.raises(InputError, match="none of the known layouts; it begins with no array"):
         convert_file(tmp_path / "model.safetensors", output=tmp_path / "run")
+
+
+def test_what_a_file_says_of_itself_is_not_shown_as_flags(tmp_path):
+    path = tmp_path / "mixer.safetensors"
+    save_file(small_arrays(), path, metadata={"format": "pt", "license": "mit"})
+    done = convert_file(path, output=tmp_path / "run", mean=(0.5,), std=(0.5,))
+    line = next(line for line in said(done) if "of itself" in line)
+    flag_names.know(["format", "license"])
+    try:
+        assert flag_names.as_flags(line) == "the file says of itself: format: pt, license: mit"
+    finally:
+        flag_names.know(())
+
+
+def test_one_of_several_files_is_called_so(tmp_path):
+    arrays = {name: a for name, a in small_arrays().items() if name.startswith("blocks")}
+    path = tmp_path / "model-00001-of-00002.safetensors"
+    save_file(arrays, path)
+    with pytest.raises(InputError, match=r"one of several files .* name their index"):
+        convert_file(path, output=tmp_path / "run")

@@ -187,8 +187,9 @@ def reliability(diagram: Any, *, title: str) -> bytes:
         gaps,
         0.92 * width,
         bottom=diagram.accuracy[filled],
-        color=COLORS[4],
-        alpha=0.35,
+        facecolor="none",  # Over the bar, where the confidence is the smaller of both.
+        edgecolor=COLORS[4],
+        hatch="////",
         label="gap to the confidence",
     )
     axes.plot([0, 1], [0, 1], "--", color="#555", lw=1)
