@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
+from std_keras.files.texts import as_utf8
+
 _T = TypeVar("_T")
 _LOGGER = logging.getLogger("std_keras")
 _LINE_SECONDS = 20.0  # How often a long loop says a line when there is no terminal.
@@ -34,12 +36,12 @@ def configure(*, verbose: bool = True, rewrite: Callable[[str], str] = lambda li
 
 def say(message: str) -> None:
     """Logs one line."""
-    _LOGGER.info(message)
+    _LOGGER.info(as_utf8(message))  # Names of files may hold what no handler can encode.
 
 
 def warn(message: str) -> None:
     """Logs one line that asks for attention."""
-    _LOGGER.warning("warning: %s", message)
+    _LOGGER.warning("warning: %s", as_utf8(message))
 
 
 class _BarSafeHandler(logging.Handler):

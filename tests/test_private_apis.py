@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ PRIVATE_MODULES = {
     "tensorflow": ("python", "core", "compiler"),
     "keras": ("src",),
     "keras_cv": ("src",),
+    "datasets": ("naming", "packaged_modules"),
 }
 FOLDERS = ("std_keras", "tools")
 # Public, whatever they look like.
@@ -323,3 +325,17 @@ def test_adamw():
     for name in ("_momentums", "_velocities"):
         assert len(getattr(optimizer, name, ())) == 2, f"{name}: {message}"
     assert hasattr(optimizer, "_distribution_strategy"), message
+
+
+def test_the_cache_of_hf_datasets():
+    pytest.importorskip("datasets", reason="the extra [datasets] is not installed")
+    message = moved("datasets.packaged_modules and datasets.naming", "std_keras/data/hf_list.py")
+    try:
+        naming = importlib.import_module("datasets.naming")
+        cache = importlib.import_module("datasets.packaged_modules.cache.cache")
+        assert naming.camelcase_to_snakecase("MyPets2") == "my_pets2", message
+        parameters = inspect.signature(cache.Cache.__init__).parameters
+    except (ImportError, AttributeError):
+        pytest.fail(message)
+    named = {"cache_dir", "repo_id", "dataset_name", "config_name", "version", "hash"}
+    assert named <= set(parameters), message

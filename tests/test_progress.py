@@ -132,3 +132,11 @@ def test_track_yields_everything_and_closes_when_left_early(items):
 )
 def test_duration(seconds, expected):
     assert progress.duration(seconds) == expected
+
+
+@pytest.mark.parametrize("log", [progress.say, progress.warn])
+def test_any_handler_can_write_the_name_of_a_file(own_logger, tmp_path, log):
+    own_logger.addHandler(logging.FileHandler(tmp_path / "log", encoding="utf-8"))
+    own_logger.setLevel(logging.INFO)
+    log("runs/caf\udce9")
+    assert (tmp_path / "log").read_bytes().endswith(b"runs/caf\\udce9\n")

@@ -42,7 +42,7 @@ def _read_rows(file: str, *, flag: str) -> list[tuple[str, str, str]]:
     except OSError as error:
         raise InputError(f"{flag}: cannot be read: {error.strerror}") from error
     except ValueError as error:  # Not UTF-8, or a path with a null character.
-        raise InputError(f"{flag}: is not a CSV file in UTF-8: {error}") from error
+        raise InputError(f"{flag}: is not a CSV file in UTF-8 or UTF-16: {error}") from error
     found, missing = [], []
     try:
         table = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
@@ -67,7 +67,7 @@ def _read_rows(file: str, *, flag: str) -> list[tuple[str, str, str]]:
             if not os.path.isfile(located(path, folder)):
                 missing.append(f"{located(path, folder)} (line {table.line_num})")
     except csv.Error as error:
-        raise InputError(f"{flag}: is not a CSV file in UTF-8: {error}") from error
+        raise InputError(f"{flag}: is not a CSV file in UTF-8 or UTF-16: {error}") from error
     if not found:
         raise InputError(f"{flag}: has no lines but the first")
     if missing:

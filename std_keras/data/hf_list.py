@@ -138,6 +138,7 @@ def _read(datasets: Any, asked: HfSource, *, flag: str) -> PictureList:
 
 def _cached(datasets: Any, asked: HfSource, *, flag: str) -> Any:
     """The parts of a data set that the library has prepared."""
+    from datasets.naming import camelcase_to_snakecase
     from datasets.packaged_modules.cache.cache import Cache
 
     named = asked.name
@@ -148,7 +149,7 @@ def _cached(datasets: Any, asked: HfSource, *, flag: str) -> Any:
         )
     name, revision = named["name"], named["revision"] or ""
     *organisation, last = name.split("/")
-    last = datasets.naming.camelcase_to_snakecase(last)
+    last = camelcase_to_snakecase(last)
     root = user_path(str(datasets.config.HF_DATASETS_CACHE))
     home = root / "___".join([*organisation, last])
     # CONFIG/VERSION/COMMIT
