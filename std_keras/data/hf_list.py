@@ -166,8 +166,8 @@ def _cached(datasets: Any, asked: HfSource, *, flag: str) -> Any:
         raise InputError(
             f"{flag} is not in {root}"
             + (f", which has {', '.join(has)}" if has else "")
-            + '; get it once, with python -c "import datasets; '
-            + f'datasets.load_dataset({arguments})"'
+            + '; get it once, with `python -c "import datasets; '
+            + f'datasets.load_dataset({arguments})"`'
         )
     configs = sorted({path.parts[-3] for path in chosen})
     if len(configs) > 1:

@@ -89,7 +89,7 @@ def prepared_builder(name: str, *, data_dir: str | None) -> Any:
 
 def _download_command(name: str, root: str) -> str:
     load = f"tfds.load('{name}', data_dir='{root}')"
-    return f'python -c "import tensorflow_datasets as tfds; {load}"'
+    return f'`python -c "import tensorflow_datasets as tfds; {load}"`'
 
 
 def _list_directory(path: str) -> list[str]:

@@ -233,8 +233,8 @@ def _files(name: str, info: Any, split: str) -> list[RecordFile]:
     if file_format != "tfrecord":
         raise InputError(
             f"dataset={name}: the prepared files are {file_format}, and only tfrecord can be "
-            "read; prepare the set again with tfds.load(..., "
-            "builder_kwargs={'file_format': 'tfrecord'})"
+            "read; prepare the set again with `tfds.load(..., "
+            "builder_kwargs={'file_format': 'tfrecord'})`"
         )
     files = []
     split_info = info.splits[split]

@@ -64,7 +64,10 @@ def test_start_up_is_silent_but_for_our_own_lines(run_program, teacher):
     [
         (("--model=mixer_s17",), ("--model=mixer_s17", "mixer_s16")),
         (("--dataset=cifar101", "--data_dir=/nowhere"), ("cifar101",)),
-        (("--dataset=cifar100", "--data_dir=/nowhere"), ("cifar100", "/nowhere", "tfds.load")),
+        (
+            ("--dataset=cifar100", "--data_dir=/nowhere"),
+            ("tfds.load('cifar100', data_dir='/nowhere')", "--data_dir=/nowhere"),
+        ),
         (("--dataset=folder:/nowhere", "--image_size=32"), ("/nowhere",)),
         (("--patch_size=3",), ("patch_size", "3", "8")),
         (("--learning_rate=-1",), ("--learning_rate=-1",)),
