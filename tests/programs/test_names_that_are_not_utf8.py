@@ -20,6 +20,7 @@ from tests.programs.conftest import eager_functions
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config")
 
 LATIN1 = os.fsdecode(b"caf\xe9")
+PHOTOS = f"photos {LATIN1}"
 CLASSES = ("caf\u00e9", "\u6570")  # The second is Chinese, "number".
 
 
@@ -31,13 +32,13 @@ def run(tmp_path_factory) -> Path:
     for part in ("train", "val"):
         for name in CLASSES:
             for number in range(4):
-                file = place / "photos" / part / name / f"{number}.png"
+                file = place / PHOTOS / part / name / f"{number}.png"
                 file.parent.mkdir(parents=True, exist_ok=True)
                 picture = Image.fromarray(random.integers(0, 255, (8, 8, 3), np.uint8))
                 with file.open("wb") as content:  # Pillow's own open encodes the name strictly.
                     picture.save(content, "png")
     config = TrainConfig(
-        dataset=f"folder:{place / 'photos'}",
+        dataset=f"folder:{place / PHOTOS}",
         image_size=8,
         patch_size=4,
         width=8,
@@ -59,8 +60,8 @@ def test_export_and_classify(run_command, run, tmp_path, eagerly):
     file = next(out.glob("*.tflite"))
     card = read_description(file.read_bytes(), name="it")
     assert card.labels == CLASSES
-    assert card.dataset == f"folder:{run.parent}/photos".replace(LATIN1, r"caf\udce9")
-    picture = run.parent / "photos" / "val" / CLASSES[0] / "0.png"
+    assert card.dataset == f"folder:{run.parent / PHOTOS}".replace(LATIN1, r"caf\udce9")
+    picture = run.parent / PHOTOS / "val" / CLASSES[0] / "0.png"
     code, answer, said = run_command("classify", f"--model={file}", "--json", picture)
     assert code == 0, said
     assert {p["label"] for p in json.loads(answer)["predictions"]} == set(CLASSES)
@@ -79,13 +80,14 @@ def test_pack(run_command, run, tmp_path, eagerly):
     flags = ("--name=small", "--license=MIT", "--max_accuracy_drop=1")
     code, _, said = run_command("pack", run, *flags, f"--output_dir={tmp_path / LATIN1}")
     assert code == 0, said
-    assert r"caf\udce9" in (tmp_path / LATIN1 / "small" / "README.md").read_text(encoding="utf-8")
+    card = (tmp_path / LATIN1 / "small" / "README.md").read_text(encoding="utf-8")
+    assert r"folder:photos caf\udce9" in card
 
 
 def test_pack_where_the_images_are_elsewhere(run_command, run, tmp_path, eagerly):
     copy, photos = tmp_path / "run", tmp_path / "photos"
     shutil.copytree(run, copy)
-    shutil.copytree(run.parent / "photos", photos)
+    shutil.copytree(run.parent / PHOTOS, photos)
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps({**config, "dataset": "folder:/no/photos"}))
     flags = ("--name=small", "--license=MIT", "--max_accuracy_drop=1", f"--output_dir={tmp_path}")
