@@ -6,13 +6,15 @@ Everything goes to standard error; standard output is left to results.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TextIO, TypeVar
 
+from std_keras.errors import Interrupted
 from std_keras.files.texts import as_utf8
 
 _T = TypeVar("_T")
@@ -44,23 +46,39 @@ def warn(message: str) -> None:
     _LOGGER.warning("warning: %s", as_utf8(message))
 
 
+@contextlib.contextmanager
+def shown_on(stream: TextIO) -> Iterator[None]:
+    """Sends log lines to a stream while standard error leads elsewhere."""
+    handlers = [one for one in _LOGGER.handlers if isinstance(one, _BarSafeHandler)]
+    before = [handler.stream for handler in handlers]
+    for handler in handlers:
+        handler.stream = handler.stream or stream  # The outer one, of two in each other.
+    try:
+        yield
+    finally:
+        for handler, stream_before in zip(handlers, before, strict=True):
+            handler.stream = stream_before
+
+
 class _BarSafeHandler(logging.Handler):
     """Writes lines above a running bar instead of through it."""
 
     def __init__(self, rewrite: Callable[[str], str]) -> None:
         super().__init__()
         self._rewrite = rewrite
+        self.stream: TextIO | None = None  # Standard error, whatever it is then.
 
     def emit(self, record: logging.LogRecord) -> None:
-        if sys.stderr is None:  # Closed; `print` would turn to standard output.
+        stream = self.stream or sys.stderr
+        if stream is None:  # Closed; `print` would turn to standard output.
             return
         line = self._rewrite(self.format(record))
-        if sys.stderr.isatty():
+        if stream.isatty():
             from tqdm import tqdm
 
-            tqdm.write(line, file=sys.stderr)
+            tqdm.write(line, file=stream)
         else:
-            print(line, file=sys.stderr, flush=True)
+            print(line, file=stream, flush=True)
 
 
 class Bar:
@@ -160,6 +178,22 @@ def track(iterable: Iterable[_T], *, total: int, what: str) -> Iterator[_T]:
             bar.advance(1)
     finally:
         bar.close()
+
+
+def stoppable(stop: Callable[[], bool]) -> Callable[..., Iterator[Any]]:
+    """A `track` whose loop ends when `stop()` is true: for work that the same call does again.
+
+    Raises:
+        Interrupted: in the loop, because of `stop`.
+    """
+
+    def tracked(iterable: Iterable[_T], *, total: int, what: str) -> Iterator[_T]:
+        for item in track(iterable, total=total, what=what):
+            if stop():
+                raise Interrupted(f"interrupted while {what}; run the same command again")
+            yield item
+
+    return tracked
 
 
 def duration(seconds: float) -> str:

@@ -15,21 +15,26 @@ from collections.abc import Iterator
 
 from absl import logging as absl_logging
 
-from std_keras import graph_optimizer, kernels
+from std_keras import graph_optimizer, kernels, progress
 
 
 @contextlib.contextmanager
 def muted_stderr() -> Iterator[None]:
-    """Holds back what C++ code writes to standard error; shows it if the block raises."""
+    """Holds back what is written to standard error; shows it if the block raises.
+
+    Our own log lines, such as the answer to a signal, are shown at once.
+    """
     if sys.stderr is None:  # Closed: there is nothing to mute.
         yield
         return
     sys.stderr.flush()
     kept = os.dup(2)
-    with tempfile.TemporaryFile() as noise:
+    shown = open(kept, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
+    with tempfile.TemporaryFile() as noise, shown:
         os.dup2(noise.fileno(), 2)
         try:
-            yield
+            with progress.shown_on(shown):
+                yield
         except BaseException:
             os.dup2(kept, 2)
             noise.seek(0)

@@ -10,7 +10,6 @@ import contextlib
 import importlib
 import sys
 from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
@@ -33,7 +32,7 @@ def _register() -> None:
             importlib.import_module(name)
 
 
-class _KerasFinder(MetaPathFinder):
+class _KerasFinder:  # `importlib.abc` would load much that a refused flag does not need.
     """Finds Keras as it is always found; once it has run, the layers are registered."""
 
     def find_spec(

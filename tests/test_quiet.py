@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import re
@@ -12,7 +13,7 @@ from pathlib import Path
 import keras
 import pytest
 
-from std_keras import kernels, quiet
+from std_keras import kernels, progress, quiet
 
 
 def test_what_c_writes_is_held_back(capfd):
@@ -20,6 +21,21 @@ def test_what_c_writes_is_held_back(capfd):
         os.write(2, b"noise\n")
     os.write(2, b"signal\n")
     assert capfd.readouterr().err == "signal\n"
+
+
+def test_what_we_say_ourselves_is_not(capfd, monkeypatch):
+    """The answer to a signal, while TensorFlow is loaded; also if one block is in another."""
+    monkeypatch.setattr(logging.getLogger("std_keras"), "handlers", [])
+    progress.configure()
+    with quiet.muted_stderr():
+        os.write(2, b"noise\n")
+        progress.say("heard")
+        with quiet.muted_stderr():
+            progress.say("twice")
+        progress.say("thrice")
+    progress.say("after")
+    said = [line.split()[-1] for line in capfd.readouterr().err.splitlines()]
+    assert said == ["heard", "twice", "thrice", "after"]
 
 
 def test_it_is_shown_if_the_block_fails(capfd):

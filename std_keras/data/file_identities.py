@@ -20,7 +20,7 @@ def file_identities(paths: Sequence[str] | np.ndarray) -> np.ndarray:
     cannot be read is a copy of none.
     """
     keys: list[tuple[Hashable, ...]] = [()] * len(paths)
-    for look in (os.path.getsize, _end, _hash):
+    for look in (os.path.getsize, file_end, _hash):
         keys = _refined(keys, paths, look)
     numbers: dict[tuple[Hashable, ...], int] = {}
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
@@ -50,7 +50,8 @@ def _refined(
     return refined
 
 
-def _end(path: str) -> bytes:
+def file_end(path: str) -> bytes:
+    """A digest of a file's last bytes."""
     with open(path, "rb") as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - _END))
         return hashlib.sha256(file.read()).digest()

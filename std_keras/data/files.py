@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -147,8 +148,11 @@ class FileSource(IndexedSource):
                 except _UNREADABLE:
                     pass
 
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
-                for _ in progress(pool.map(read, range(self.size)), total=self.size, what=what):
+            with (
+                ThreadPoolExecutor(os.cpu_count()) as pool,
+                contextlib.closing(pool.map(read, range(self.size))) as done,  # type: ignore[type-var]
+            ):
+                for _ in progress(done, total=self.size, what=what):
                     pass
             return {"images": images, "readable": readable}
 
@@ -187,8 +191,10 @@ class FileSource(IndexedSource):
                 return True
 
         def looked_at() -> dict[str, np.ndarray]:
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
-                verdicts = pool.map(is_corrupt, self._paths)
+            with (
+                ThreadPoolExecutor(os.cpu_count()) as pool,
+                contextlib.closing(pool.map(is_corrupt, self._paths)) as verdicts,  # type: ignore[type-var]
+            ):
                 checked = list(progress(verdicts, total=self.size, what=what))
             return {"corrupt": np.asarray(checked, bool)}
 

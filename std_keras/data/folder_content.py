@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 from std_keras.data import hf_list
+from std_keras.data.file_identities import file_end
 from std_keras.data.npz_images import is_npz
 from std_keras.data.picture_list import PictureList
 from std_keras.data.tables import TABLES
@@ -16,6 +19,7 @@ from std_keras.files.picture_file import extensions
 from std_keras.files.picture_folder import is_shown_folder
 
 _PREFIXES = ("folder", *TABLES)
+_AT_ONCE = 256  # Files for a thread: a task for each would cost more than its reading.
 
 
 def kind(dataset: str) -> str | None:
@@ -43,19 +47,32 @@ def place(dataset: str) -> str | None:
 
 
 def facts(dataset: str) -> dict[str, str]:
-    """The place of own pictures and a fingerprint of them; nothing for other data sets."""
+    """The place of own pictures and what tells them from others; nothing for other data sets."""
     path = place(dataset)
-    return {} if path is None else {"folder": path, "fingerprint": fingerprint(dataset)}
+    if path is None:
+        return {}
+    if is_npz(dataset):
+        return {"folder": path, "fingerprint": fingerprint(dataset)}
+    pictures = _pictures(dataset)
+    return {"folder": path, "fingerprint": _digest(pictures), "file_ends": _ends(pictures)}
 
 
 def has_content_of(dataset: str, recorded: Mapping[str, Any] | None) -> bool:
     """Whether a `folder:`, a table or `.npz` has the pictures of which `facts` were recorded."""
-    known = (recorded or {}).get("fingerprint")
-    return place(dataset) is not None and known is not None and known == fingerprint(dataset)
+    known = recorded or {}
+    if place(dataset) is None or known.get("fingerprint") is None:
+        return False
+    if is_npz(dataset):
+        return bool(known["fingerprint"] == fingerprint(dataset))
+    pictures = _pictures(dataset)
+    return known["fingerprint"] == _digest(pictures) and (
+        "file_ends" not in known  # Older run directories know the names and sizes alone.
+        or known["file_ends"] == _ends(pictures)
+    )
 
 
 def fingerprint(dataset: str) -> str:
-    """SHA-256 of what identifies own pictures without reading them.
+    """SHA-256 of what identifies own pictures without opening their files.
 
     That is of a folder the names (NFC, below it) and sizes in bytes of all image files, and of a
     list, line by line, the path (an absolute one below what all have in common), the label, the
@@ -65,23 +82,63 @@ def fingerprint(dataset: str) -> str:
     if is_npz(dataset):
         with open(os.path.expanduser(dataset), "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
+    return _digest(_pictures(dataset))
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A line of the fingerprint, and the file that it is about."""
+
+    line: tuple[object, ...]
+    path: str
+
+
+def _pictures(dataset: str) -> list[_Picture]:
+    """Those of a list in its order, which is that of the examples; of a folder by name."""
     word, _, where = dataset.partition(":")
-    lines: Iterable[tuple[object, ...]]  # Those of a list in their order, that of the examples.
     if word in TABLES:
-        lines = _rows(TABLES[word](where))
-    else:
-        lines = sorted(_files(os.path.expanduser(where), seen=set()))
+        return list(_rows(TABLES[word](where)))
+    found = _files(os.path.expanduser(where), seen=set())
+    return sorted(found, key=lambda picture: picture.line)
+
+
+def _digest(pictures: Iterable[_Picture]) -> str:
     total = hashlib.sha256()
-    for line in lines:
-        total.update(("\0".join(map(str, line)) + "\n").encode(errors="surrogateescape"))
+    for picture in pictures:
+        line = "\0".join(map(str, picture.line)) + "\n"
+        total.update(line.encode(errors="surrogateescape"))
     return total.hexdigest()
 
 
-def _rows(table: PictureList) -> Iterator[tuple[str, str, str, int]]:
+def _ends(pictures: Sequence[_Picture]) -> str:
+    """SHA-256 of the last bytes of every file.
+
+    Two compressed pictures of one length differ there, and it costs little beside reading them.
+    """
+    total = hashlib.sha256()
+    starts = range(0, len(pictures), _AT_ONCE)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for found in pool.map(lambda i: _ends_of(pictures[i : i + _AT_ONCE]), starts):
+            total.update(found)
+    return total.hexdigest()
+
+
+def _ends_of(pictures: Iterable[_Picture]) -> bytes:
+    found = bytearray()
+    for picture in pictures:
+        try:
+            found += file_end(picture.path)
+        except OSError:  # It is left out, or refused, where pictures are read.
+            found += b"unreadable"
+    return bytes(found)
+
+
+def _rows(table: PictureList) -> Iterator[_Picture]:
     paths = _without_place(table)
     for (written, label, split), path in zip(table.rows, paths, strict=True):
-        size = os.path.getsize(table.located(written))
-        yield unicodedata.normalize("NFC", path), unicodedata.normalize("NFC", label), split, size
+        file = table.located(written)
+        names = unicodedata.normalize("NFC", path), unicodedata.normalize("NFC", label)
+        yield _Picture((*names, split, os.path.getsize(file)), file)
 
 
 def _without_place(table: PictureList) -> list[str]:
@@ -95,7 +152,7 @@ def _without_place(table: PictureList) -> list[str]:
     return [os.path.relpath(path, common) for path in whole]
 
 
-def _files(folder: str, *, seen: set[str], inner: str = "") -> Iterator[tuple[str, int]]:
+def _files(folder: str, *, seen: set[str], inner: str = "") -> Iterator[_Picture]:
     real = os.path.realpath(os.path.join(folder, inner))
     if real in seen:  # A link that leads back.
         return
@@ -108,4 +165,4 @@ def _files(folder: str, *, seen: set[str], inner: str = "") -> Iterator[tuple[st
                 continue
             yield from _files(folder, seen={*seen, real}, inner=os.path.join(inner, entry.name))
         elif os.path.splitext(entry.name)[1].lower() in extensions() and entry.is_file():
-            yield name, entry.stat().st_size
+            yield _Picture((name, entry.stat().st_size), entry.path)

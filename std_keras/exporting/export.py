@@ -141,6 +141,7 @@ def _export(
         data_dir=data_dir,
         count=verify_examples,
         test_only="int8" not in quantizations,  # Its ranges are measured on training images.
+        stop=stop,
     )
     make_output_dir(folder)
     report_file = folder / "report.json"
@@ -265,6 +266,7 @@ def _load(
     data_dir: str | None,
     count: int,
     test_only: bool,
+    stop: Callable[[], bool],
 ) -> tuple[Checked, DataSet]:
     """The model to export, what it says about the test images, and the data set."""
     from std_keras import exporting
@@ -281,9 +283,9 @@ def _load(
         data_dir=data_dir,
         model=model,
         test_only=test_only,
-        progress=progress.track,
+        progress=progress.stoppable(stop),
     )
-    images, labels = sample(data.test, count, progress=progress.track)
+    images, labels = sample(data.test, count, progress=progress.stoppable(stop))
     reference = model.predict(images, batch_size=128, verbose=0)
     if exporting.largest_difference(reference, reference) is None:
         raise InputError(

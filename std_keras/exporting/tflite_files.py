@@ -93,7 +93,10 @@ class TFLiteFiles:
         if quantization == "int8" and self._representative is None:
             what = "decoding representative images"
             self._representative, _ = sample(
-                self._dataset.train, _REPRESENTATIVE_IMAGES, progress=progress.track, what=what
+                self._dataset.train,
+                _REPRESENTATIVE_IMAGES,
+                progress=progress.stoppable(self._stop),
+                what=what,
             )
         if self._float32 is None:
             self._float32 = exporting.convert(model, quantization="float32", input_type=input_type)

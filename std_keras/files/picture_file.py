@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import stat
 import warnings
 from collections.abc import Iterable
 from typing import IO
@@ -76,6 +77,8 @@ def open_picture(path: str | os.PathLike[str], *, channels: int = 3) -> Image.Im
             pixels, or has values whose range nobody knows.
     """
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # To open a pipe may wait for ever.
+            raise InputError(f"{path} is no file: it is a folder, a pipe or a device")
         with open(path, "rb") as file:
             return _read(file, channels=channels, name=str(path))
     except (InputError, MemoryError):

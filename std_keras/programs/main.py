@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from std_keras import __version__
 from std_keras.errors import InputError
-from std_keras.programs import commands, program
-from std_keras.programs.flags import HelpRequested
-from std_keras.programs.program import StopRequest
+
+if TYPE_CHECKING:
+    from std_keras.programs.program import StopRequest
 
 
 def main(arguments: Sequence[str], stop: StopRequest) -> None:
@@ -20,6 +22,9 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
         HelpRequested: for `--help` before a command.
         InputError: for a command that does not exist, or none.
     """
+    from std_keras.programs import commands
+    from std_keras.programs.flags import HelpRequested
+
     if not arguments:
         print(commands.help_text(), file=sys.stderr)
         raise InputError("no command is given; write std-keras COMMAND, with one of those above")
@@ -37,4 +42,8 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
 
 def console() -> None:
     """Entry point of the console program."""
+    # Until the program hears signals itself, Ctrl-C ends it without a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from std_keras.programs import program
+
     program.console(main)

@@ -33,12 +33,15 @@ class StopRequest:
     def __init__(self) -> None:
         self.signal: int | None = None
         self._pipe: int | None = None
+        self._terminal = 2  # Standard error, also while `quiet` turns its descriptor elsewhere.
 
     def __bool__(self) -> bool:
         return self.signal is not None
 
     def install(self) -> None:
         """Takes over the two signals, until `release`; only the main thread can."""
+        with contextlib.suppress(OSError):  # It is closed.
+            self._terminal = os.dup(2)
         reading, self._pipe = os.pipe()
         os.set_blocking(self._pipe, False)
         # The C part of Python's handler writes there, whatever the main thread is doing.
@@ -57,6 +60,9 @@ class StopRequest:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.close(self._pipe)
         self._pipe = None
+        if self._terminal != 2:
+            os.close(self._terminal)
+            self._terminal = 2
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.signal = self.signal or number
@@ -69,8 +75,11 @@ class StopRequest:
                 continue
             heard += 1
             if heard > 1 and number == signal.SIGINT:
+                # Standard error may be a pipe that nobody reads.
+                told = threading.Thread(target=_say_the_end, args=(self._terminal,), daemon=True)
+                told.start()
+                told.join(timeout=1.0)
                 # Not sys.exit: the main thread may be deep inside TensorFlow.
-                os.write(2, b"interrupted twice; stopped without saving\n")
                 os._exit(130)
             self.signal = self.signal or number
             if heard == 1:
@@ -81,6 +90,11 @@ class StopRequest:
 
 
 _HEARD = (signal.SIGINT, signal.SIGTERM)
+
+
+def _say_the_end(terminal: int) -> None:
+    with contextlib.suppress(OSError):
+        os.write(terminal, b"interrupted twice; stopped without saving\n")
 
 
 def _acknowledge(number: int) -> None:

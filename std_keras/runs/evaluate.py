@@ -108,7 +108,7 @@ def evaluate(
         data_dir=data_dir,
         model=model,
         test_only=split == "test",
-        progress=progress.track,
+        progress=progress.stoppable(stop),
     )
     source = _part(loaded, split, max_examples=max_examples)
     if stop():

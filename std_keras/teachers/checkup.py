@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ import tensorflow as tf
 from scipy.optimize import linear_sum_assignment
 
 from std_keras import losses
+from std_keras.errors import Interrupted
 from std_keras.teachers.memory import resident_mib
 from std_keras.teachers.spec import TeacherSpec
 from std_keras.teachers.teacher import INPUT_RANGES, Teacher
@@ -109,6 +110,7 @@ def check(
     hard: bool,
     baseline: float | None = None,
     range_known: bool = True,
+    stop: Callable[[], bool] = lambda: False,
 ) -> CheckUp:
     """Tries a teacher on images with labels.
 
@@ -122,17 +124,21 @@ def check(
         baseline: top-1 of the student without a teacher, as a fraction, if known.
         range_known: whether `spec.input` is what the user believes, not a guess; a guess is
             replaced by what fits best.
+        stop: asked between batches.
+
+    Raises:
+        Interrupted: because `stop()` was true.
     """
     before = resident_mib()
     by_range: dict[str, np.ndarray] | None = None
     if spec.input is not None:
-        by_range = _top1_by_range(teacher, held_out)
+        by_range = _top1_by_range(teacher, held_out, stop=stop)
         if not range_known:
             best = max(by_range, key=lambda name: by_range[name].mean())
             spec = replace(spec, input=best)
             teacher = replace(teacher, scale=INPUT_RANGES[best])
-    logits, seconds = _logits(teacher, held_out.views[teacher.view])
-    train_logits, train_seconds = _logits(teacher, train.views[teacher.view])
+    logits, seconds = _logits(teacher, held_out.views[teacher.view], stop=stop)
+    train_logits, train_seconds = _logits(teacher, train.views[teacher.view], stop=stop)
     right = logits.argmax(axis=1) == held_out.labels
     timed = max(0, len(logits) - _BATCH) + max(0, len(train_logits) - _BATCH)
     order = better_order(_softmax(train_logits), train.labels, _softmax(logits), held_out.labels)
@@ -197,10 +203,14 @@ def better_order(
     return order if _is_better(ordered, than=own) else None
 
 
-def _logits(teacher: Teacher, images: np.ndarray) -> tuple[np.ndarray, float]:
+def _logits(
+    teacher: Teacher, images: np.ndarray, *, stop: Callable[[], bool]
+) -> tuple[np.ndarray, float]:
     """(n, K) logits, and the seconds that all but the first batch took."""
     found, began = [], 0.0
     for first in range(0, len(images), _BATCH):
+        if stop():
+            raise Interrupted("interrupted while a teacher was tried; run the same command again")
         if first == _BATCH:
             began = time.perf_counter()
         found.append(teacher.logits(tf.constant(images[first : first + _BATCH])).numpy())
@@ -208,7 +218,9 @@ def _logits(teacher: Teacher, images: np.ndarray) -> tuple[np.ndarray, float]:
     return np.concatenate(found), seconds
 
 
-def _top1_by_range(teacher: Teacher, sample: Sample) -> dict[str, np.ndarray]:
+def _top1_by_range(
+    teacher: Teacher, sample: Sample, *, stop: Callable[[], bool]
+) -> dict[str, np.ndarray]:
     """By range of pixels, for which images the label is predicted."""
     count = min(_RANGE_EXAMPLES, len(sample.labels))
     rows = np.arange(count) * len(sample.labels) // count  # The sample may be sorted by class.
@@ -217,7 +229,7 @@ def _top1_by_range(teacher: Teacher, sample: Sample) -> dict[str, np.ndarray]:
     for name, scale in INPUT_RANGES.items():
         if name == "imagenet" and teacher.image_shape[2] != 3:
             continue  # Its mean has three channels.
-        logits, _ = _logits(replace(teacher, scale=scale), images)
+        logits, _ = _logits(replace(teacher, scale=scale), images, stop=stop)
         right[name] = logits.argmax(axis=1) == labels
     return right
 

@@ -164,7 +164,7 @@ def at_place(config: TrainConfig, run: RunDirectory, dataset: str | None) -> Tra
     if not folder_content.has_content_of(dataset, run.read_examples()):
         raise InputError(
             f"dataset={dataset}: its images are not those of dataset={own}, on which {run.path} "
-            "was trained (names or sizes of files differ); name a copy of those"
+            "was trained (names, sizes or contents of files differ); name a copy of those"
         )
     return config.replace(dataset=dataset)
 
@@ -193,8 +193,9 @@ def _warn_of_other_parts(
     ):
         progress_lines.warn(
             f"dataset={data.dataset}: its images are not those with which {run} was trained "
-            f"(names or sizes of files differ), so {fraction}={getattr(data, fraction):g} holds "
-            "out others now, and some of them may be what the model learned from"
+            "(names, sizes or contents of files differ), so "
+            f"{fraction}={getattr(data, fraction):g} holds out others now, and some of them may be "
+            "what the model learned from"
         )
 
 

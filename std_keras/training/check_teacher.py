@@ -41,7 +41,7 @@ def check_teacher(
         baseline: top-1 of the student without a teacher, as a fraction, or its run.
         labels_output: a file for the class names in the order of a teacher's outputs, where another
             order than the data set's fits far better.
-        stop: asked between teachers; once true, the check ends.
+        stop: asked between batches; once true, the check ends.
 
     Returns:
         What was found, one for each teacher.
@@ -63,7 +63,7 @@ def check_teacher(
     from std_keras.training import build, teacher_views
 
     specs = [parse(description) for description in config.distillation.teachers]
-    dataset = build.load_data(config, progress=progress.track)
+    dataset = build.load_data(config, progress=progress.stoppable(stop))
     config = resolve(
         config, image_size=dataset.image_shape[0], horizontal_flip=dataset.horizontal_flip
     )
@@ -83,6 +83,7 @@ def check_teacher(
             hard=config.distillation.kind != "soft",
             baseline=least,
             range_known=range_known,
+            stop=stop,
         )
         tell(checked)
         found.append(checked)
@@ -100,6 +101,7 @@ def check_before_training(
     dataset: DataSet,
     *,
     view_sizes: Sequence[int],
+    stop: Callable[[], bool] = lambda: False,
 ) -> list[CheckUp]:
     """Logs a check-up of the teachers of a run, on few images, before it begins.
 
@@ -108,6 +110,10 @@ def check_before_training(
         config: of the run.
         dataset: its data.
         view_sizes: from `teacher_views.larger`.
+        stop: asked between batches.
+
+    Raises:
+        Interrupted: because `stop()` was true.
     """
     from std_keras.teachers import parse
     from std_keras.teachers.checkup import check
@@ -125,6 +131,7 @@ def check_before_training(
             train=train,
             label_names=dataset.label_names,
             hard=options.kind == "hard",
+            stop=stop,
         )
         tell(checked)
         found.append(checked)

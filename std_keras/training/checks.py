@@ -188,8 +188,8 @@ def _check_folder(
         return
     raise InputError(
         f"dataset={name}: its images are not those with which {run.path} was started, which were "
-        f"in {recorded.get('folder')} (names or sizes of files differ); name a copy of those, or "
-        "train in another `model_dir`"
+        f"in {recorded.get('folder')} (names, sizes or contents of files differ); name a copy of "
+        "those, or train in another `model_dir`"
     )
 
 

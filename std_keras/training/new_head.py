@@ -33,19 +33,19 @@ _USUAL_SIZE = 224  # Pixels: of a network that takes any size.
 
 
 def network_and_data(
-    description: str, *, size: int | None, config: TrainConfig
+    description: str, *, size: int | None, config: TrainConfig, stop: Callable[[], bool]
 ) -> tuple[Backbone, DataSet, TrainConfig]:
     """Loads both; the data first, for the network may have to be downloaded."""
     if description.startswith(_DOWNLOADED):
-        _data(config.replace(image_size=size or _USUAL_SIZE))
+        _data(config.replace(image_size=size or _USUAL_SIZE), stop=stop)
     spec = teachers.parse(description)
     if size is not None:
         spec = dataclasses.replace(spec, size=size)
     side = teachers.input_size(spec) or _USUAL_SIZE
-    dataset, filled = _data(config.replace(image_size=side))
+    dataset, filled = _data(config.replace(image_size=side), stop=stop)
     loaded = load_backbone(spec, size=side)
     if loaded.image_shape[0] != side:  # Its files did not tell.
-        dataset, filled = _data(config.replace(image_size=loaded.image_shape[0]))
+        dataset, filled = _data(config.replace(image_size=loaded.image_shape[0]), stop=stop)
     network = backbone_of(
         loaded, channels=dataset.image_shape[-1], model_options=_model_options(spec)
     )
@@ -60,9 +60,9 @@ def _model_options(spec: teachers.TeacherSpec) -> ModelOptions | None:
     return run.read_config().model if run.exists() else None
 
 
-def _data(config: TrainConfig) -> tuple[DataSet, TrainConfig]:
+def _data(config: TrainConfig, *, stop: Callable[[], bool]) -> tuple[DataSet, TrainConfig]:
     """The data set, its facts in the log, and the configuration filled in."""
-    dataset = build.load_data(config, progress=progress.track)
+    dataset = build.load_data(config, progress=progress.stoppable(stop))
     for line in summary.lines(dataset):
         progress.say(line)
     for line in summary.warnings(dataset):

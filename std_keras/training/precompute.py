@@ -54,7 +54,7 @@ def precompute(config: TrainConfig, *, stop: Callable[[], bool] = lambda: False)
     shard = own_shard(strategy)
     if shard.local_replicas < shard.replicas:
         raise InputError("precompute runs in one process; run it without TF_CONFIG")
-    dataset = build.load_data(config, progress=progress.track)
+    dataset = build.load_data(config, progress=progress.stoppable(stop))
     config = resolve(
         config, image_size=dataset.image_shape[0], horizontal_flip=dataset.horizontal_flip
     )
@@ -100,7 +100,7 @@ def _fill(
         config.distillation, dataset, performance=config.performance, view_sizes=view_sizes
     )
     larger = teacher_views.larger(view_sizes, dataset)
-    teacher_views.hold(config, dataset, larger)
+    teacher_views.hold(config, dataset, larger, stop=stop)
     predicted = _predictor(loaded, cache, config, strategy)
     cache.begin()
     recorder = Recorder(cache)

@@ -62,7 +62,7 @@ def replay(
     # Teachers predict again, whatever a cache holds.
     config = config.replace(strategy="one_device", logical_cpus=0, teacher_cache=None)
     strategy = create_strategy("one_device")
-    data = build.load_data(config, stratified=run.stratified(), progress=progress.track)
+    data = build.load_data(config, stratified=run.stratified(), progress=progress.stoppable(stop))
     config = resolve(config, image_size=data.image_shape[0], horizontal_flip=data.horizontal_flip)
     with strategy.scope():
         training = assemble(config, data, run, strategy=strategy, chief=False)

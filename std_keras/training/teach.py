@@ -116,7 +116,7 @@ def _fit_head(
 
     run.directory.prepare()
     try:
-        network, dataset, config = network_and_data(backbone, size=size, config=config)
+        network, dataset, config = network_and_data(backbone, size=size, config=config, stop=stop)
         model, facts = with_new_head(network, dataset, config=config, stop=stop)
         if freeze:
             freeze_batch_norms(model)

@@ -6,7 +6,7 @@ own size, as far as the pictures have the pixels for it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from std_keras import progress, teachers
 from std_keras.config import TrainConfig
@@ -62,13 +62,23 @@ def describe(config: TrainConfig, dataset: DataSet, sizes: Sequence[int]) -> lis
     ]
 
 
-def hold(config: TrainConfig, dataset: DataSet, sizes: Sequence[int]) -> None:
+def hold(
+    config: TrainConfig,
+    dataset: DataSet,
+    sizes: Sequence[int],
+    *,
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
     """Decodes the larger views of train once, if they fit into memory with all that is there.
 
     Args:
         config: says how much is to be held.
         dataset: whose train part is prepared.
         sizes: from `larger`.
+        stop: asked between batches.
+
+    Raises:
+        Interrupted: because `stop()` was true.
     """
     source = dataset.train
     if not sizes or not isinstance(source, ArraySource):
@@ -80,7 +90,7 @@ def hold(config: TrainConfig, dataset: DataSet, sizes: Sequence[int]) -> None:
     what = f"the teachers' views of {source.size:,} images at {named}"
     if held + views <= config.data.cache_gb * 2**30:
         progress.say(f"data: {what} are held in memory ({views / 2**20:,.1f} MiB)")
-        source.hold(sizes, progress=progress.track)
+        source.hold(sizes, progress=progress.stoppable(stop))
     else:
         progress.say(
             f"data: {what} are decoded again and again; cache_gb={(held + views) / 2**30:.2g} "

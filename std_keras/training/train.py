@@ -101,9 +101,13 @@ def _train(
     from std_keras.training.checks import check_devices, check_same_run, slow_choice
     from std_keras.training.loop import Loop
     from std_keras.training.start import inherited, keep_license, origin_of
-    from std_keras.training.strategy import own_signal_handlers
+    from std_keras.training.strategy import in_cluster, own_signal_handlers
 
-    dataset = build.load_data(config, stratified=run.stratified(), progress=progress.track)
+    # A cluster ends after the same step everywhere, or its other processes would take it for lost.
+    leaves = (lambda: False) if in_cluster(strategy) else stop
+    dataset = build.load_data(
+        config, stratified=run.stratified(), progress=progress.stoppable(leaves)
+    )
     weighted = config.optimization.class_weights != "none"
     for line in summary.lines(dataset):
         progress.say(line)
@@ -125,7 +129,7 @@ def _train(
         progress.warn(slow)
     with strategy.scope():
         with own_signal_handlers():
-            training = assemble(config, dataset, run, strategy=strategy, chief=chief)
+            training = assemble(config, dataset, run, strategy=strategy, chief=chief, stop=leaves)
         if chief and not run.exists():
             keep_license(config, run)
             followed = config.distillation.teachers if config.distillation.uses_teachers else ()

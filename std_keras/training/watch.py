@@ -55,7 +55,7 @@ def evaluate_checkpoints(
             dataset=None,
             data_dir=config.data.data_dir,
             model=model,
-            progress=progress.track,
+            progress=progress.stoppable(stop),
         )
         part = "test" if dataset.validation is None else "validation"
         heads, head = models.heads_model(model), build.default_head(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -53,6 +54,13 @@ def classify(folder, capsys, monkeypatch):
         return capsys.readouterr().out
 
     return run
+
+
+@pytest.mark.parametrize("name", ["pipe.png", "pip*.png"])
+def test_a_pipe_is_not_waited_for(tmp_path, classify, name):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(InputError, match=r"pipe\.png is no file: it is a folder, a pipe"):
+        classify(f"{tmp_path}/{name}")
 
 
 def test_without_tensorflow_and_in_a_second(folder, root):

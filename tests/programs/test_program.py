@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -80,28 +81,41 @@ def test_an_error_caused_by_a_signal_counts_as_interrupted(capsys):
 
 
 # A mutex that is taken twice: C code that holds the main thread for ever, as TensorFlow can, and
-# which no signal interrupts. The first line says that it is about to.
+# which no signal interrupts. The line says that it is about to.
 STUCK = """
-import ctypes, sys
+import contextlib, ctypes, sys
+from std_keras import quiet
 from std_keras.programs import program
 
 def main(arguments, stop):
     lock = ctypes.CDLL(None).pthread_mutex_lock
     mutex = ctypes.create_string_buffer(64)
     lock(mutex)
-    print("stuck", file=sys.stderr, flush=True)
-    lock(mutex)
+    with {around}:
+        print("stuck", flush=True)
+        lock(mutex)
 
 sys.exit(program.run(main))
 """
 
 
-@pytest.fixture
-def stuck(root):
+def begin_stuck(root, *, muted=False, stderr=subprocess.PIPE):
+    around = "quiet.muted_stderr()" if muted else "contextlib.nullcontext()"
     process = subprocess.Popen(
-        [sys.executable, "-c", STUCK], cwd=root, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", STUCK.format(around=around)],
+        cwd=root,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
     )
-    assert process.stderr.readline() == "stuck\n"
+    assert process.stdout.readline() == "stuck\n"
+    return process
+
+
+@pytest.fixture(params=[False, True], ids=["heard", "muted"])
+def stuck(root, request):
+    """Also while what C++ writes is held back, as it is while TensorFlow is loaded."""
+    process = begin_stuck(root, muted=request.param)
     yield process
     process.kill()
     process.communicate()
@@ -123,6 +137,47 @@ def test_a_second_ctrl_c_ends_a_program_whose_main_thread_is_held(stuck, first):
     stuck.send_signal(signal.SIGINT)
     assert stuck.wait(timeout=600) == 130
     assert "stopped without saving" in stuck.stderr.read()
+
+
+def test_a_second_ctrl_c_ends_it_though_nobody_reads_what_it_says(root):
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, bytes(1024))
+    os.set_blocking(writing, True)
+    process = begin_stuck(root, stderr=writing)
+    try:
+        while process.poll() is None:  # The kernel merges those that come at the same moment.
+            process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=0.2)
+        assert process.returncode == 130
+    finally:
+        process.kill()
+        process.communicate()
+        os.close(reading)
+        os.close(writing)
+
+
+def test_ctrl_c_before_the_program_hears_it_leaves_no_traceback(root):
+    """While its own modules are imported, which takes seconds on a busy machine."""
+    program_text = """
+import os, signal, sys
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "std_keras.programs.program":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+from std_keras.programs.main import console
+console()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program_text], cwd=root, capture_output=True, text=True, timeout=600
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 
 def test_a_second_sigterm_does_not_end_it(monkeypatch):

@@ -222,6 +222,30 @@ def test_other_images_of_the_same_count_are_refused(tmp_path, monkeypatch, pictu
         check_on(run, "pictures")
 
 
+def changed_at_its_end(file):
+    """Another content of the same length."""
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_other_contents_of_the_same_names_and_sizes_are_noticed(tmp_path, pictures, listed):
+    def named(folder):
+        if not listed:
+            return f"folder:{folder}"
+        write_list(folder / "list.csv", folder)
+        return f"csv:{folder / 'list.csv'}"
+
+    facts = folder_content.facts(named(pictures))
+    other = tmp_path / "other"
+    shutil.copytree(pictures, other)
+    assert folder_content.has_content_of(named(other), facts)
+    changed_at_its_end(other / "val" / "bee" / "0.png")
+    assert not folder_content.has_content_of(named(other), facts)
+    del facts["file_ends"]  # As older runs recorded it.
+    assert folder_content.has_content_of(named(other), facts)
+
+
 def test_an_image_that_was_repaired_gets_a_warning(tmp_path, monkeypatch, pictures):
     run = begin_on(tmp_path, pictures)
     Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3)).save(

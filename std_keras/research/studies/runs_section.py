@@ -73,7 +73,7 @@ def _predict(
         data_dir=parsed["data_dir"],
         model=load_trained(first.run.path),
         test_only=True,
-        progress=progress.track,
+        progress=progress.stoppable(stop),
     )
     specs = [teachers.TeacherSpec(str(record.run.path)) for record in finished]
     sizes = [teacher_views.view_size(spec, dataset) for spec in specs]

@@ -135,7 +135,7 @@ def open_study(parsed: Mapping[str, Any], *, against: str, stop: Callable[[], bo
         dataset=parsed["dataset"],
         data_dir=parsed["data_dir"],
         model=model,
-        progress=progress.track,
+        progress=progress.stoppable(stop),
     )
     texts: tuple[str, ...] = ()
     if against != "unused":

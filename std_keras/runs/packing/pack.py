@@ -175,7 +175,7 @@ class _Packing:
             dataset=self._dataset,
             data_dir=self._data_dir,
             model=load_keras_file(self._run.model_file),
-            progress=progress.track,
+            progress=progress.stoppable(self._stop),
         )
         found = []
         for directory in (self._run, self._packed):
