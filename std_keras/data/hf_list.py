@@ -15,6 +15,7 @@ from typing import Any
 from std_keras.data.picture_cache import PictureCache, file_states
 from std_keras.data.picture_list import SPLITS, PictureList, Row, labelled
 from std_keras.errors import DISK_FAULTS, InputError, StdKerasError
+from std_keras.extras import imported
 from std_keras.files.paths import user_path
 
 WORD = "hf"
@@ -24,7 +25,6 @@ _NAME = re.compile(r"(?P<name>\w[\w.-]*(/\w[\w.-]*)?)(@(?P<revision>[0-9a-f]{7,4
 _SAVED = ("dataset_dict.json", "state.json")  # What `save_to_disk` writes, of parts or of one.
 _PLAIN = re.compile(r"u?int\d+|(large_)?string")  # Types of numbers and names.
 _AT_ONCE = 64  # Rows; pictures of some megabytes may be among them.
-_INSTALL = "pip install 'std_keras[datasets]'"
 
 
 @dataclass(frozen=True)
@@ -89,12 +89,7 @@ def read_hf(place: str) -> PictureList:
     """
     flag = f"dataset={WORD}:{place}"
     asked = parse(place)
-    try:
-        import datasets
-    except ImportError as error:
-        raise InputError(
-            f"{flag} needs the package datasets, which is missing: {_INSTALL}"
-        ) from error
+    datasets = imported("datasets", needed_by=flag)
     try:
         return _read(datasets, asked, flag=flag)
     except StdKerasError:

@@ -16,6 +16,7 @@ from typing import Any
 from std_keras.data.picture_cache import PictureCache, file_states
 from std_keras.data.picture_list import SPLITS, PictureList, Row, labelled
 from std_keras.errors import DISK_FAULTS, InputError
+from std_keras.extras import imported
 from std_keras.files.paths import user_path
 
 SUFFIX = ".parquet"
@@ -23,7 +24,6 @@ _IMAGES, _LABELS = ("image", "img"), ("label", "labels")
 _PATH, _SPLIT = "path", "split"
 _AT_ONCE = 64  # Rows; pictures of some megabytes may be among them.
 _BY_SPLIT = re.compile(r"([a-z]+)(?![a-z])", re.IGNORECASE)
-_INSTALL = "pip install 'std_keras[parquet]'"
 
 
 def read_parquet(place: str) -> PictureList:
@@ -40,7 +40,7 @@ def read_parquet(place: str) -> PictureList:
             not there.
     """
     flag = f"dataset=parquet:{place}"
-    arrow = _arrow(flag)
+    arrow: Any = imported("pyarrow.parquet", needed_by=flag)
     files = _files(user_path(place), flag=flag)
     cache = PictureCache(file_states(file for file, _ in files))
     rows: list[Row] = []
@@ -136,16 +136,6 @@ def _readable(file: Path, *, flag: str) -> Iterator[None]:
         raise InputError(
             f"{flag}: {file.name} cannot be read as Parquet: {_line(error)}"
         ) from error
-
-
-def _arrow(flag: str) -> Any:
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise InputError(
-            f"{flag} needs the package pyarrow, which is missing: {_INSTALL}"
-        ) from error
-    return pyarrow.parquet
 
 
 def _files(place: Path, *, flag: str) -> list[tuple[Path, str | None]]:

@@ -48,7 +48,7 @@ def run_of_classifier(
         teacher = load_network(spec, image_shape=(size, size, 1))
     except InputError as error:
         raise InputError(str(error).replace("teacher=", "model=")) from error
-    flag = f"model={spec.source}"
+    flag = f"model={spec.name}"
     height, width, channels = teacher.image_shape
     if teacher.model is None or height != width:
         raise InputError(f"{flag} is not a Keras network of square images; export takes no other")

@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from std_keras.errors import InputError
+from std_keras.extras import install
 from std_keras.files.jpeg_end import jpeg_end
 
 MOST_PIXELS = 178_956_970
@@ -62,7 +63,7 @@ def advice(endings: Iterable[str]) -> str:
     """What to do so that files with these endings are read, after what is wrong; else nothing."""
     if not (_HEIF_ENDINGS - extensions()) & frozenset(endings):
         return ""
-    return "; HEIC files are read once pillow-heif is there: pip install pillow-heif"
+    return f"; HEIC files are read once pillow_heif is there: {install('pillow_heif')}"
 
 
 def open_picture(path: str | os.PathLike[str], *, channels: int = 3) -> Image.Image:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -11,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from std_keras.errors import InputError
+from std_keras.extras import imported
 from std_keras.files.texts import in_message
 from std_keras.files.whole_file import UnreadableWholeError, check_whole_file
 from std_keras.runtimes.image_file import ImageInput, layout_of
 
-EXTRA = "pip install 'std_keras[onnx]'"
 _KINDS = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -47,7 +46,7 @@ class OnnxFile:
 
     def __init__(self, path: Path, *, name: str, output: str | None = None) -> None:
         parts(path, name=name)  # Refuses data that lies elsewhere.
-        runtime = _package("onnxruntime", name)
+        runtime: Any = imported("onnxruntime", needed_by=name)
         options = runtime.SessionOptions()
         # Whoever runs it cuts batches, and runs the parts on threads of its own.
         options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -87,7 +86,7 @@ def read_model(path: Path, *, name: str) -> Any:
     Raises:
         InputError: if it is no ONNX file.
     """
-    onnx = _package("onnx", name)
+    onnx: Any = imported("onnx", needed_by=name)
     _check(path, name, largest=_LARGEST)
     try:
         model = onnx.load_model(str(path), load_external_data=False)
@@ -191,15 +190,6 @@ def _image_input(one: Any, facts: dict[str, str], *, name: str) -> ImageInput:
         range="byte" if kind == "uint8" else own_range,
         bgr=facts.get("Image.BitmapPixelFormat", "").startswith("Bgr"),
     )
-
-
-def _package(package: str, name: str) -> Any:
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise InputError(
-            f"{name} needs the package {package}, which is missing: {EXTRA}"
-        ) from error
 
 
 def first_line(error: BaseException) -> str:

@@ -76,7 +76,7 @@ def load_backbone(spec: TeacherSpec, *, size: int) -> Teacher:
     for name in ("site", "output", "layout", "labels"):
         if getattr(spec, name) != getattr(plain, name):
             raise InputError(
-                f"backbone={spec.source},{name}={getattr(spec, name)}: {name} does not apply to a "
+                f"backbone={spec.name},{name}={getattr(spec, name)}: {name} does not apply to a "
                 "backbone, whose class head is replaced; leave it out"
             )
     try:
@@ -86,13 +86,13 @@ def load_backbone(spec: TeacherSpec, *, size: int) -> Teacher:
         raise InputError(str(error).replace("teacher=", "backbone=")) from error
     if teacher.model is None:
         raise InputError(
-            f"backbone={spec.source} is not a Keras network, and a run directory holds one; save "
+            f"backbone={spec.name} is not a Keras network, and a run directory holds one; save "
             "it as a .keras file"
         )
     height, width, _ = teacher.image_shape
     if height != width:
         raise InputError(
-            f"backbone={spec.source} takes images of {height}x{width} pixels; they must be square"
+            f"backbone={spec.name} takes images of {height}x{width} pixels; they must be square"
         )
     return teacher
 

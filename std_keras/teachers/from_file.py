@@ -34,7 +34,7 @@ def from_file(
     Raises:
         InputError: if the file cannot be used, or does not say something that `spec` leaves out.
     """
-    name = f"teacher={spec.source}"
+    name = f"teacher={spec.name}"
     side = (spec.size or images[0], spec.size or images[1], images[2])
     trial = tried(path, name=name, size=side, layout=spec.layout, output=spec.output)
     layout = _layout(spec, trial.input)
@@ -42,7 +42,7 @@ def from_file(
     predictor = HostPredictor(file, layout=layout, name=name)
     classes = trial.output_shape[1] if len(trial.output_shape) == 2 else None
     return Teacher(
-        name=spec.source,
+        name=spec.name,
         site=spec.site,
         network=_as_network(predictor, classes),
         scale=INPUT_RANGES[_range(spec, trial.input)],
@@ -74,12 +74,12 @@ def _as_network(predictor: HostPredictor, classes: int | None) -> Callable[[tf.T
 def _layout(spec: TeacherSpec, found: ImageInput) -> str:
     if found.layout is None and spec.layout is None:
         raise InputError(
-            f"teacher={spec.source} takes images of shape {found.shape}, which does not tell where "
+            f"teacher={spec.name} takes images of shape {found.shape}, which does not tell where "
             f"their channels are; add ,layout={'|'.join(LAYOUTS)}"
         )
     if None not in (found.layout, spec.layout) and found.layout != spec.layout:
         raise InputError(
-            f"teacher={spec.source},layout={spec.layout}: it takes images of shape {found.shape}, "
+            f"teacher={spec.name},layout={spec.layout}: it takes images of shape {found.shape}, "
             f"which are {found.layout}; leave layout out"
         )
     return found.layout or spec.layout or LAYOUTS[0]
@@ -88,12 +88,12 @@ def _layout(spec: TeacherSpec, found: ImageInput) -> str:
 def _range(spec: TeacherSpec, found: ImageInput) -> str:
     if found.range is None and spec.input is None:
         raise UnknownRangeError(
-            f"teacher={spec.source}: the file does not say which pixel range it expects; add "
+            f"teacher={spec.name}: the file does not say which pixel range it expects; add "
             f",input={'|'.join(INPUT_RANGES)} (std-keras check-teacher tries them)"
         )
     if None not in (found.range, spec.input) and found.range != spec.input:
         raise InputError(
-            f"teacher={spec.source},input={spec.input}: the file says input={found.range}; leave "
+            f"teacher={spec.name},input={spec.input}: the file says input={found.range}; leave "
             "input out"
         )
     return found.range or spec.input or "byte"

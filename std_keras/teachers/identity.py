@@ -41,11 +41,11 @@ def find(spec: TeacherSpec) -> Kind:
     if path.suffix.lower() in FILES and path.is_file():
         return FILES[path.suffix.lower()]
     if path.is_file():
-        raise InputError(f"teacher={spec.source} {_advice(path)}")
+        raise InputError(f"teacher={spec.name} {_advice(path)}")
     raise InputError(
-        f"teacher={spec.source} is not a run directory (it has no config.json), not a .keras, "
+        f"teacher={spec.name} is not a run directory (it has no config.json), not a .keras, "
         ".onnx or .tflite file, not a SavedModel and not keras:NAME; train a teacher with "
-        f"model_dir={spec.source} first, or name one that exists"
+        f"model_dir={spec.name} first, or name one that exists"
     )
 
 
@@ -99,7 +99,7 @@ def identity(
         assert folder is not None
         weights = _digest(spec, folder, sorted(p for p in folder.rglob("*") if p.is_file()))
     elif kind == "onnx":
-        files = onnx_file.parts(path, name=f"teacher={spec.source}")
+        files = onnx_file.parts(path, name=f"teacher={spec.name}")
         weights = _digest(spec, path.parent, [path, *files[1:]])
     elif kind == "saved_model":
         parts = [path / "saved_model.pb", *(path / "variables").rglob("*")]
@@ -148,12 +148,12 @@ def named_classes(spec: TeacherSpec) -> tuple[str, ...]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
         raise InputError(
-            f"teacher={spec.source},labels={spec.labels} cannot be read: {reason}"
+            f"teacher={spec.name},labels={spec.labels} cannot be read: {reason}"
         ) from error
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise InputError(
-            f"teacher={spec.source},labels={spec.labels} names the class {twice!r} twice"
+            f"teacher={spec.name},labels={spec.labels} names the class {twice!r} twice"
         )
     return names
 
@@ -161,7 +161,7 @@ def named_classes(spec: TeacherSpec) -> tuple[str, ...]:
 def unfinished(spec: TeacherSpec) -> str:
     """The message about a run directory without a model."""
     return (
-        f"teacher={spec.source} is a run directory without model.keras; its training is not "
+        f"teacher={spec.name} is a run directory without model.keras; its training is not "
         "finished, run its command again to continue"
     )
 
@@ -175,10 +175,10 @@ def _digest(spec: TeacherSpec, folder: Path, files: Sequence[Path]) -> str:
             with open(path, "rb") as file:
                 content = hashlib.file_digest(file, "sha256")
         except UnreadableWholeError as error:
-            raise InputError(f"teacher={spec.source}: {path} {error}") from error
+            raise InputError(f"teacher={spec.name}: {path} {error}") from error
         except OSError as error:
             raise InputError(
-                f"teacher={spec.source}: {path} cannot be read: {error.strerror}"
+                f"teacher={spec.name}: {path} cannot be read: {error.strerror}"
             ) from error
         if len(files) == 1:
             return content.hexdigest()

@@ -42,7 +42,7 @@ def input_size(spec: TeacherSpec) -> int | None:
     if kind == "applications":
         return APPLICATIONS_SIZE
     if kind in ("onnx", "tflite"):
-        shape = declared_shape(path, name=f"teacher={spec.source}")
+        shape = declared_shape(path, name=f"teacher={spec.name}")
         layout = spec.layout or layout_of(shape) if shape else None
         if shape is None or layout is None:
             return None

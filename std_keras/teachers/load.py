@@ -67,7 +67,7 @@ def load_network(
     path, kind = user_path(spec.source), find(spec)
     if spec.layout is not None and kind not in ("onnx", "tflite"):
         raise InputError(
-            f"teacher={spec.source},layout={spec.layout}: only ONNX and TFLite files have a layout "
+            f"teacher={spec.name},layout={spec.layout}: only ONNX and TFLite files have a layout "
             "to be told; leave layout out"
         )
     if kind == "applications":
@@ -97,17 +97,17 @@ def _checked(
         outputs = teacher.logits(tf.constant(probe)).numpy()
     except (ValueError, TypeError, tf.errors.OpError) as error:
         raise InputError(
-            f"teacher={spec.source} cannot classify images of shape {teacher.image_shape}: "
+            f"teacher={spec.name} cannot classify images of shape {teacher.image_shape}: "
             f"{str(error).splitlines()[0]}; size=N sets the side of its input"
         ) from error
     if outputs.ndim != 2:
         raise InputError(
-            f"teacher={spec.source} returns an array of shape {outputs.shape}; a teacher must "
+            f"teacher={spec.name} returns an array of shape {outputs.shape}; a teacher must "
             "return one row of class scores per image"
         )
     if np.isnan(outputs).any():
         raise InputError(
-            f"teacher={spec.source} returns NaN for plain grey images of shape "
+            f"teacher={spec.name} returns NaN for plain grey images of shape "
             f"{teacher.image_shape}; size=N sets the side of its input"
         )
     if spec.labels is not None:
@@ -115,7 +115,7 @@ def _checked(
         teacher = dataclasses.replace(teacher, order=order)
     else:
         check_labels(
-            name=spec.source,
+            name=spec.name,
             num_classes=outputs.shape[1],
             label_names=teacher.label_names,
             wanted=label_names,
@@ -127,12 +127,12 @@ def _checked(
     )
     if spec.output == "logits" and distribution:
         raise InputError(
-            f"teacher={spec.source},output=logits returns probabilities (between 0 and 1, with "
+            f"teacher={spec.name},output=logits returns probabilities (between 0 and 1, with "
             "sum 1); use output=probabilities"
         )
     if spec.output == "probabilities" and not distribution:
         raise InputError(
-            f"teacher={spec.source},output=probabilities returns values that are not "
+            f"teacher={spec.name},output=probabilities returns values that are not "
             "probabilities; use output=logits"
         )
     return dataclasses.replace(teacher, probabilities=distribution)
@@ -145,23 +145,23 @@ def _order(
     names = normalized(own or ()) if spec.labels == OWN else named_classes(spec)
     if not names:
         raise InputError(
-            f"teacher={spec.source},labels={OWN}: it has no class names of its own; write them in "
+            f"teacher={spec.name},labels={OWN}: it has no class names of its own; write them in "
             "a file, one a line in the order of its outputs, and name that"
         )
     if len(names) != classes:
         raise InputError(
-            f"teacher={spec.source},labels={spec.labels} has {len(names)} names, the teacher "
+            f"teacher={spec.name},labels={spec.labels} has {len(names)} names, the teacher "
             f"{classes} classes"
         )
     missing = [name for name in normalized(wanted) if name not in names]
     if missing:
         raise InputError(
-            f"teacher={spec.source},labels={spec.labels} does not name the data set's class "
+            f"teacher={spec.name},labels={spec.labels} does not name the data set's class "
             f"{missing[0]!r}"
         )
     order = tuple(names.index(name) for name in normalized(wanted))
     progress.say(
-        f"teacher {spec.source}: the data set's {len(wanted)} classes are found among its "
+        f"teacher {spec.name}: the data set's {len(wanted)} classes are found among its "
         f"{classes} by their names in {spec.labels}"
     )
     return order
@@ -194,13 +194,13 @@ def _keras_teacher(
     shape = getattr(model, "input_shape", None)  # A model that was never built has none.
     if not isinstance(shape, tuple) or len(shape) != 4:
         raise InputError(
-            f"teacher={spec.source} takes an input of shape {shape}; a teacher must take one "
+            f"teacher={spec.name} takes an input of shape {shape}; a teacher must take one "
             "batch of images (B, H, W, C)"
         )
     if shape[0] is not None:
         raise InputError(_fixed_batch(spec, shape[0]))
     return Teacher(
-        name=spec.source,
+        name=spec.name,
         site=spec.site,
         network=lambda images: model(images, training=False),
         scale=scale or INPUT_RANGES[spec.input or "byte"],
@@ -218,14 +218,14 @@ def _from_saved_model(spec: TeacherSpec, path: Path, image_shape: tuple[int, int
         signature = loaded.signatures["serving_default"]
     except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
         raise InputError(
-            f"teacher={spec.source} cannot be loaded as a SavedModel with the signature "
+            f"teacher={spec.name} cannot be loaded as a SavedModel with the signature "
             f"serving_default: {str(error).splitlines()[0]}"
         ) from error
     inputs = signature.structured_input_signature[1]
     outputs: Mapping[str, Any] = signature.structured_outputs
     if len(inputs) != 1:
         raise InputError(
-            f"teacher={spec.source} takes {len(inputs)} inputs ({', '.join(inputs)}); a teacher "
+            f"teacher={spec.name} takes {len(inputs)} inputs ({', '.join(inputs)}); a teacher "
             "must take one batch of images"
         )
     ((input_name, input_spec),) = inputs.items()
@@ -234,7 +234,7 @@ def _from_saved_model(spec: TeacherSpec, path: Path, image_shape: tuple[int, int
         output_name = "logits" if "logits" in outputs else next(iter(outputs))
         if len(outputs) > 1 and output_name != "logits":
             raise InputError(
-                f"teacher={spec.source} returns {', '.join(sorted(outputs))}; it must return "
+                f"teacher={spec.name} returns {', '.join(sorted(outputs))}; it must return "
                 "one of them, or name one logits"
             )
     if input_spec.shape.rank and input_spec.shape[0] is not None:
@@ -252,7 +252,7 @@ def _from_saved_model(spec: TeacherSpec, path: Path, image_shape: tuple[int, int
 
     shape = tuple(input_spec.shape[1:]) if input_spec.shape.rank == 4 else (None, None, None)
     return Teacher(
-        name=spec.source,
+        name=spec.name,
         site=spec.site,
         network=network,
         scale=INPUT_RANGES["byte" if takes_bytes else str(spec.input)],
@@ -271,7 +271,7 @@ def _from_applications(
     if not callable(constructor):
         known = [n for n in dir(keras.applications) if n[0].isupper()]
         raise InputError(
-            f"teacher={spec.source}: keras.applications has no {name}; it has {', '.join(known)}"
+            f"teacher={spec.name}: keras.applications has no {name}; it has {', '.join(known)}"
         )
     preprocess = sys.modules[constructor.__module__].preprocess_input
     size = spec.size or APPLICATIONS_SIZE
@@ -281,10 +281,10 @@ def _from_applications(
             top = {"include_top": False, "pooling": "avg"}
         model = constructor(weights="imagenet", input_shape=(size, size, 3), **top)
     except ValueError as error:
-        raise InputError(f"teacher={spec.source}: {str(error).splitlines()[0]}") from error
+        raise InputError(f"teacher={spec.name}: {str(error).splitlines()[0]}") from error
     except Exception as error:  # urllib raises plain Exception when a download fails.
         raise InputError(
-            f"teacher={spec.source}: its ImageNet weights are neither in ~/.keras nor could they "
+            f"teacher={spec.name}: its ImageNet weights are neither in ~/.keras nor could they "
             f"be downloaded ({str(error).splitlines()[0]}); run it once with network access"
         ) from error
     return _keras_teacher(spec, model, image_shape, labels=None, scale=preprocess)
@@ -306,18 +306,17 @@ def _from_zoo(spec: TeacherSpec, image_shape: tuple[int, int, int]) -> Teacher:
 
 def _refuse_input(spec: TeacherSpec, why: str) -> None:
     if spec.input is not None:
-        raise InputError(f"teacher={spec.source},input={spec.input}: {why}; leave input out")
+        raise InputError(f"teacher={spec.name},input={spec.input}: {why}; leave input out")
 
 
 def _fixed_batch(spec: TeacherSpec, size: int) -> str:
-    return f"teacher={spec.source} takes batches of {size} only; save it with a batch of any size"
+    return f"teacher={spec.name} takes batches of {size} only; save it with a batch of any size"
 
 
 def _require_input(spec: TeacherSpec, why: str) -> None:
     if spec.input is None:
         raise UnknownRangeError(
-            f"teacher={spec.source}: {why}; add ,input={_RANGES} (std-keras check-teacher tries "
-            "them)"
+            f"teacher={spec.name}: {why}; add ,input={_RANGES} (std-keras check-teacher tries them)"
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from std_keras.errors import InputError
 from std_keras.files.paths import user_path
@@ -45,6 +45,7 @@ class TeacherSpec:
         labels: a file of its class names in the order of its outputs, one a line, by which they are
             brought into the data set's order; `OWN` for names that come with it; None if they are
             in that order.
+        written: the source as the user wrote it, where that has become a run directory.
     """
 
     source: str
@@ -54,6 +55,12 @@ class TeacherSpec:
     size: int | None = None
     layout: str | None = None
     labels: str | None = None
+    written: str | None = field(default=None, compare=False)
+
+    @property
+    def name(self) -> str:
+        """What messages and results call it: as the user wrote it, not where it lies in a cache."""
+        return self.written or self.source
 
 
 def parse(description: str) -> TeacherSpec:
@@ -97,8 +104,12 @@ def parse(description: str) -> TeacherSpec:
     size = chosen.pop("size", None)
     if size is not None and not (size.isdecimal() and int(size) > 0):
         raise InputError(f"teacher={description}: size={size} is not a number of pixels above 0")
-    source = located(source, flag="teacher")
-    return TeacherSpec(source=source, size=None if size is None else int(size), **chosen)
+    return TeacherSpec(
+        source=located(source, flag="teacher"),
+        size=None if size is None else int(size),
+        written=source,
+        **chosen,
+    )
 
 
 def source_of(description: str) -> str:

@@ -14,6 +14,7 @@ import keras
 import tensorflow as tf
 
 from std_keras.errors import InputError
+from std_keras.extras import imported
 from std_keras.files.paths import user_path
 from std_keras.files.texts import read_text
 from std_keras.teachers.spec import TeacherSpec
@@ -84,18 +85,15 @@ def load_preset(spec: TeacherSpec) -> Found:
         return _from_keras_hub(spec, spec.source.removeprefix(HUB))
     if spec.source.startswith(CV):
         return _from_keras_cv(spec, spec.source.removeprefix(CV))
+    imported("huggingface_hub", needed_by=f"teacher={spec.name}")  # By which Keras gets it.
     with _told(spec):
         return keras.saving.load_model(spec.source, compile=False, safe_mode=True), None, None
 
 
 def _from_keras_hub(spec: TeacherSpec, preset: str) -> Found:
-    try:
-        import keras_hub
-    except ImportError as error:
-        raise InputError(
-            f"teacher={spec.source} needs the package keras_hub, which is missing: pip install "
-            "'std_keras[keras-hub]'"
-        ) from error
+    keras_hub: Any = imported("keras_hub", needed_by=f"teacher={spec.name}")
+    if preset.startswith(HF):
+        imported("huggingface_hub", needed_by=f"teacher={spec.name}")
     with _told(spec):
         model = keras_hub.models.ImageClassifier.from_preset(preset)
     converter = getattr(model.preprocessor, "image_converter", None)
@@ -110,6 +108,8 @@ def _from_keras_hub(spec: TeacherSpec, preset: str) -> Found:
 def _from_keras_cv(spec: TeacherSpec, preset: str) -> Found:
     import keras_cv
 
+    if preset.startswith(HF):
+        imported("huggingface_hub", needed_by=f"teacher={spec.name}")
     with _told(spec):
         model = keras_cv.models.ImageClassifier.from_preset(preset)
     rescales = getattr(model.backbone, "include_rescaling", False)
@@ -135,13 +135,13 @@ def _told(spec: TeacherSpec) -> Iterator[None]:
         first = lines[0][:300] if lines else type(error).__name__
         if first.startswith("Unknown preset identifier"):  # A list of the forms follows.
             raise InputError(
-                f"teacher={spec.source} is no preset: its library has none of this name, and there "
+                f"teacher={spec.name} is no preset: its library has none of this name, and there "
                 "is no such folder; name one of its presets, hf://ORG/NAME, kaggle://... or a "
                 "folder that save_to_preset wrote"
             ) from error
         if isinstance(error, (ValueError, TypeError, KeyError, NotImplementedError)):
-            raise InputError(f"teacher={spec.source} cannot be loaded: {first}") from error
+            raise InputError(f"teacher={spec.name} cannot be loaded: {first}") from error
         raise InputError(
-            f"teacher={spec.source} is neither on this machine nor could it be downloaded "
+            f"teacher={spec.name} is neither on this machine nor could it be downloaded "
             f"({first}); run it once with network access"
         ) from error

@@ -300,9 +300,7 @@ def load_teachers(
         spec = teachers.parse(description)
         teacher = load_teacher(spec, dataset, view_size=size)
         if performance.jit_compile and not (teacher.compilable or teacher.on_host):
-            progress_lines.say(
-                f"teacher {spec.source} is a SavedModel; it runs outside the XLA step"
-            )
+            progress_lines.say(f"teacher {spec.name} is a SavedModel; it runs outside the XLA step")
         loaded.append(teacher.fast(bfloat16=performance.mixed_precision))
     return loaded
 

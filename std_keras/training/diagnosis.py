@@ -47,7 +47,7 @@ def _broken_teachers(names: Sequence[str], options: DistillationOptions) -> str:
     broken = []
     for index, description in enumerate(options.teachers):
         if f"teacher_{index}/entropy" in names:
-            source = teachers.parse(description).source
+            source = teachers.parse(description).name
             broken.append(f"teacher={source} returned non-finite values")
     if not broken:
         return ""

@@ -55,7 +55,7 @@ def describe(config: TrainConfig, dataset: DataSet, sizes: Sequence[int]) -> lis
     """A line for each teacher that sees more than the student."""
     own = dataset.image_shape[0]
     return [
-        f"teacher {teachers.parse(text).source} sees {size}x{size} pixels of the same crop, the "
+        f"teacher {teachers.parse(text).name} sees {size}x{size} pixels of the same crop, the "
         f"student {own}x{own}"
         for text, size in zip(config.distillation.teachers, sizes, strict=False)
         if size != own

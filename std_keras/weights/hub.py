@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from std_keras.errors import DISK_FAULTS, InputError
+from std_keras.extras import imported
 from std_keras.files.paths import user_path
 from std_keras.files.texts import read_text
 from std_keras.runs import pretrained
@@ -98,13 +99,9 @@ class _Hub:
         self._repo, _, revision = written.partition("@")
         self._revision = revision or None
         self._answered = False  # Whether something had to be asked of the hub, and it answered.
-        try:
-            from huggingface_hub import constants, errors, hf_hub_download
-        except ImportError as error:
-            raise InputError(
-                f"{self._named} needs the package huggingface_hub; install it with "
-                "pip install 'std_keras[hub]'"
-            ) from error
+        imported("huggingface_hub", needed_by=self._named)
+        from huggingface_hub import constants, errors, hf_hub_download
+
         self._download, self._errors, self._constants = hf_hub_download, errors, constants
 
     def fetch(self) -> Repository:

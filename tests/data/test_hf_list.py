@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import shutil
-import sys
 
 import datasets
 import numpy as np
@@ -258,8 +257,6 @@ def test_what_cannot_be_used(tmp_path, monkeypatch):
     assert "has the columns text (string), label (int64); none is the image" in refusal(
         f"hf:{tmp_path / 'texts'}"
     )
-    monkeypatch.setitem(sys.modules, "datasets", None)
-    assert "pip install 'std_keras[datasets]'" in refusal(name)
 
 
 def test_damaged_sets_are_refused(tmp_path):

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import shutil
-import sys
 
 import numpy as np
 import pyarrow as pa
@@ -224,8 +223,6 @@ def test_what_cannot_be_used(tmp_path, repository, monkeypatch):
     assert "1 of 1 files are not there: no.png" in refusal(f"parquet:{tmp_path / 'f.parquet'}")
     pq.write_table(pa.table({"name": ["no.png"], "kind": ["a"]}), tmp_path / "g.parquet")
     assert "has the columns name, kind; it must" in refusal(f"parquet:{tmp_path / 'g.parquet'}")
-    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    assert "pip install 'std_keras[parquet]'" in refusal(f"parquet:{repository}")
 
 
 def test_damaged_files_are_refused_and_leave_nothing(tmp_path, cache):

@@ -10,7 +10,6 @@ import pytest
 from onnx import TensorProto, helper
 
 from std_keras.errors import InputError
-from std_keras.runtimes import onnx_file
 from std_keras.runtimes.onnx_file import OnnxFile, parts
 from tests.runtimes.networks import CHANNELS, CLASSES, MATRIX, SIDE, expected, write, write_linear
 
@@ -263,17 +262,3 @@ def test_an_operator_of_somebody_elses(tmp_path):
         outputs={"y": ["n", CLASSES]},
     )
     assert "cannot be loaded as an ONNX file" in refused(tmp_path / "t.onnx")
-
-
-@pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
-def test_without_the_extra(tmp_path, monkeypatch, package):
-    path = write_linear(tmp_path / "t.onnx")
-    real = onnx_file.importlib.import_module
-
-    def without(name):
-        if name == package:
-            raise ImportError(name)
-        return real(name)
-
-    monkeypatch.setattr(onnx_file.importlib, "import_module", without)
-    assert f"needs the package {package}, which is missing: pip install" in refused(path)

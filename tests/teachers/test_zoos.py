@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import zipfile
 
 import keras
@@ -161,11 +160,6 @@ def test_a_preset_with_code_in_it(tmp_path, hub_preset):
     (copy / "config.json").write_text(json.dumps(config))
     (copy / "task.json").unlink()
     assert f"teacher=keras_hub:{copy} " in refused(f"keras_hub:{copy}")
-
-
-def test_without_keras_hub(monkeypatch):
-    monkeypatch.setitem(sys.modules, "keras_hub", None)
-    assert "needs the package keras_hub" in refused("keras_hub:resnet_50_imagenet")
 
 
 def test_without_a_network(monkeypatch):

@@ -435,9 +435,3 @@ def test_from_the_command_line(small, home, root, tmp_path):
     last = done.stderr.splitlines()[-1]
     assert last.startswith("error: --teacher=hf-hub:ours/none: config.json is not in")
     assert "the hub cannot be reached; run hf download ours/none where there is a network" in last
-
-
-def test_without_the_package_a_sentence_says_how_to_get_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(InputError, match=r"pip install 'std_keras\[hub\]'"):
-        hub.find("hf-hub:ours/model")

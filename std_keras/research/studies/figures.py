@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from std_keras.errors import InputError
+from std_keras.extras import missing
 
 try:
     from matplotlib.figure import Figure
@@ -34,8 +35,7 @@ def require() -> None:
     """Raises InputError if pictures cannot be drawn here."""
     if _MISSING is not None:
         raise InputError(
-            f"the pictures are drawn with matplotlib, which cannot be imported ({_MISSING}); "
-            "install it with: pip install 'matplotlib>=3.9,<4', or as std_keras[analysis]"
+            missing("matplotlib", _MISSING, needed_by="a page with pictures")
         ) from _MISSING
 
 
