@@ -87,7 +87,25 @@ def load_preset(spec: TeacherSpec) -> Found:
         return _from_keras_cv(spec, spec.source.removeprefix(CV))
     imported("huggingface_hub", needed_by=f"teacher={spec.name}")  # By which Keras gets it.
     with _told(spec):
-        return keras.saving.load_model(spec.source, compile=False, safe_mode=True), None, None
+        source = _in_cache(spec.source)
+        return keras.saving.load_model(source, compile=False, safe_mode=True), None, None
+
+
+def _in_cache(source: str) -> str:
+    """The folder of `hf://ORG/NAME`, if the hub's cache has a model in it.
+
+    Keras would ask the hub at every start: a wait without a network, and with one another revision
+    than that with which a training began.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(source.removeprefix(HF), local_files_only=True))
+    except LocalEntryNotFoundError:
+        return source
+    whole = (folder / "config.json").is_file() and any(folder.glob("model.weights.*"))
+    return str(folder) if whole else source
 
 
 def _from_keras_hub(spec: TeacherSpec, preset: str) -> Found:

@@ -467,6 +467,7 @@ def origin_of(done: Conversion) -> dict[str, Any]:
         "commit": done.commit,
         "file": read.path.name,
         "sha256": read.sha256,
+        **({"parts": dict(read.parts)} if read.parts else {}),
         "format": read.file_format,
         "place": read.place,
         "layout": done.layout.name,

@@ -28,6 +28,7 @@ _CARD = "README.md"
 _NAME = re.compile(r"[\w.-]+/[\w.-]+(@[^@]+)?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _LARGEST_CONFIG = 16 * 2**20
+_LICENSE_NAME = re.compile(r"[\w.+-]{1,100}")
 _LICENSE = re.compile(r"^license:\s*['\"]?([\w.+-]+)", re.MULTILINE)
 _HEADER = re.compile(r"\A---\s*\n(.*?)\n---\s*$", re.DOTALL | re.MULTILINE)
 
@@ -41,7 +42,8 @@ class Repository:
         path: the folder.
         config: what `config.json` holds.
         weights: the file of weights, or the index of several; None in a run of this project.
-        license: as the model card states it, such as "apache-2.0"; None if it does not.
+        license: as the model card states it, such as "apache-2.0", or `config.json` where there is
+            no card; None if neither does.
         commit: the revision on the hub; None for a folder that was not fetched from there.
     """
 
@@ -81,7 +83,7 @@ def find(source: str | os.PathLike[str], *, flag: str = "source") -> Repository 
     if weights is None:
         return None
     config = _read_config(folder / CONFIG, named=f"{flag}={text}")
-    return Repository(text, folder, config, weights, _license(folder / _CARD))
+    return Repository(text, folder, config, weights, _license(folder / _CARD, config))
 
 
 class _Hub:
@@ -123,15 +125,16 @@ class _Hub:
                 if self._first((name,)) is None:
                     raise InputError(f"{self._named} is a run of std_keras without {name}")
             pretrained.verify(folder, flag=self._named)
-        card = self._first((_CARD,), wanted=False)
-        if self._answered:  # Many have no such file; a folder that was here has it, or has none.
-            self._first((LICENSE,), wanted=False)
+        # What is here may lack these, which another program did not need: the hub is not asked.
+        fetched = self._answered
+        card = self._first((_CARD,), wanted=False, ask=fetched)
+        self._first((LICENSE,), wanted=False, ask=fetched)
         return Repository(
             self._source,
             folder,
             config,
             weights,
-            None if card is None else _license(card),
+            _license(card, config),
             self._revision,
         )
 
@@ -155,12 +158,15 @@ class _Hub:
                     raise InputError(f"{self._named} lacks {part.name}, which its index lists")
         return weights
 
-    def _first(self, names: tuple[str, ...], *, wanted: bool = True) -> Path | None:
+    def _first(
+        self, names: tuple[str, ...], *, wanted: bool = True, ask: bool = True
+    ) -> Path | None:
         """The first of these files that is in the cache, else the first that is on the hub.
 
         Args:
             names: in the order of preference.
             wanted: whether it is an error that the hub cannot be asked.
+            ask: whether to ask it at all.
         """
         errors = self._errors
         for name in names:
@@ -170,7 +176,7 @@ class _Hub:
                 continue
             except errors.HFValidationError as error:
                 raise InputError(f"{self._named}: {_first_line(error)}") from error
-        for name in names:
+        for name in names if ask else ():
             try:
                 found = self._file(name, cached=False)
                 self._answered = True
@@ -256,14 +262,18 @@ def _is_run(config: dict[str, Any]) -> bool:
     return {"model", "dataset", "distillation"} <= set(config)
 
 
-def _license(card: Path) -> str | None:
-    """What a model card's header states."""
-    try:
-        header = _HEADER.match(read_text(card))
-    except (OSError, UnicodeDecodeError):
-        return None
-    stated = _LICENSE.search(header[1]) if header else None
-    return stated[1] if stated else None
+def _license(card: Path | None, config: dict[str, Any]) -> str | None:
+    """What a model card's header states; without a card what timm's configuration does."""
+    if card is not None and card.is_file():
+        try:
+            header = _HEADER.match(read_text(card))
+        except (OSError, UnicodeDecodeError):
+            return None
+        stated = _LICENSE.search(header[1]) if header else None
+        return stated[1] if stated else None
+    weights = config.get("pretrained_cfg")
+    named = weights.get("license") if isinstance(weights, dict) else None
+    return named if isinstance(named, str) and _LICENSE_NAME.fullmatch(named) else None
 
 
 def _version() -> str:

@@ -37,12 +37,13 @@ class SourceWeights:
     Attributes:
         path: the file.
         file_format: "torch zip", "torch legacy", "safetensors" or "npz".
-        sha256: of the file; of an index of several, of their checksums.
+        sha256: of the file.
         tensors: arrays by name.
         place: where in the file they were found, see `state_dict.StateDict`; "" for the whole.
         others: places of other weights in the file.
         script: arguments of the training script, if the file holds them.
         metadata: what a safetensors file says about itself.
+        parts: of an index of several files, their SHA-256 by name.
     """
 
     path: Path
@@ -53,6 +54,7 @@ class SourceWeights:
     others: tuple[str, ...] = ()
     script: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
+    parts: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_source(
@@ -111,14 +113,19 @@ def _weights_in(folder: Path) -> Path:
 
 def _read_safetensors(file: Path) -> SourceWeights:
     if file.name.endswith(".json"):
-        parts = safetensors_file.parts(file)
-        digests = "".join(f"{part.name} {_digest(part)}\n" for part in parts)
-        digest = hashlib.sha256(digests.encode()).hexdigest()
+        parts = {part.name: _digest(part) for part in safetensors_file.parts(file)}
         tensors, metadata = safetensors_file.read_parts(file)
     else:
-        digest = _digest(file)
+        parts = {}
         tensors, metadata = safetensors_file.read_safetensors(file)
-    return SourceWeights(file, "safetensors", digest, without_prefixes(tensors), metadata=metadata)
+    return SourceWeights(
+        file,
+        "safetensors",
+        _digest(file),
+        without_prefixes(tensors),
+        metadata=metadata,
+        parts=parts,
+    )
 
 
 def _digest(file: Path) -> str:

@@ -193,12 +193,20 @@ def test_it_teaches_and_starts_a_run(torch, small, home, monkeypatch):
     np.testing.assert_allclose(teacher.logits(pixels), logits, atol=1e-4)
     start = find_start("hf-hub:ours/model").load()
     np.testing.assert_allclose(start(pixels), logits, atol=1e-4)
-    with pytest.raises(InputError, match="names class 1 'bee'"):
+    with pytest.raises(InputError, match="^teacher=hf-hub:ours/model names class 1 'bee'"):
         teachers.load(spec, image_shape=(16, 16, 3), label_names=("ant", "bug", *labels[2:]))
+    origin = RunDirectory(spec.source).read_result()["origin"]
+    folder = hub.find("hf-hub:ours/model").path
+    assert {origin["file"]: origin["sha256"], **origin["parts"]} == {
+        file.name: file.resolve().name  # As the cache has them.
+        for file in folder.glob("model*.safetensors*")
+    }
     # It is converted once: from here on no weights are read.
     monkeypatch.setattr(located, "_convert", None)
     located._of_hub.cache_clear()
     assert teachers.parse("hf-hub:ours/model").source == spec.source
+    # What it is called is what the user wrote, not a folder of a cache.
+    assert teacher.name == spec.name == "hf-hub:ours/model"
 
 
 def test_of_what_is_in_the_cache_the_hub_is_not_asked(small, home, monkeypatch):
@@ -216,17 +224,36 @@ def test_of_what_is_in_the_cache_the_hub_is_not_asked(small, home, monkeypatch):
 def test_what_is_fetched_comes_with_the_text_of_its_licence(small, home, monkeypatch):
     folder = home / "hub" / "models--ours--model" / "snapshots" / hub_cache.COMMIT
     (folder / "README.md").unlink()
+    (folder / "config.json").rename(folder / "kept")
     cached_or_not, asked = hub._Hub._file, []
 
     def of_the_hub(self, name, *, cached):
         if not cached:
             asked.append(name)
-            (folder / name).write_bytes(hub_cache.CARD)
+            content = (folder / "kept").read_bytes() if name == "config.json" else hub_cache.CARD
+            (folder / name).write_bytes(content)
         return cached_or_not(self, name, cached=True)
 
     monkeypatch.setattr(hub._Hub, "_file", of_the_hub)
     assert hub.find("hf-hub:ours/model").license == "apache-2.0"
-    assert asked == ["README.md", "LICENSE"]
+    assert asked == ["config.json", "README.md", "LICENSE"]
+
+
+@pytest.mark.parametrize("stated", ["mit", None, 3, "two\nlines"])
+def test_what_another_program_fetched_without_a_card(put, home, monkeypatch, stated):
+    """timm gets `config.json` and the weights alone; at no start is the hub asked for the rest."""
+    put(mixer(import_timm()), "mixer_b16_224", license=stated)
+    folder = home / "hub" / "models--ours--model" / "snapshots" / hub_cache.COMMIT
+    (folder / "README.md").unlink()
+    cached_or_not = hub._Hub._file
+
+    def here(self, name, *, cached):
+        assert cached, f"the hub is asked for {name}"
+        return cached_or_not(self, name, cached=cached)
+
+    monkeypatch.setattr(hub._Hub, "_file", here)
+    assert hub.find("hf-hub:ours/model").license == (stated if stated == "mit" else None)
+    assert hub.find(folder).license == (stated if stated == "mit" else None)
 
 
 def test_a_revision(put, small, home):

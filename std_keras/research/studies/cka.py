@@ -72,7 +72,13 @@ def run(chosen: Study, parsed: Mapping[str, Any]) -> Result:
         colors="magma",
         cell=0.33 if max(len(rows), len(columns)) <= 16 else 0.17,
     )
-    width = max(520, figures.natural_width(picture))
+    layers = page.Picture(
+        "layers",
+        picture,
+        "CKA of each pair.",
+        max(520, figures.natural_width(picture)),
+        small_letters=True,
+    )
     unvarying = [n for n, row in zip(rows, values, strict=True) if np.isnan(row).all()]
     note = f" Layers that do not vary have no value: {', '.join(unvarying)}." if unvarying else ""
     return Result(
@@ -88,9 +94,7 @@ def run(chosen: Study, parsed: Mapping[str, Any]) -> Result:
                     "arXiv 2010.15327, Eq. 3): values of unrelated layers scatter around 0, also "
                     "below." + note
                 ),
-                page.Pictures(
-                    [page.Picture("layers", picture, "CKA of each pair.", width)], wide=True
-                ),
+                page.Pictures([layers], wide=True),
                 page.Text("", title="Nearest layer of the other model"),
                 page.Table(
                     [chosen.subject.name, f"nearest in {other.name}", "CKA"],

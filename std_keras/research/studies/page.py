@@ -19,8 +19,12 @@ _MARK = "<!-- made by std_keras -->"
 _SECTION = re.compile(
     r"<!-- section (?P<name>\w+) -->\n(?P<body>.*?)<!-- end of section (?P=name) -->\n", re.DOTALL
 )
-_WIDE = 560  # CSS pixels; wider pictures scroll on a phone, others shrink.
-_COLUMNS = 4  # With more, a table may be wider than a phone.
+# CSS pixels.
+_PHONE = 330  # What a section has for its content, on a phone of 390.
+_WIDE = 560  # Wider pictures scroll on a phone, others shrink.
+_LETTER, _PADDING = 8, 12  # Of a table there; the width of a letter is that of a wide font.
+_FIRST_COLUMN = 16  # Letters, after which its cells go on in the next line.
+_SHRUNK = 0.85  # Of a picture whose letters are small.
 _SCROLLS = "The picture scrolls sideways."
 # Sections that compare, and do not look into a student.
 _COMPARING = frozenset({"runs", "ship"})
@@ -94,18 +98,23 @@ class Picture:
         png: the file.
         caption: what to see, for the page and for those who cannot see it.
         width: in CSS pixels when there is room.
+        small_letters: whether it cannot be read if it shrinks much.
     """
 
     name: str
     png: bytes
     caption: str
     width: int = 520
+    small_letters: bool = False
 
     def as_html(self) -> str:
         text = html.escape(self.caption)
         drawn = f'<img alt="{text}" width="{self.width}" src="{_data(self.png)}">'
-        if self.width > _WIDE:  # Its letters would be too small if it shrank to a phone's width.
-            drawn = drawn.replace("<img ", f'<img style="min-width:{self.width}px" ', 1)
+        least = self.width if self.width > _WIDE else 0
+        if self.small_letters:
+            least = round(_SHRUNK * self.width)
+        if least > _PHONE:  # Its letters would be too small if it shrank to a phone's width.
+            drawn = drawn.replace("<img ", f'<img style="min-width:{least}px" ', 1)
             drawn = f'<div class="scroll">{drawn}</div><p class="soft small">{_SCROLLS}</p>'
         return f"<figure>{drawn}<figcaption>{text}</figcaption></figure>"
 
@@ -158,11 +167,23 @@ class Table:
         )
         kind = ' class="wrap"' if self.wrap else ""
         table = f'<div class="scroll"><table{kind}><tr>{head}</tr>{body}</table></div>'
-        if len(self.columns) > _COLUMNS:
+        if self._width() > _PHONE:
             table += '<p class="soft small">The table scrolls sideways.</p>'
         if not self.folded:
             return table
         return f"<details><summary>{html.escape(self.folded)}</summary>{table}</details>"
+
+    def _width(self) -> int:
+        """About how wide it is on a phone, where it is as narrow as its words allow."""
+        letters = [max(map(len, re.split(r"(?<=_)| ", name))) for name in self.columns]
+        for row in self.rows:
+            for index, value in enumerate(row):
+                parts = shown(value).split("_")
+                least = max(map(len, parts)) + (len(parts) > 1)
+                if self.wrap or not index:
+                    least = min(least, _FIRST_COLUMN)
+                letters[index] = max(letters[index], least)
+        return sum(_LETTER * count + _PADDING for count in letters)
 
 
 @dataclass(frozen=True)
@@ -286,6 +307,7 @@ def _page(sections: dict[str, str]) -> str:
     for name, body in sections.items():
         match = _TITLE.search(body)
         links.append(f'<a href="#{name}">{match[1] if match else name}</a>')
+    menu = f"<nav>{''.join(links)}</nav>" if len(links) > 1 else ""
     marked = "".join(
         f"<!-- section {name} -->\n{body}<!-- end of section {name} -->\n"
         for name, body in sections.items()
@@ -295,7 +317,7 @@ def _page(sections: dict[str, str]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<link rel="icon" href="data:,">\n'
         f"<title>{heading}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        f"<header><h1>{heading}</h1>\n<nav>{''.join(links)}</nav></header>\n"
+        f"<header><h1>{heading}</h1>\n{menu}</header>\n"
         f"<main>\n{marked}</main>\n</body>\n</html>\n"
     )
 

@@ -100,7 +100,7 @@ def class_blocks(sampled: Sampled) -> list[page.Block]:
         caption = f"{name}: share of the images of a class (row) with each decision (column)."
         if not named:
             caption += f" Every {step}th class is named; dark from a half on."
-        pictures.append(page.Picture(f"confusion_{index}", drawn, caption))
+        pictures.append(page.Picture(f"confusion_{index}", drawn, caption, small_letters=named))
     rows = [
         [name, sampled.label_names[i], sampled.label_names[j], count]
         for name in sampled.main

@@ -251,7 +251,10 @@ def _origin(origin: Mapping[str, Any]) -> str:
 def _link(link: Mapping[str, Any], *, first: bool) -> str:
     source = f"`{link.get('source', link.get('file', link.get('run')))}`"
     licence = f"licence: {link.get('license') or 'not stated'}"
-    checksum = f"\n    {link['sha256']}  {link['file']}\n" if link.get("file") else ""
+    files = {link["file"]: link["sha256"]} if link.get("file") else {}
+    files |= link.get("parts") or {}
+    lines = "".join(f"    {digest}  {name}\n" for name, digest in files.items())
+    checksum = f"\n{lines}" if lines else ""
     if link["kind"] == "started":
         who = "The training started from" if first else "That started from"
         return f"{who} {source} ({licence}).\n{checksum}"
