@@ -7,12 +7,12 @@ import os
 import random
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
+
+from tests import processes
 
 FLAGS = (
     "--dataset=digits",
@@ -44,23 +44,18 @@ def free_ports(count):
     return found
 
 
-def start_one(root, run, *arguments, jobs, task_type="worker", index=0):
+def start_one(run, *arguments, jobs, task_type="worker", index=0):
     task = {"cluster": jobs, "task": {"type": task_type, "index": index}}
-    return subprocess.Popen(
-        [
-            *(sys.executable, "-m", "std_keras.train", *FLAGS, *arguments),
-            *("--strategy=multi_worker", f"--model_dir={run}"),
-        ],
-        cwd=root,
+    return processes.start(
+        *("-m", "std_keras.train", *FLAGS, *arguments),
+        *("--strategy=multi_worker", f"--model_dir={run}"),
         env={**os.environ, "TF_CONFIG": json.dumps(task)},
-        stderr=subprocess.PIPE,
-        text=True,
     )
 
 
-def start_workers(root, run, *arguments, count=2):
+def start_workers(run, *arguments, count=2):
     jobs = {"worker": [f"localhost:{port}" for port in free_ports(count)]}
-    return [start_one(root, run, *arguments, jobs=jobs, index=index) for index in range(count)]
+    return [start_one(run, *arguments, jobs=jobs, index=index) for index in range(count)]
 
 
 def weights_of(run):
@@ -72,18 +67,20 @@ def weights_of(run):
 
 
 @pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.slow)])
-def test_workers_end_with_the_weights_of_one_process(root, run_program, tmp_path, count):
+def test_workers_end_with_the_weights_of_one_process(tmp_path, count):
     arguments = ("--epochs=1", "--max_train_examples=640", "--max_test_examples=100")
     arguments += ("--batch_size=96",)  # Divisible by both; the last flag counts.
     # On a machine so busy that heartbeats stop, a worker counts as lost: again, as the error says.
     for _ in range(2):
-        workers = start_workers(root, tmp_path / "cluster", *arguments, count=count)
+        workers = start_workers(tmp_path / "cluster", *arguments, count=count)
         said = [worker.communicate(timeout=600)[1] for worker in workers]
         if {worker.returncode for worker in workers} != {5}:
             break
     assert [worker.returncode for worker in workers] == [0] * count, said
     assert f"{count} replica(s)" in said[0]
-    alone = run_program("train", *FLAGS, *arguments, f"--model_dir={tmp_path / 'alone'}")
+    alone = processes.run(
+        "-m", "std_keras.train", *FLAGS, *arguments, f"--model_dir={tmp_path / 'alone'}"
+    )
     assert alone.returncode == 0, alone.stderr
     results = [json.loads((tmp_path / n / "result.json").read_text()) for n in ("cluster", "alone")]
     loss = [result["heads"]["classification"]["loss"] for result in results]
@@ -101,15 +98,15 @@ def wait_for_a_checkpoint(run, workers):
         time.sleep(0.05)
 
 
-def test_a_killed_worker_costs_no_more_than_the_steps_after_the_last_checkpoint(root, tmp_path):
+def test_a_killed_worker_costs_no_more_than_the_steps_after_the_last_checkpoint(tmp_path):
     """The others leave with exit code 5; the job started again ends as if undisturbed."""
     arguments = ("--epochs=12", "--max_train_examples=640", "--max_test_examples=100")
     arguments += ("--checkpoint_every_steps=7",)  # In the middle of an epoch of 10 steps.
-    calm = start_workers(root, tmp_path / "calm", *arguments)
+    calm = start_workers(tmp_path / "calm", *arguments)
     assert [worker.wait(timeout=600) for worker in calm] == [0, 0]
 
     run = tmp_path / "disturbed"
-    workers = start_workers(root, run, *arguments, "--steps_per_call=1")
+    workers = start_workers(run, *arguments, "--steps_per_call=1")
     wait_for_a_checkpoint(run, workers)
     workers[1].kill()
     said = workers[0].communicate(timeout=600)[1]
@@ -117,7 +114,7 @@ def test_a_killed_worker_costs_no_more_than_the_steps_after_the_last_checkpoint(
     assert "a worker of the cluster was lost" in said.splitlines()[-1]
     assert not (run / "result.json").exists()
 
-    again = start_workers(root, run, *arguments)
+    again = start_workers(run, *arguments)
     said = [worker.communicate(timeout=600)[1] for worker in again]
     assert [worker.returncode for worker in again] == [0, 0], said
     assert "continuing" in said[0]
@@ -125,9 +122,9 @@ def test_a_killed_worker_costs_no_more_than_the_steps_after_the_last_checkpoint(
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_a_signal_to_one_worker_stops_all_at_the_same_step(root, tmp_path):
+def test_a_signal_to_one_worker_stops_all_at_the_same_step(tmp_path):
     run = tmp_path / "run"
-    workers = start_workers(root, run, "--epochs=400")
+    workers = start_workers(run, "--epochs=400")
     deadline = time.monotonic() + 600
     while not ((run / "metrics.jsonl").exists() and (run / "metrics.jsonl").read_text()):
         assert time.monotonic() < deadline
@@ -147,11 +144,11 @@ def listens(port):
 
 
 @pytest.fixture
-def waiting(root, tmp_path):
+def waiting(tmp_path):
     """Worker 0 of a cluster whose worker 1 never comes, once it listens."""
     ports = free_ports(2)
     jobs = {"worker": [f"localhost:{port}" for port in ports]}
-    worker = start_one(root, tmp_path / "run", jobs=jobs)
+    worker = start_one(tmp_path / "run", jobs=jobs)
     deadline = time.monotonic() + 600
     while not listens(ports[0]):
         assert worker.poll() is None, worker.stderr.read()
@@ -170,9 +167,9 @@ def test_a_signal_ends_a_worker_that_waits_for_another(waiting, number):
     assert "interrupted while waiting for worker 1 (localhost:" in said.splitlines()[-1]
 
 
-def test_a_worker_that_never_comes_is_named(root, tmp_path):
+def test_a_worker_that_never_comes_is_named(tmp_path):
     jobs = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
-    worker = start_one(root, tmp_path / "run", "--cluster_wait_seconds=1", jobs=jobs, index=1)
+    worker = start_one(tmp_path / "run", "--cluster_wait_seconds=1", jobs=jobs, index=1)
     said = worker.communicate(timeout=600)[1]
     assert worker.returncode == 5, said
     assert f"s for worker 0 ({jobs['worker'][0]})" in said.splitlines()[-1]
@@ -180,14 +177,12 @@ def test_a_worker_that_never_comes_is_named(root, tmp_path):
 
 
 @pytest.mark.parametrize("index", [0, 1])
-def test_a_worker_that_ends_after_it_has_answered(root, tmp_path, index):
+def test_a_worker_that_ends_after_it_has_answered(tmp_path, index):
     """Before TensorFlow connects them, which then has a limit; the first one leads the others."""
     jobs = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
     other = int(jobs["worker"][1 - index].rpartition(":")[2])
     with socket.create_server(("", other)) as answers:
-        worker = start_one(
-            root, tmp_path / "run", "--cluster_wait_seconds=3", jobs=jobs, index=index
-        )
+        worker = start_one(tmp_path / "run", "--cluster_wait_seconds=3", jobs=jobs, index=index)
         answers.settimeout(600)
         answers.accept()[0].close()
     said = worker.communicate(timeout=600)[1]
@@ -198,10 +193,10 @@ def test_a_worker_that_ends_after_it_has_answered(root, tmp_path, index):
     assert "Traceback" not in said
 
 
-def test_ctrl_c_while_tensorflow_connects(root, tmp_path):
+def test_ctrl_c_while_tensorflow_connects(tmp_path):
     jobs = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
     with socket.create_server(("", int(jobs["worker"][1].rpartition(":")[2]))) as answers:
-        worker = start_one(root, tmp_path / "run", "--cluster_wait_seconds=0", jobs=jobs)
+        worker = start_one(tmp_path / "run", "--cluster_wait_seconds=0", jobs=jobs)
         answers.settimeout(600)
         answers.accept()[0].close()
     for line in worker.stderr:
@@ -213,10 +208,10 @@ def test_ctrl_c_while_tensorflow_connects(root, tmp_path):
     worker.stderr.close()
 
 
-def test_a_port_in_use(root, tmp_path):
+def test_a_port_in_use(tmp_path):
     with socket.create_server(("", 0)) as taken:
         address = f"localhost:{taken.getsockname()[1]}"
-        worker = start_one(root, tmp_path / "run", jobs={"worker": [address]})
+        worker = start_one(tmp_path / "run", jobs={"worker": [address]})
         said = worker.communicate(timeout=600)[1]
     assert worker.returncode == 5, said
     assert f"{address}, this process's address in TF_CONFIG, is in use" in said.splitlines()[-1]
@@ -232,8 +227,8 @@ def test_a_port_in_use(root, tmp_path):
         ({"worker": ["http://localhost:1"]}, "worker", "is a URL"),
     ],
 )
-def test_a_cluster_that_is_none_starts_no_training(root, tmp_path, jobs, task_type, words):
-    worker = start_one(root, tmp_path / "run", jobs=jobs, task_type=task_type)
+def test_a_cluster_that_is_none_starts_no_training(tmp_path, jobs, task_type, words):
+    worker = start_one(tmp_path / "run", jobs=jobs, task_type=task_type)
     said = worker.communicate(timeout=600)[1]
     assert worker.returncode == 2, said
     assert words in said.splitlines()[-1]
@@ -241,12 +236,12 @@ def test_a_cluster_that_is_none_starts_no_training(root, tmp_path, jobs, task_ty
     assert not (tmp_path / "run").exists()
 
 
-def test_an_evaluator_evaluates_beside_a_worker(root, tmp_path):
+def test_an_evaluator_evaluates_beside_a_worker(tmp_path):
     run = tmp_path / "run"
     jobs = {"worker": [f"localhost:{port}" for port in free_ports(1)]}
     arguments = ("--epochs=2", "--max_train_examples=640", "--max_test_examples=100")
-    evaluator = start_one(root, run, jobs=jobs, task_type="evaluator")
-    worker = start_one(root, run, *arguments, jobs=jobs)
+    evaluator = start_one(run, jobs=jobs, task_type="evaluator")
+    worker = start_one(run, *arguments, jobs=jobs)
     said = [process.communicate(timeout=600)[1] for process in (worker, evaluator)]
     assert [worker.returncode, evaluator.returncode] == [0, 0], said
     assert "steps of" not in said[1], "it trained"

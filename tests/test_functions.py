@@ -140,18 +140,24 @@ assert "tensorflow" not in sys.modules and "keras" not in sys.modules
     assert lines == [f"mixer_s16 True 3 {student}", "output_dir="]
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "export", "classify"])
-def test_the_modules_of_the_old_commands_are_functions_too(name, root):
+def test_the_modules_of_the_old_commands_are_functions_too(root):
     """`import std_keras.train` sets the attribute `train`, which must still be the function."""
+    names = ("train", "evaluate", "export", "classify")
     script = f"""
-import inspect, std_keras
-function = std_keras.{name}
-import std_keras.{name}
-assert std_keras.{name} is not function and callable(std_keras.{name}.console)
-assert inspect.signature(std_keras.{name}) == inspect.signature(function)
-try:
-    std_keras.{name}(nonsense=1)
-except TypeError as error:
-    print(error)
+import importlib, inspect, std_keras
+for name in {names}:
+    function = getattr(std_keras, name)
+    assert inspect.isfunction(function)
+    importlib.import_module("std_keras." + name)
+    module = getattr(std_keras, name)
+    assert module is not function and callable(module.console)
+    assert inspect.signature(module) == inspect.signature(function)
+    try:
+        module(nonsense=1)
+    except TypeError as error:
+        print(error)
 """
-    assert f"{name}() got an unexpected keyword argument 'nonsense'" in python(script, root)
+    printed = python(script, root).splitlines()
+    assert len(printed) == len(names)
+    for name, line in zip(names, printed, strict=True):
+        assert f"{name}() got an unexpected keyword argument 'nonsense'" in line

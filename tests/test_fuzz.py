@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from std_keras.programs import program
+from tests import processes
 
 DOCUMENTED = {0, 2, 3, 4, 5, 75}
 COUNT = int(os.environ.get("STD_KERAS_FUZZ", "0"))
@@ -49,9 +50,11 @@ def check(code, error, what):
 
 
 @pytest.fixture(scope="module")
-def trained(run_program, tmp_path_factory):
+def trained(tmp_path_factory):
     run = tmp_path_factory.mktemp("fuzz") / "run"
-    done = run_program("train", *TRAIN, "--checkpoint_every_steps=1", f"--model_dir={run}")
+    done = processes.run(
+        *("-m", "std_keras.train", *TRAIN, "--checkpoint_every_steps=1", f"--model_dir={run}")
+    )
     assert done.returncode == 0, done.stderr
     return run
 
@@ -168,7 +171,7 @@ def test_images(capsys, tmp_path, seed):
         capsys,
         "train",
         f"--dataset=folder:{tmp_path / 'data'}",
-        *("--image_size=8", "--model=mixer_s16", "--patch_size=4", "--width=8", "--depth=2"),
+        *("--image_size=8", "--model=mixer_s16", "--patch_size=4", "--width=8", "--depth=1"),
         *("--batch_size=4", "--epochs=1", f"--corrupt_images={rng.choice(['skip', 'refuse'])}"),
         *(f"--cache_gb={rng.choice([0, 1])}", f"--model_dir={tmp_path / 'run'}"),
     )

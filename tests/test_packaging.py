@@ -137,7 +137,10 @@ def test_the_walk_of_an_installed_user(installed, tmp_path):
     short = ("--epochs=1", "--warmup_epochs=0", "--batch_size=32", "--ema_decay=0")
     short += ("--max_train_examples=96", "--max_test_examples=40")
     small = ("--width=16", "--depth=2")
-    command("train", "--flagfile=digits_resnet20.flags", *short, "--model_dir=runs/teacher")
+    command(
+        *("train", "--flagfile=digits_resnet20.flags", *short, "--depth=8"),
+        "--model_dir=runs/teacher",
+    )
     student = ("--distillation=hard", "--teacher=runs/teacher,site=last", *small)
     command("train", "--flagfile=digits_mixer.flags", *short, *student, "--model_dir=runs/student")
     found = json.loads(command("evaluate", "--model_dir=runs/student"))

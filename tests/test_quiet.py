@@ -109,7 +109,7 @@ def run_of(*command, root, **environment):
 )
 def test_the_programs_run_on_onednn(root, tmp_path, chosen, words):
     """oneDNN itself lists what it executes; else TensorFlow takes its matrix product alone."""
-    flags = "--dataset=digits --model=cifar_resnet20 --epochs=1 --batch_size=64"
+    flags = "--dataset=digits --model=cifar_resnet20 --depth=8 --epochs=1 --batch_size=64"
     more = f"--max_train_examples=64 --max_test_examples=64 --model_dir={tmp_path}/run"
     done = run_of("train", *flags.split(), *more.split(), root=root, ONEDNN_VERBOSE="1", **chosen)
     executed = {

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 import textwrap
 
 import keras
@@ -10,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from std_keras.layers import StochasticDepth
+from tests import processes
 
 
 def test_identity_at_inference(rng):
@@ -73,6 +72,7 @@ def test_replicas_draw_different_numbers():
         import numpy as np
         import tensorflow as tf
         from std_keras.layers import StochasticDepth
+from tests import processes
 
         cpu = tf.config.list_physical_devices("CPU")[0]
         two = [tf.config.LogicalDeviceConfiguration()] * 2
@@ -101,4 +101,5 @@ def test_replicas_draw_different_numbers():
         counters = [int(v[1]) for v in strategy.experimental_local_results(state)]
         assert counters == [2, 2], counters
     """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True, timeout=600)
+    done = processes.run("-c", textwrap.dedent(program))
+    assert done.returncode == 0, done.stderr

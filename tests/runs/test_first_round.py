@@ -9,6 +9,7 @@ import pytest
 
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.training import train
+from tests import processes
 
 
 @pytest.fixture
@@ -25,8 +26,8 @@ def losses(run: RunDirectory) -> dict[int, float]:
     return {line["step"]: line["loss/total"] for line in lines if line["split"] == "train"}
 
 
-def test_a_finished_run_evaluates_to_its_result(runs, run_program):
-    done = run_program("evaluate", "--model_dir=finished", cwd=runs)
+def test_a_finished_run_evaluates_to_its_result(runs):
+    done = processes.run("-m", "std_keras.evaluate", "--model_dir=finished", cwd=runs)
     assert done.returncode == 0, done.stderr
     before, now = RunDirectory("finished").read_result(), json.loads(done.stdout)
     one_image = 1 / 60

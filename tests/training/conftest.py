@@ -31,7 +31,7 @@ def eagerly() -> Iterator[None]:
 def teacher_run(tmp_path_factory) -> Path:
     """A finished run of one epoch, which can be a teacher."""
     path = tmp_path_factory.mktemp("teacher") / "run"
-    train(config(epochs=1, seed=5, learning_rate=0.01), model_dir=path)
+    train(config(epochs=1, depth=1, seed=5, learning_rate=0.01), model_dir=path)
     return path
 
 
@@ -39,6 +39,7 @@ def teacher_run(tmp_path_factory) -> Path:
 def student_config(teacher_run) -> TrainConfig:
     """A student with everything that a checkpoint must hold: 2 epochs of 3 steps."""
     return config(
+        depth=1,
         distillation="hard",
         teacher=(str(teacher_run),),
         mine_weight=0.1,

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import std_keras
 from std_keras.config import TrainConfig
+from tests import processes
 
 SCRIPT = Path(__file__).parent / "interrupted_process.py"
 
@@ -34,17 +31,11 @@ def train_and_kill(
     """
     folder.mkdir()
     (folder / "config.json").write_text(config.to_json())
-    root = Path(std_keras.__path__[0]).parent
-    process = subprocess.Popen(
-        [sys.executable, *python, str(folder), str(run), str(after_step)],
-        env={**os.environ, "PYTHONPATH": str(root), "TF_CPP_MIN_LOG_LEVEL": "3"},
-        stderr=subprocess.PIPE,
-    )
-    assert process.stderr is not None
+    process = processes.start(*python, folder, run, str(after_step))
     try:
         deadline = time.monotonic() + 600
         while not (run / "checkpoints" / f"ckpt-{after_step}.index").exists():
-            assert process.poll() is None, process.stderr.read().decode()[-3000:]
+            assert process.poll() is None, process.stderr.read()[-3000:]
             assert time.monotonic() < deadline, "the checkpoint did not appear"
             time.sleep(0.05)
     finally:

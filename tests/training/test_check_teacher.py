@@ -14,6 +14,7 @@ from std_keras.errors import InputError
 from std_keras.runs.run import Run
 from std_keras.training import train
 from std_keras.training.check_teacher import check_teacher
+from tests import processes
 from tests.runtimes.networks import write_linear
 from tests.training.tiny import config
 
@@ -103,10 +104,9 @@ def test_a_run_begins_with_it_and_goes_on_without(teacher_run, tmp_path, caplog)
     assert "held-out images" not in caplog.text
 
 
-def test_the_command(teacher_run, run_program):
-    ended = run_program(
-        "__main__",
-        "check-teacher",
+def test_the_command(teacher_run):
+    ended = processes.run(
+        *("-m", "std_keras", "check-teacher"),
         f"--teacher={teacher_run}",
         "--dataset=digits",
         "--examples=30",
@@ -116,6 +116,6 @@ def test_the_command(teacher_run, run_program):
     (found,) = json.loads(ended.stdout)
     assert found["examples"] == 30
     assert "warning: teacher" in ended.stderr
-    missing = run_program("__main__", "check-teacher", "--dataset=digits")
+    missing = processes.run("-m", "std_keras", "check-teacher", "--dataset=digits")
     assert missing.returncode == 2
     assert "--teacher is missing" in missing.stderr

@@ -5,12 +5,10 @@ The whole table, with workers and float32, is made by tools.equality_table (its 
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
+
+from tests import processes
 
 CASES = {"student": 2, "accumulation": 1, "batch_norm": 2, "mine_epoch": 1}  # And their steps.
 
@@ -23,21 +21,14 @@ def compare(root):
 
 
 @pytest.fixture(scope="module")
-def outcomes(root, compare, tmp_path_factory):
+def outcomes(compare, tmp_path_factory):
     """By case, what one device and what four did."""
     file = tmp_path_factory.mktemp("equality") / "arrays.npz"
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "tools.equality.process"),
-            *("--replicas=1,4", "--precisions=float64", "--eagerly"),
-            "--cases=" + ",".join(f"{case}:{steps}" for case, steps in CASES.items()),
-            f"--output={file}",
-        ],
-        cwd=root,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        capture_output=True,
-        text=True,
-        timeout=600,
+    done = processes.run(
+        *("-m", "tools.equality.process"),
+        *("--replicas=1,4", "--precisions=float64", "--eagerly"),
+        "--cases=" + ",".join(f"{case}:{steps}" for case, steps in CASES.items()),
+        f"--output={file}",
     )
     assert done.returncode == 0, done.stderr[-4000:]
     found = compare.read(file)

@@ -14,7 +14,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from std_keras.errors import InputError, Interrupted, MachineError
 from std_keras.training import train
 from std_keras.training.checkpoints import Checkpoints, newest_checkpoint
-from tests.training import tiny
 from tests.training.killed import train_and_kill
 
 
@@ -95,16 +94,6 @@ def test_stopped_and_continued(student_config, student_run, tmp_path):
     assert steps(tmp_path) == steps(student_run)
 
 
-def test_stopped_and_continued_with_muon(tmp_path):
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    config = tiny.config(optimizer="muon", ema_decay=0.9, depth=1)
-    train(config, model_dir=whole)
-    with pytest.raises(Interrupted, match="after step 2 of 6"):
-        train(config, model_dir=parts, stop=StopAfter(2))
-    train(config, model_dir=parts)
-    assert_same_end(parts, whole)
-
-
 def test_a_full_disk_and_continued_with_other_flags_of_place_and_cadence(
     student_config, student_run, tmp_path, monkeypatch
 ):
@@ -135,19 +124,13 @@ def test_a_full_disk_and_continued_with_other_flags_of_place_and_cadence(
     assert steps(tmp_path) == [2, 4, 5, 6]
 
 
-@pytest.fixture(scope="module")
-def epoch_config(student_config):
-    return student_config.replace(
-        mine_schedule="epoch", mine_samples=20, optimizer="sgd", ema_decay=0.0, depth=1
-    )
-
-
-def test_stopped_and_continued_with_the_epoch_schedule(epoch_config, tmp_path):
+def test_stopped_and_continued_with_the_epoch_schedule_and_muon(student_config, tmp_path):
     """In the middle of the second epoch: MINE's samples of that epoch must be the same."""
-    train(epoch_config, model_dir=tmp_path / "whole")
+    config = student_config.replace(mine_schedule="epoch", mine_samples=20, optimizer="muon")
+    train(config, model_dir=tmp_path / "whole")
     with pytest.raises(Interrupted, match="after step 4 of 6"):
-        train(epoch_config, model_dir=tmp_path / "run", stop=StopAfter(4))
-    train(epoch_config, model_dir=tmp_path / "run")
+        train(config, model_dir=tmp_path / "run", stop=StopAfter(4))
+    train(config, model_dir=tmp_path / "run")
     assert_same_end(tmp_path / "run", tmp_path / "whole")
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
     information = [line["step"] for line in lines if "mine/tokens_0_last" in line]

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-import std_keras
+from tests import processes
 
 HERE = Path(__file__).parent
 
@@ -21,15 +18,7 @@ TOLERANCE = {"distilled": 2e-4, "with_muon": 1e-2, "with_adamw": 2e-4}
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     file = tmp_path_factory.mktemp("replicas") / "report.json"
-    root = Path(std_keras.__path__[0]).parent
-    path = os.pathsep.join([str(HERE), str(root), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, str(HERE / "two_replicas.py"), str(file)],
-        env={**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    done = processes.run(HERE / "two_replicas.py", file)
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(file.read_text())
 

@@ -251,7 +251,7 @@ def test_a_student_of_ours_stays_one(student, tmp_path):
 
 
 def test_batch_norms_of_ours_stay_fixed_when_it_is_fine_tuned(tmp_path):
-    options = {"model": "cifar_resnet20", "epochs": 1, "batch_size": 50, **TINY}
+    options = {"model": "cifar_resnet20", "depth": 8, "epochs": 1, "batch_size": 50, **TINY}
     config = std_keras.TrainConfig(**{**options, "max_train_examples": 50})
     trained = std_keras.train(config, model_dir=tmp_path / "trained")
     tiny = {**TINY, "max_train_examples": 64}

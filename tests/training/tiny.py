@@ -38,6 +38,7 @@ def config(**changes: Any) -> TrainConfig:
         "max_test_examples": 50,
         "epochs": 2,
         "log_every_steps": 2,
+        "teacher_check": 0,  # It has tests of its own.
     }
     return TrainConfig(**{**small, **changes})
 
