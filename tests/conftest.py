@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import subprocess
@@ -18,6 +19,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # As in the programs: the same step has the same digits here and there.
 kernels.choose()
 graph_optimizer.choose()
+# Until `pytest_collection_finish`.
+gc.disable()
 
 
 # Files that take long, about the longest first. Two processes take whole files in the
@@ -40,6 +43,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first; within a file, and among the others, the order stays."""
     place = {ROOT / "tests" / name: number for number, name in enumerate(LONG)}
     items.sort(key=lambda item: place.get(item.path, len(LONG)))
+
+
+def pytest_collection_finish() -> None:
+    """Modules that are loaded stay; graphs are many objects, few of which are garbage soon.
+
+    Python looks for garbage after each 700 new objects otherwise, in the end among all of them.
+    """
+    gc.freeze()
+    gc.set_threshold(50_000, 10, 10)
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
