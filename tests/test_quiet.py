@@ -49,7 +49,9 @@ def test_it_is_shown_if_the_block_fails(capfd):
 @pytest.mark.parametrize("redirect", ["", " 2>&-"], ids=["open", "closed"])
 def test_tensorflow_loads_without_a_word(redirect):
     """Also with standard error closed, as a daemon may have it."""
-    command = f'"{sys.executable}" -c "from std_keras import quiet; quiet.load_tensorflow()"'
+    program = "import gc; from std_keras import quiet; quiet.load_tensorflow(); "
+    program += "assert gc.isenabled() and gc.get_freeze_count() > 100_000"
+    command = f'"{sys.executable}" -c "{program}"'
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("TF_", "KERAS_"))}
     root = Path(quiet.__file__).parent.parent
     done = subprocess.run(
