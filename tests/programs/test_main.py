@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import subprocess
 import sys
@@ -120,14 +121,56 @@ def test_version(run_command):
     assert run_command("--version")[:2] == (0, f"std_keras {std_keras.__version__}\n")
 
 
+# Forks for each list of arguments, and says what `imported` returns of each.
+EACH = """
+import contextlib, io, json, os, sys
+from std_keras.programs import main, program
+
+for arguments in json.loads(sys.argv[1]):
+    if os.fork():
+        assert os.wait()[1] == 0
+        continue
+    out, error = io.StringIO(), io.StringIO()
+    sys.argv = ["std-keras", *arguments]
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+        code = program.run(main.main)
+    packages = sorted({name.partition(".")[0] for name in sys.modules})
+    said = error.getvalue().splitlines()
+    print(json.dumps([arguments, code, out.getvalue(), said, packages]), flush=True)
+    os._exit(0)
+"""
+
+
+@pytest.fixture(scope="module")
+def imported_by_each(root):
+    """`imported` of every command, asked for help and with a wrong flag."""
+    given = [
+        [name, *first_words(name), flag]
+        for name in COMMANDS
+        for flag in ("--help", "--no_such_flag=1")
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", EACH, json.dumps(given)],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [arguments for arguments, *_ in found] == given
+    return {tuple(arguments): (*said, set(packages)) for arguments, *said, packages in found}
+
+
 @pytest.mark.parametrize("name", COMMANDS)
-def test_flags_are_read_before_anything_large_is_loaded(root, name):
+def test_flags_are_read_before_anything_large_is_loaded(imported_by_each, name):
     words = first_words(name)
-    code, page, said, packages = imported(root, name, *words, "--help")
+    code, page, said, packages = imported_by_each[name, *words, "--help"]
     assert (code, said) == (0, [])
     assert f"Usage: {' '.join(['std-keras', name, *words])} " in page
     assert packages.isdisjoint(HEAVY)
-    code, page, said, packages = imported(root, name, *words, "--no_such_flag=1")
+    code, page, said, packages = imported_by_each[name, *words, "--no_such_flag=1"]
     assert (code, page, len(said)) == (2, "", 1)
     assert "--no_such_flag is not a flag of std-keras" in said[0]
     assert packages.isdisjoint(HEAVY)
