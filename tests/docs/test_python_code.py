@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from std_keras.runtimes.trial import tried
+from tests import processes
 
 # A heading and, up to the next heading of the same level, the blocks below it.
 _BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -27,17 +25,9 @@ def section(text: str, heading: str) -> str:
     return rest.partition("\n## ")[0]
 
 
-def execute(blocks: list[str], *, root: Path, folder: Path) -> str:
+def execute(blocks: list[str], *, folder: Path) -> str:
     """Runs the blocks as one program in a process of its own, as a reader would."""
-    done = subprocess.run(
-        [sys.executable, "-c", "\n".join(blocks)],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(root), "TF_CPP_MIN_LOG_LEVEL": "2"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    done = processes.run("-c", "\n".join(blocks), cwd=folder)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
@@ -49,7 +39,7 @@ def own_backbone(root, tmp_path_factory):
     text = (root / "docs" / "own_backbone.md").read_text(encoding="utf-8")
     blocks = python_blocks(text)
     assert len(blocks) == 5
-    return execute(blocks, root=root, folder=folder).splitlines(), folder
+    return execute(blocks, folder=folder).splitlines(), folder
 
 
 def test_own_backbone_prints_what_it_says(root, own_backbone):
@@ -77,13 +67,13 @@ def test_own_backbone_leaves_its_files(own_backbone, file):
 def test_readme_python_api(root, tmp_path):
     blocks = python_blocks(section((root / "README.md").read_text(encoding="utf-8"), "In Python"))
     assert len(blocks) == 1
-    execute(blocks, root=root, folder=tmp_path)
+    execute(blocks, folder=tmp_path)
 
 
 def test_fit_page(root, tmp_path):
     blocks = python_blocks((root / "docs" / "fit.md").read_text(encoding="utf-8"))
     assert len(blocks) == 2
-    by_name, by_class, ours, metrics = execute(blocks, root=root, folder=tmp_path).splitlines()
+    by_name, by_class, ours, metrics = execute(blocks, folder=tmp_path).splitlines()
     assert float(by_class) == pytest.approx(float(ours), rel=1e-5)
     assert float(by_name) != pytest.approx(float(ours), rel=0.5), "Keras was repaired: say so"
     assert "loss" in metrics
@@ -93,7 +83,7 @@ def test_fit_page(root, tmp_path):
 def test_teachers_page(root, tmp_path):
     blocks = python_blocks((root / "docs" / "teachers.md").read_text(encoding="utf-8"))
     assert len(blocks) == 1
-    execute(blocks, root=root, folder=tmp_path)
+    execute(blocks, folder=tmp_path)
     found = tried(tmp_path / "teacher.onnx", name="teacher.onnx", size=(160, 160, 3))
     assert (found.input.layout, found.input.shape) == ("nchw", (3, 160, 160))
     assert (found.input.batch, found.output_shape) == (None, (found.batch, 10))
@@ -104,4 +94,4 @@ def test_teachers_page(root, tmp_path):
 def test_other_pages(root, tmp_path, page):
     blocks = python_blocks((root / "docs" / f"{page}.md").read_text(encoding="utf-8"))
     assert blocks
-    execute(blocks, root=root, folder=tmp_path)
+    execute(blocks, folder=tmp_path)

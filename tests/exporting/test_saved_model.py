@@ -15,6 +15,7 @@ from std_keras.data.graph_decoder import decode_rgb
 from std_keras.data.images import resize_and_crop
 from std_keras.exporting import inference_model, write_saved_model
 from std_keras.exporting import saved_model as module
+from tests import processes
 
 READER = """
 import json, sys
@@ -117,20 +118,9 @@ def test_bytes_are_prepared_as_in_evaluation(colour, tmp_path):
 
 def test_saved_model_cli_names_inputs_and_outputs(small, tmp_path):
     write_saved_model(inference_model(small, head="average"), tmp_path / "saved_model")
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "tensorflow.python.tools.saved_model_cli",
-            "show",
-            "--dir=saved_model",
-            "--all",
-        ],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    command = ("tensorflow.python.tools.saved_model_cli", "show", "--dir=saved_model", "--all")
+    done = processes.run("-m", *command, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     text = " ".join(done.stdout.split())
     for named in (
         "signature_def['serving_default']: The given SavedModel SignatureDef contains the "

@@ -11,6 +11,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 import std_keras
+from std_keras import exporting
 from std_keras.data import load
 from std_keras.errors import InputError
 from std_keras.exporting import export as export_module
@@ -27,6 +28,7 @@ def _short_times():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(timing, "_TIMED_SECONDS", 0.0)
         patch.setattr(timing, "cold_start_ms", lambda content, *, processes: 1.5)
+        patch.setattr(exporting, "cold_start_ms", lambda content: 1.5)
         yield
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
 from std_keras.programs.convert import LAYOUTS
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.weights import layouts
+from tests import processes
 
 
 @pytest.fixture
@@ -101,18 +99,11 @@ def test_the_help_names_every_layout(run_command):
     assert sorted(LAYOUTS) == sorted({layout.name for layout in layouts.LAYOUTS})
 
 
-def test_a_hostile_file_from_the_command_line(root, tmp_path):
+def test_a_hostile_file_from_the_command_line(tmp_path):
     marker, path = tmp_path / "executed", tmp_path / "weights.pth"
     path.write_bytes(f"cos\nsystem\n(S'touch {marker}'\ntR.".encode())
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "std_keras", "convert"),
-            *(f"--source={path}", f"--output={tmp_path / 'run'}", *MODEL),
-        ],
-        cwd=root,
-        capture_output=True,
-        text=True,
-    )
+    given = (f"--source={path}", f"--output={tmp_path / 'run'}", *MODEL)
+    done = processes.run("-m", "std_keras", "convert", *given)
     assert done.returncode == 2
     assert "not a PyTorch file" in done.stderr
     assert not marker.exists()

@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import keras
@@ -29,6 +28,7 @@ from std_keras.programs.flag_names import as_flags
 from std_keras.programs.program import StopRequest, machine_error
 from std_keras.runs import run_directory as rundir
 from std_keras.runs.run_directory import RunDirectory
+from tests import processes
 
 
 def write_run(path: Path, model: keras.Model, **config) -> Path:
@@ -42,6 +42,12 @@ def write_run(path: Path, model: keras.Model, **config) -> Path:
     )
     model.save(run.model_file)
     return path
+
+
+@pytest.fixture(autouse=True)
+def _no_cold_start(monkeypatch):
+    """No processes for each file, but for those of `exported`, which is made before this."""
+    monkeypatch.setattr(exporting, "cold_start_ms", lambda content: 1.5)
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +167,7 @@ def test_the_reported_figures_can_be_found_again(exported, student_run, quantiza
     assert found["ops"] == exporting.count_ops(file.read_bytes())
     assert 0 < found["latency_ms"] < 1000
     assert 0 < found["latency_ms_2_threads"] < 1000
+    assert found["cold_start_ms"] > 0 and found["cold_start_ms"] != 1.5  # Of real processes.
     assert found["xnnpack_partitions"] == 1
     assert found["refused"] is None
 
@@ -329,12 +336,7 @@ def test_weights_that_are_not_finite(student_run, tmp_path):
 
 
 def program(*flags: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "std_keras", "export", *flags],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    )
+    return processes.run("-m", "std_keras", "export", *flags)
 
 
 def test_the_program_prints_a_table_and_nothing_of_its_libraries(student_run, tmp_path):

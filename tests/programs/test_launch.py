@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
+
+from tests import processes
 
 FLAGS = (
     *("--dataset=digits", "--model=mixer_s16", "--patch_size=4", "--width=8", "--depth=2"),
@@ -17,13 +16,9 @@ FLAGS = (
 )
 
 
-def start(root, *arguments):
-    return subprocess.Popen(
-        [sys.executable, "-m", "std_keras", "launch", *arguments],
-        env={**os.environ, "PYTHONPATH": str(root)},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def start(*arguments):
+    """The launcher; its workers start as a user's do."""
+    return processes.start("-m", "std_keras", "launch", *arguments)
 
 
 def finish(process):
@@ -31,18 +26,18 @@ def finish(process):
     return process.returncode, said
 
 
-def test_two_workers_train_one_model(root, tmp_path):
+def test_two_workers_train_one_model(tmp_path):
     run = tmp_path / "run"
-    code, said = finish(start(root, "--workers=2", *FLAGS, "--epochs=1", f"--model_dir={run}"))
+    code, said = finish(start("--workers=2", *FLAGS, "--epochs=1", f"--model_dir={run}"))
     assert code == 0, said
     assert "2 replica(s)" in said
     assert "[worker 1] " in said
     assert json.loads((run / "result.json").read_text())["steps"] == 10
 
 
-def test_sigterm_stops_all_after_a_checkpoint(root, tmp_path):
+def test_sigterm_stops_all_after_a_checkpoint(tmp_path):
     run = tmp_path / "run"
-    launcher = start(root, "--workers=2", *FLAGS, "--epochs=3000", f"--model_dir={run}")
+    launcher = start("--workers=2", *FLAGS, "--epochs=3000", f"--model_dir={run}")
     deadline = time.monotonic() + 600
     while not list(run.glob("checkpoints/ckpt-*.index")):
         assert launcher.poll() is None
@@ -68,9 +63,9 @@ def test_sigterm_stops_all_after_a_checkpoint(root, tmp_path):
         ),
     ],
 )
-def test_bad_input(root, tmp_path, monkeypatch, arguments, words):
+def test_bad_input(run_command, tmp_path, monkeypatch, arguments, words):
     monkeypatch.chdir(tmp_path)
-    code, said = finish(start(root, *arguments))
+    code, _, said = run_command("launch", *arguments)
     assert code == 2, said
     assert words in said.splitlines()[-1]
     assert "Traceback" not in said

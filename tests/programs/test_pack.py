@@ -22,9 +22,12 @@ from std_keras.runs.packing import card, float16
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.training import train
 from std_keras.weights import ConvertOptions, convert_weights, located
+from tests.programs.conftest import eager_functions
 from tests.weights import hub_cache
 from tests.weights.test_convert import small_arrays
 
+# TensorFlow says of every input pipeline that it is not run as Python.
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config")
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -32,18 +35,17 @@ REPOSITORY = Path(__file__).parents[2]
 def run(tmp_path_factory):
     """A trained ResNet with BatchNorm statistics of its own."""
     path = tmp_path_factory.mktemp("pack") / "run"
-    train(
-        TrainConfig(
-            model="cifar_resnet20",
-            epochs=1,
-            batch_size=32,
-            warmup_epochs=0,
-            max_train_examples=160,
-            max_test_examples=100,
-            data_dir="/a/private/place",
-        ),
-        model_dir=path,
+    config = TrainConfig(
+        model="cifar_resnet20",
+        epochs=1,
+        batch_size=32,
+        warmup_epochs=0,
+        max_train_examples=160,
+        max_test_examples=100,
+        data_dir="/a/private/place",
     )
+    with eager_functions():
+        train(config, model_dir=path)
     config = json.loads((path / "config.json").read_text())
     config["decoded_dir"] = "/a/private/place/decoded"
     (path / "config.json").write_text(json.dumps(config))
@@ -65,7 +67,8 @@ def pack(run, shelf, monkeypatch):
     def call(*arguments, source=run, license=True):
         given = ("--license=apache-2.0",) if license else ()
         monkeypatch.setattr(sys, "argv", ["std-keras", "pack", str(source), *given, *arguments])
-        return program.run(main)
+        with eager_functions():
+            return program.run(main)
 
     return call
 
@@ -84,7 +87,8 @@ def packed(root, run, tmp_path_factory):
                 "--license=apache-2.0",
             ],
         )
-        assert program.run(main) == 0
+        with eager_functions():
+            assert program.run(main) == 0
     return place / "tiny"
 
 
@@ -154,7 +158,8 @@ def test_evaluate_by_name(run, tiny, capsys, monkeypatch):
 
     monkeypatch.setattr(program.StopRequest, "install", lambda self: None)
     monkeypatch.setattr(sys, "argv", ["evaluate", "--model_dir=std_keras:tiny"])
-    assert program.run(evaluate.main) == 0
+    with eager_functions():
+        assert program.run(evaluate.main) == 0
     report = json.loads(capsys.readouterr().out)
     result = json.loads((run / "result.json").read_text())
     assert report["examples"] == 100 and abs(report["top1"] - result["top1"]) <= 0.01
@@ -340,7 +345,8 @@ def tune(start, path, **options):
         max_test_examples=20,
         **options,
     )
-    train(config, model_dir=path)
+    with eager_functions():
+        train(config, model_dir=path)
     return path
 
 

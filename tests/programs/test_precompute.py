@@ -13,6 +13,8 @@ from std_keras import models
 from std_keras.programs import program
 from std_keras.programs.main import main
 
+# TensorFlow says of every input pipeline that it is not run as Python.
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config")
 FLAGS = ("--dataset=digits", "--batch_size=32", "--max_train_examples=100", "--epochs=2")
 
 
@@ -40,7 +42,7 @@ def teacher(tmp_path):
     return f"--teacher={path},input=byte"
 
 
-def test_fills_stops_at_a_signal_and_continues(precompute, teacher, tmp_path, monkeypatch):
+def test_fills_stops_at_a_signal_and_continues(precompute, teacher, tmp_path, monkeypatch, eagerly):
     from std_keras.training.cached_predictions import Recorder
 
     def add(self, *arguments):

@@ -11,6 +11,8 @@ import time
 
 import pytest
 
+from tests import processes
+
 TINY = (
     "--dataset=digits",
     "--model=mixer_s16",
@@ -25,10 +27,10 @@ TINY = (
 
 
 @pytest.fixture(scope="module")
-def teacher(run_program, tmp_path_factory):
+def teacher(tmp_path_factory):
     """A run directory of a tiny teacher, trained by the program."""
     path = tmp_path_factory.mktemp("runs") / "teacher"
-    done = run_program("train", *TINY, f"--model_dir={path}")
+    done = processes.run("-m", "std_keras.train", *TINY, f"--model_dir={path}")
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
     return path
@@ -49,8 +51,14 @@ def said_by(done):
     return done.returncode, done.stdout, done.stderr
 
 
-def test_start_up_is_silent_but_for_our_own_lines(run_program, teacher):
-    done = run_program("train", *TINY, f"--model_dir={teacher}")  # Finished: nothing to do.
+def test_start_up_is_silent_but_for_our_own_lines(root, teacher):
+    done = subprocess.run(
+        [sys.executable, "-m", "std_keras.train", *TINY, f"--model_dir={teacher}"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # Finished: nothing to do.
     assert done.returncode == 0
     lines = done.stderr.splitlines()
     assert "strategy one_device" in lines[0]
@@ -96,10 +104,11 @@ def test_bad_input_gets_a_sentence_and_exit_code_2(run_command, tmp_path, argume
         (("--jit_compile",), ("--jit_compile",)),
     ],
 )
-def test_bad_input_on_two_devices_does_too(run_program, tmp_path, arguments, words):
+def test_bad_input_on_two_devices_does_too(tmp_path, arguments, words):
     """In a process of its own: devices are counted once in the life of a process."""
     two = ("--strategy=mirrored", "--logical_cpus=2", f"--model_dir={tmp_path / 'run'}")
-    line = one_line_error(said_by(run_program("train", *TINY, *two, *arguments)))
+    done = processes.run("-m", "std_keras.train", *TINY, *two, *arguments)
+    line = one_line_error(said_by(done))
     for word in words:
         assert word in line
     assert not (tmp_path / "run" / "config.json").exists()
@@ -134,10 +143,10 @@ def test_a_teacher_of_other_classes_is_refused(run_command, teacher, tmp_path):
     assert "1 channels" in line or "10 classes" in line
 
 
-def test_a_student_from_the_command_line(run_program, run_command, teacher, tmp_path):
+def test_a_student_from_the_command_line(run_command, teacher, tmp_path):
     run = tmp_path / "student"
-    done = run_program(
-        "train",
+    done = processes.run(
+        *("-m", "std_keras.train"),
         *TINY,
         "--distillation=soft",
         "--temperature=2",
@@ -181,15 +190,6 @@ def test_evaluate_refuses_what_it_cannot_do(run_command, teacher, arguments, wor
         assert word in line
 
 
-def start(arguments, root):
-    return subprocess.Popen(
-        [sys.executable, "-m", "std_keras.train", *arguments],
-        cwd=root,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def wait_for_metrics(run, process):
     deadline = time.monotonic() + 600
     file = run / "metrics.jsonl"
@@ -205,7 +205,7 @@ def steps_logged(run):
     return [json.loads(line)["step"] for line in lines if line.endswith("}")]
 
 
-def test_interrupted_training_continues(root, run_command, tmp_path):
+def test_interrupted_training_continues(run_command, tmp_path):
     """One run, ended in each way in turn; while it goes on, nobody else may have its directory."""
     run = tmp_path / "run"
     arguments = (
@@ -220,7 +220,7 @@ def test_interrupted_training_continues(root, run_command, tmp_path):
     ends = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL, signal.SIGTERM)
     logged = []
     for count, number in enumerate(ends):
-        process = start(arguments, root)
+        process = processes.start("-m", "std_keras.train", *arguments)
         try:
             if not count:
                 wait_for_metrics(run, process)
@@ -264,7 +264,7 @@ def test_a_diverging_run_exits_3_and_names_the_figure(run_command, tmp_path):
     assert "loss/total" in line
 
 
-def test_a_full_disk_exits_5_and_leaves_the_earlier_checkpoint(root, run_program, tmp_path):
+def test_a_full_disk_exits_5_and_leaves_the_earlier_checkpoint(tmp_path):
     if os.geteuid() != 0:
         pytest.skip("mounting a small file system needs root")
     run = tmp_path / "run"
@@ -276,8 +276,8 @@ def test_a_full_disk_exits_5_and_leaves_the_earlier_checkpoint(root, run_program
         pytest.skip("this machine does not let a test mount a file system")
     arguments = (*TINY[:3], "--width=48", "--depth=2", "--epochs=400", "--batch_size=64")
     try:
-        done = run_program(
-            "train",
+        done = processes.run(
+            *("-m", "std_keras.train"),
             *arguments,
             "--keep_checkpoints=100",
             "--checkpoint_every_steps=2",

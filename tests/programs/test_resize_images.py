@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -15,6 +13,7 @@ from PIL import Image
 
 from std_keras.data import load
 from std_keras.data.smaller_copy import write_smaller_copy
+from tests import processes
 
 
 @pytest.fixture
@@ -178,16 +177,9 @@ def test_another_size_in_the_same_directory_is_refused(resize, photos, tmp_path)
     assert code == 2 and "begun with --size=24" in said
 
 
-def start(root, photos, output):
-    return subprocess.Popen(
-        [
-            *(sys.executable, "-m", "std_keras", "resize-images"),
-            *(f"--source={photos}", f"--output_dir={output}", "--size=400", "--workers=1"),
-        ],
-        cwd=root,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def start(photos, output):
+    flags = (f"--source={photos}", f"--output_dir={output}", "--size=400", "--workers=1")
+    return processes.start("-m", "std_keras", "resize-images", *flags)
 
 
 def wait_for_some(process, output, *, least):
@@ -197,7 +189,7 @@ def wait_for_some(process, output, *, least):
         time.sleep(0.02)
 
 
-def test_killed_and_interrupted_runs_go_on(root, tmp_path):
+def test_killed_and_interrupted_runs_go_on(tmp_path):
     photos, output = tmp_path / "photos", tmp_path / "small"
     photos.mkdir()
     smooth(900, 1000).save(photos / "000.jpg", quality=90)
@@ -208,7 +200,7 @@ def test_killed_and_interrupted_runs_go_on(root, tmp_path):
         (signal.SIGKILL, 2, -signal.SIGKILL),
         (signal.SIGINT, 30, 75),
     ):
-        process = start(root, photos, output)
+        process = start(photos, output)
         wait_for_some(process, output, least=least)
         process.send_signal(number)
         _, said = process.communicate(timeout=600)

@@ -43,7 +43,7 @@ WITHOUT_NORMS = {
 MAKERS = {name: make for name, (make, _, _) in WITH_NORMS.items()} | WITHOUT_NORMS
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def images() -> np.ndarray:
     return np.random.default_rng(0).uniform(0, 255, (8, 32, 32, 3)).astype(np.float32)
 
@@ -80,15 +80,20 @@ def norms(model) -> list[layers.Layer]:
     return [v for v in model.layers if isinstance(v, layers.BatchNormalization)]
 
 
-@pytest.mark.parametrize("name", WITH_NORMS)
-def test_norms_are_folded_into_the_products_before_them(name, images):
-    make, count, left = WITH_NORMS[name]
+@pytest.fixture(scope="module")
+def made(request, images):
+    """A network by name, with weights of its own, and what it predicts."""
     keras.utils.set_random_seed(1)
-    model = trained(make(), images)
+    model = trained(MAKERS[request.param](), images)
+    return request.param, model, predicted(model, images)
+
+
+@pytest.mark.parametrize("made", WITH_NORMS, indirect=True)
+def test_norms_are_folded_into_the_products_before_them(made, images):
+    name, model, expected = made
     before = [w.copy() for w in model.get_weights()]
     copy = inference_form(model, bfloat16=False)
-    assert (len(norms(model)), len(norms(copy))) == (count, left)
-    expected = predicted(model, images)
+    assert (len(norms(model)), len(norms(copy))) == WITH_NORMS[name][1:]
     np.testing.assert_allclose(predicted(copy, images), expected, atol=1e-4 * np.ptp(expected))
     assert not copy.trainable_variables
     for kept, weight in zip(before, model.get_weights(), strict=True):
@@ -100,13 +105,11 @@ def test_without_norms_there_is_nothing_to_do_in_float32(name):
     assert inference_form(WITHOUT_NORMS[name](), bfloat16=False) is None
 
 
-@pytest.mark.parametrize("name", MAKERS)
-def test_bfloat16_is_as_precise_as_the_network_made_under_the_policy(name, images):
-    keras.utils.set_random_seed(1)
-    model = trained(MAKERS[name](), images)
+@pytest.mark.parametrize("made", MAKERS, indirect=True)
+def test_bfloat16_is_as_precise_as_the_network_made_under_the_policy(made, images):
+    name, model, exact = made
     reference = in_mixed_precision(MAKERS[name])
     reference.set_weights(model.get_weights())
-    exact = predicted(model, images)
     wanted = np.std(predicted(reference, images) - exact)
     got = np.std(predicted(inference_form(model, bfloat16=True), images) - exact)
     assert 0 < got < 1.5 * wanted

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import itertools
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import tensorflow as tf
 
 from std_keras.config import TrainConfig, defaults
 from std_keras.errors import InputError, MachineError
+from tests import processes
 
 TINY = {
     "dataset": "digits",
@@ -398,14 +398,8 @@ def test_csv_grows(tools, tmp_path):
     ]
 
 
-def run(root, what, *flags):
-    return subprocess.run(
-        [sys.executable, "-m", "tools.benchmark", what, *flags],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def run(what, *flags):
+    return processes.run("-m", "tools.benchmark", what, *flags)
 
 
 @pytest.mark.parametrize(
@@ -427,47 +421,125 @@ def test_bad_values(tools, name, flags, message):
         benchmark.run(**given)
 
 
-def test_exit_codes(root):
-    done = run(root, "nothing")
+def test_exit_codes():
+    done = run("nothing")
     assert done.returncode == 2
     assert "'nothing' is not a benchmark" in done.stderr
-    done = run(root, "train", "--rounds=0")
+    done = run("train", "--rounds=0")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: --rounds=0")
 
 
 @pytest.mark.parametrize("what", ["train", "overhead", "all"])
-def test_files_are_refused_before_anything_is_measured(root, tmp_path, what):
+def test_files_are_refused_before_anything_is_measured(tmp_path, what):
     (tmp_path / "notes.md").write_text("# Notes\n")
-    done = run(root, what, f"--csv={tmp_path}/notes.md")
+    done = run(what, f"--csv={tmp_path}/notes.md")
     assert (done.returncode, done.stdout) == (2, "")
     assert "notes.md is no table of benchmarks; name another file" in done.stderr
     assert (tmp_path / "notes.md").read_text() == "# Notes\n"
-    done = run(root, what, f"--json={tmp_path}")
+    done = run(what, f"--json={tmp_path}")
     assert done.returncode == 2 and "is a folder; name a file" in done.stderr
 
 
-def test_one_that_fails_stops_no_other(root, tmp_path):
-    """The start needs data that is there; inference needs none."""
-    flags = ("--dataset=cifar100", f"--data_dir={tmp_path}/nothing", "--model=mixer_s16")
-    size = ("--patch_size=16", "--width=16", "--depth=1", "--batch_size=1", "--rounds=1")
+# `all`, which starts the script below in place of a benchmark.
+ALL = """
+import sys
+from std_keras.programs.program import console
+from tools import benchmark
+from tools.benchmarks import every
+
+every._PROGRAM = (sys.executable, PART)
+console(benchmark.main)
+"""
+ONE = """
+import json, sys
+
+name, *given, last = sys.argv[1:]
+if name == "startup":
+    sys.exit("there is no data")
+with open(last.removeprefix("--json="), "w") as file:
+    json.dump({"given": given}, file)
+"""
+
+
+def test_one_that_fails_stops_no_other(tools, tmp_path):
+    from std_keras.programs import flags
+
+    (tmp_path / "one.py").write_text(ONE)
+    asked = ("--model=mixer_s16", "--patch_size=16", "--width=16", "--batch_size=1", "--rounds=1")
     wanted = ("--only=startup,infer", f"--json={tmp_path}/all.json")
-    done = run(root, "all", *flags, *size, *wanted)
+    code = ALL.replace("PART", repr(str(tmp_path / "one.py")))
+    done = processes.run("-c", code, "all", *asked, *wanted)
     assert done.returncode == 5, done.stderr
+    assert "there is no data" in done.stderr
     assert "benchmarks failed: startup; see above" in done.stderr
     found = json.loads((tmp_path / "all.json").read_text())
     assert found["failed"] == ["startup"]
-    assert set(found["infer"]["variants"]) >= {"plain, batch 1", "xla, batch 1"}
+    # The other was told what was asked for.
+    infer = tools("infer")
+    given = flags.parse(
+        found["infer"]["given"],
+        program="",
+        about="",
+        options=infer.OPTIONS,
+        defaults=infer.DEFAULTS,
+    )
+    names = ("model", "patch_size", "width", "batch_size", "rounds")
+    assert [given[name] for name in names] == ["mixer_s16", 16, 16, 1, 1]
 
 
-def test_a_benchmark_that_is_ended_leaves_nothing_behind(root, tmp_path):
+class InThisProcess:
+    """Stands for `Processes`: makes each job here and calls it once; its times are made up."""
+
+    def __init__(self):
+        self.said = {}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def start(self, job):
+        tf.keras.utils.set_random_seed(0)
+        module, function = job.maker.split(":")
+        options = json.loads(json.dumps(job.options))
+        made = getattr(importlib.import_module(module), function)(**options)
+        self.said[job.name] = made.call()
+        return json.loads(json.dumps(made.facts))
+
+    def take_turns(self, *, rounds, seconds):
+        assert (rounds, seconds) == (1, 0.0)
+
+    def figures(self):
+        best = {name: 0.5 if "xla" in name else 0.25 for name in self.said}
+        return {name: {"seconds": {"best": s, "median": 2 * s}} for name, s in best.items()}
+
+
+def test_inference_needs_no_data(tools, tmp_path, monkeypatch):
+    infer, here = tools("infer"), InThisProcess()
+    monkeypatch.setattr(infer, "Processes", lambda: here)
+    size = {"dataset": "cifar100", "patch_size": 16, "width": 16, "depth": 1, "batch_size": 1}
+    given = {**dict.fromkeys(infer.OPTIONS), **infer.DEFAULTS, **size}
+    given |= {"data_dir": f"{tmp_path}/nothing", "model": "mixer_s16", "rounds": 1, "seconds": 0.0}
+    found = infer.run(**given)
+    assert set(found["variants"]) == {"plain, batch 1", "xla, batch 1"}
+    plain, xla = (here.said[f"{name}, batch 1"] for name in ("plain", "xla"))
+    assert plain.shape == (1, 100)
+    np.testing.assert_allclose(plain, xla, atol=1e-5)
+    for name, images_per_s in (("plain", 2.0), ("xla", 1.0)):
+        figures = found["variants"][f"{name}, batch 1"]
+        assert figures["images_per_s"] == images_per_s
+        of_matmuls = found["matmul_gflop_per_s"]["float32"]["best"]
+        gflop = 2 * found["gmac_per_image"]
+        assert figures["share"] == pytest.approx(gflop / of_matmuls * 2 * images_per_s)
+
+
+def test_a_benchmark_that_is_ended_leaves_nothing_behind(tmp_path):
     flags = ("--flagfile=flags/digits_mixer.flags", "--rounds=1", "--batch_size=32")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tools.benchmark", "all", "--only=startup", *flags],
-        cwd=root,
+    process = processes.start(
+        *("-m", "tools.benchmark", "all", "--only=startup", *flags),
         env={**os.environ, "TMPDIR": str(tmp_path)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
     )
 
     def trainings():
@@ -480,14 +552,14 @@ def test_a_benchmark_that_is_ended_leaves_nothing_behind(root, tmp_path):
         assert process.poll() is None
         time.sleep(0.1)
     assert trainings()
-    process.terminate()
+    process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=600) == 128 + signal.SIGTERM
     assert not trainings()
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
-def test_train_beside_torch(root, tmp_path):
+def test_train_beside_torch(tmp_path):
     pytest.importorskip("torch")
     flags = [
         *("--flagfile=flags/cifar100_mixer_s4_std.flags", "--patch_size=8"),
@@ -496,7 +568,7 @@ def test_train_beside_torch(root, tmp_path):
         *("--against=torch", "--torch_variants=eager", "--rounds=2", "--seconds=0"),
         *(f"--json={tmp_path}/all.json", f"--csv={tmp_path}/main.csv"),
     ]
-    done = run(root, "train", *flags)
+    done = run("train", *flags)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "all.json").read_text())
     assert set(found["variants"]) == {"plain", "xla", "torch eager"}
@@ -512,7 +584,7 @@ def test_train_beside_torch(root, tmp_path):
 
 
 @pytest.mark.slow
-def test_all(root, tmp_path):
+def test_all(tmp_path):
     flags = [
         "--flagfile=flags/digits_mixer_std.flags",
         "--teacher=runs/digits_resnet20,site=last",
@@ -520,7 +592,7 @@ def test_all(root, tmp_path):
         "--only=infer,overhead,growth,startup",
         *(f"--json={tmp_path}/all.json", f"--csv={tmp_path}/main.csv"),
     ]
-    done = run(root, "all", *flags)
+    done = run("all", *flags)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "all.json").read_text())
     assert set(found) == {"benchmark", "infer", "overhead", "growth", "startup"}

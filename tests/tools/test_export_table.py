@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import importlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from std_keras.errors import InputError
 from std_keras.programs.program import StopRequest
+from tests import processes
 
 
 @pytest.fixture(scope="module")
@@ -56,19 +55,12 @@ def test_bad_flags(export_table, tmp_path):
         export_table.main(flags, StopRequest())
 
 
-def test_the_benchmark_measures_the_matmuls_of_the_file(root: Path, tmp_path: Path):
-    done = subprocess.run(
-        [
-            sys.executable,
-            *("-m", "tools.benchmark", "export"),
-            *("--image_size=8", "--patch_size=4", "--width=32", "--depth=1", "--runs=3"),
-            "--against=pytorch",
-            f"--json={tmp_path}/export.json",
-        ],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=False,
+def test_the_benchmark_measures_the_matmuls_of_the_file(tmp_path: Path):
+    done = processes.run(
+        *("-m", "tools.benchmark", "export"),
+        *("--image_size=8", "--patch_size=4", "--width=32", "--depth=1", "--runs=3"),
+        "--against=pytorch",
+        f"--json={tmp_path}/export.json",
     )
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "export.json").read_text())

@@ -18,6 +18,7 @@ from std_keras.runs.trained import load_trained
 from std_keras.weights import ConvertOptions, convert_weights, hub, located
 from std_keras.weights.class_names import NUMBERED
 from std_keras.weights.initialize import find_start
+from tests import processes
 from tests.oracles import import_timm
 from tests.weights import hub_cache
 
@@ -424,23 +425,18 @@ def test_a_pickle_from_the_hub_is_read_without_running_it(torch, home, tmp_path)
     assert not marker.exists()
 
 
-def run(*command, home, root, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "std_keras", *command],
+def test_from_the_command_line(small, home, root, tmp_path):
+    """A process of its own: the variables of the hub are read when Keras is loaded."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "std_keras", "convert"),
+            *("--source=hf-hub:ours/model", f"--output={tmp_path / 'run'}"),
+        ],
         cwd=root,
-        env={**os.environ, "HF_HOME": str(home), **environment},
+        env={**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
         timeout=300,
-    )
-
-
-def test_from_the_command_line(small, home, root, tmp_path):
-    done = run(
-        *("convert", "--source=hf-hub:ours/model", f"--output={tmp_path / 'run'}"),
-        home=home,
-        root=root,
-        HF_HUB_OFFLINE="1",
     )
     assert done.returncode == 0, done.stderr
     for words in (
@@ -450,12 +446,18 @@ def test_from_the_command_line(small, home, root, tmp_path):
         "licence: apache-2.0",
     ):
         assert words in done.stderr
-    done = run(
-        *("train", "--dataset=digits", "--distillation=hard", "--teacher=hf-hub:ours/none"),
-        f"--model_dir={tmp_path / 'student'}",
-        home=home,
-        root=root,
-        HF_ENDPOINT="http://127.0.0.1:9",
+
+
+def test_a_hub_that_cannot_be_reached_from_the_command_line(home, tmp_path):
+    prelude = (
+        "from huggingface_hub import constants\n"
+        f"constants.HF_HUB_CACHE, constants.ENDPOINT = {str(home / 'hub')!r}, 'http://127.0.0.1:9'\n"
+        "from std_keras.programs.main import console\n"
+        "console()"
+    )
+    done = processes.run(
+        *("-c", prelude, "train", "--dataset=digits", "--distillation=hard"),
+        *("--teacher=hf-hub:ours/none", f"--model_dir={tmp_path / 'student'}"),
     )
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr

@@ -6,14 +6,13 @@ import hashlib
 import json
 import resource
 import struct
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from std_keras.errors import InputError
 from std_keras.weights import read_source
+from tests import processes
 
 
 def written(header, data=b""):
@@ -169,13 +168,11 @@ def test_more_arrays_than_any_classifier_has(tmp_path):
         read_source(path)
 
 
-def test_from_the_command_line(root, tmp_path):
+def test_from_the_command_line(tmp_path):
     path = tmp_path / "model.safetensors"
     path.write_bytes(DAMAGED["a huge shape"])
     command = ("convert", f"--source={path}", f"--output={tmp_path / 'run'}", "--model=mixer_s16")
-    done = subprocess.run(
-        [sys.executable, "-m", "std_keras", *command], cwd=root, capture_output=True, text=True
-    )
+    done = processes.run("-m", "std_keras", *command)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith(f"error: --source={path} is a damaged")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +11,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-import std_keras
 from std_keras.data import Augmentation, Shard, training_batches
 from std_keras.data.arrays import ArraySource
 from std_keras.data.augmentation import Mixing, RandAugment, ResizedCrop
 from std_keras.data.files import FileSource
+from tests import processes
 
 SIDE = 24
 RECIPE = Augmentation(
@@ -74,15 +72,8 @@ def digests(folder, **options):
 
 def in_process(folder, **variables):
     """The digests in a new process; it must not take longer than its time."""
-    script = f"from test_purity import digests; print(*digests({str(folder)!r}))"
-    places = [str(Path(__file__).parent), str(Path(std_keras.__path__[0]).parent)]
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(places), **variables},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+    script = f"from {__name__} import digests; print(*digests({str(folder)!r}))"
+    done = processes.run("-c", script, env={**os.environ, **variables})
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout.split()
 
