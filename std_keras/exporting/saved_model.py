@@ -78,7 +78,7 @@ def _bytes_function(
     size, _, channels = image_shape
 
     def read(content: tf.Tensor) -> tf.Tensor:
-        image = resize_and_crop(decode_rgb(content), size, crop_ratio=crop_ratio)
+        image = resize_and_crop(_decode(content), size, crop_ratio=crop_ratio)
         return image if channels == 3 else tf.image.rgb_to_grayscale(image)
 
     def serve(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -88,8 +88,14 @@ def _bytes_function(
         return module.serve(pixels)
 
     return tf.function(
-        serve, input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")]
+        serve,
+        input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")],
+        autograph=False,
     )
+
+
+# Traced once for all files of a process: it was more than half of the time to write one.
+_decode = tf.function(decode_rgb, input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
 
 
 def run_saved_model(path: Path, images: np.ndarray, *, batch_size: int = 128) -> np.ndarray:
