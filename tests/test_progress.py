@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from std_keras import progress
+from std_keras.errors import Interrupted
 
 
 class Terminal(io.StringIO):
@@ -117,6 +118,16 @@ def test_with_standard_error_closed_it_says_nothing(monkeypatch, capsys):
     progress.say("hello")
     assert list(progress.track([1], total=1, what="reading")) == [1]
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_loop_that_can_be_stopped_ends_with_a_sentence():
+    asked = iter([False, False, True])
+    seen = []
+    with pytest.raises(Interrupted, match="interrupted while reading images; run the same command"):
+        for item in progress.stoppable(lambda: next(asked))("abcd", total=4, what="reading images"):
+            seen.append(item)
+    assert seen == ["a", "b"]
+    assert list(progress.stoppable(lambda: False)("abc", total=3, what="x")) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("items", [[], [1, 2, 3]])

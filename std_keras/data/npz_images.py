@@ -17,6 +17,7 @@ from std_keras.errors import InputError
 from std_keras.files.archive import HostileArchiveError, check_arrays
 from std_keras.files.paths import user_path
 from std_keras.files.texts import normalized
+from std_keras.files.whole_file import UnreadableWholeError, check_is_file
 
 SUFFIX = ".npz"
 # Names of the arrays of a part: its images, its labels.
@@ -106,10 +107,11 @@ def npz_label_names(file: str) -> tuple[str, ...]:
 def _read(file: str, *, flag: str) -> dict[str, np.ndarray]:
     path = user_path(file)
     try:
+        check_is_file(path)
         check_arrays(path)
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
-    except HostileArchiveError as error:
+    except (HostileArchiveError, UnreadableWholeError) as error:
         raise InputError(f"{flag} {error}") from error
     except OSError as error:
         raise InputError(f"{flag} cannot be read: {error.strerror or error}") from error

@@ -18,6 +18,7 @@ from std_keras.data.picture_list import SPLITS, PictureList, Row, labelled
 from std_keras.errors import DISK_FAULTS, InputError
 from std_keras.extras import imported
 from std_keras.files.paths import user_path
+from std_keras.files.whole_file import UnreadableWholeError, check_is_file
 
 SUFFIX = ".parquet"
 _IMAGES, _LABELS = ("image", "img"), ("label", "labels")
@@ -42,6 +43,11 @@ def read_parquet(place: str) -> PictureList:
     flag = f"dataset=parquet:{place}"
     arrow: Any = imported("pyarrow.parquet", needed_by=flag)
     files = _files(user_path(place), flag=flag)
+    for file, _ in files:
+        try:
+            check_is_file(file)
+        except UnreadableWholeError as error:
+            raise InputError(f"{flag}: {file.name} {error}") from error
     cache = PictureCache(file_states(file for file, _ in files))
     rows: list[Row] = []
     names: Sequence[str] | None = None
@@ -140,7 +146,7 @@ def _readable(file: Path, *, flag: str) -> Iterator[None]:
 
 def _files(place: Path, *, flag: str) -> list[tuple[Path, str | None]]:
     """The files with their parts; None for a file that says it row by row."""
-    if place.is_file():
+    if place.exists() and not place.is_dir():
         return [(place, None)]
     if not place.is_dir():
         raise InputError(f"{flag}: {place} is not there; name a Parquet file, or a folder of them")

@@ -245,6 +245,11 @@ def _files(name: str, info: Any, split: str) -> list[RecordFile]:
                 f"dataset={name}: the file {path} is missing; delete its folder and prepare "
                 "the set again"
             )
+        if os.path.exists(path) and not os.path.isfile(path):  # TensorFlow would wait for a pipe.
+            raise InputError(
+                f"dataset={name}: {path} is a pipe, a device or a folder; delete its folder and "
+                "prepare the set again"
+            )
         files.append(RecordFile(path, int(examples), int(tf.io.gfile.stat(path).length)))
     return files
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import stat
 import warnings
 from collections.abc import Iterable
 from typing import IO
@@ -21,6 +20,7 @@ from PIL import Image
 from std_keras.errors import InputError
 from std_keras.extras import install
 from std_keras.files.jpeg_end import jpeg_end
+from std_keras.files.whole_file import UnreadableWholeError, check_is_file
 
 MOST_PIXELS = 178_956_970
 """Larger pictures are refused by their header, before memory is taken for them; Pillow's limit."""
@@ -78,12 +78,13 @@ def open_picture(path: str | os.PathLike[str], *, channels: int = 3) -> Image.Im
             pixels, or has values whose range nobody knows.
     """
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # To open a pipe may wait for ever.
-            raise InputError(f"{path} is no file: it is a folder, a pipe or a device")
+        check_is_file(path)
         with open(path, "rb") as file:
             return _read(file, channels=channels, name=str(path))
     except (InputError, MemoryError):
         raise
+    except UnreadableWholeError as error:
+        raise InputError(f"{path} {error}") from error
     except Image.DecompressionBombError as error:
         raise InputError(
             f"{path} has more than {MOST_PIXELS // 10**6} million pixels, which may be a "

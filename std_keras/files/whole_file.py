@@ -16,6 +16,17 @@ def machine_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
+def check_is_file(path: str | os.PathLike[str]) -> None:
+    """Refuses a pipe or device, which may never begin or end.
+
+    Raises:
+        UnreadableWholeError: if it is one, or a folder.
+        OSError: if it is not there.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise UnreadableWholeError("is a pipe, a device or a folder; name a file")
+
+
 def check_whole_file(path: Path) -> None:
     """Refuses a pipe or device, which may never end, and a file of more than half of the memory.
 
@@ -25,9 +36,8 @@ def check_whole_file(path: Path) -> None:
         UnreadableWholeError: if it is one of these.
         OSError: if it is not there.
     """
+    check_is_file(path)
     state = os.stat(path)
-    if not stat.S_ISREG(state.st_mode):
-        raise UnreadableWholeError("is a pipe, a device or a folder; name a file")
     if state.st_size > machine_memory() // 2:
         raise UnreadableWholeError(
             f"has {state.st_size:,} bytes, more than half of this machine's memory"

@@ -92,7 +92,6 @@ def assemble(
     *,
     strategy: tf.distribute.Strategy,
     chief: bool = True,
-    stop: Callable[[], bool] = lambda: False,
 ) -> Training:
     """Makes all parts of a run and restores its newest checkpoint; call it inside the strategy's
     scope.
@@ -103,10 +102,8 @@ def assemble(
         run: the run directory; need not exist if this process is not the chief.
         strategy: where it runs.
         chief: whether this process writes to the run directory.
-        stop: asked while images are read and teachers tried; nothing is written then.
 
     Raises:
-        Interrupted: because `stop()` was true.
         InputError: if something asked for cannot be done.
     """
     check_sizes(config, dataset)
@@ -155,8 +152,8 @@ def assemble(
         )
         _refuse_in_cluster(loaded, shard)
         if chief and not first_step:
-            check_before_training(loaded, config, dataset, view_sizes=larger_views, stop=stop)
-        teacher_views.hold(config, dataset, larger_views, stop=stop)
+            check_before_training(loaded, config, dataset, view_sizes=larger_views)
+        teacher_views.hold(config, dataset, larger_views)
     task = create_task(
         config.distillation,
         config.mine,

@@ -101,7 +101,6 @@ def check_before_training(
     dataset: DataSet,
     *,
     view_sizes: Sequence[int],
-    stop: Callable[[], bool] = lambda: False,
 ) -> list[CheckUp]:
     """Logs a check-up of the teachers of a run, on few images, before it begins.
 
@@ -110,10 +109,6 @@ def check_before_training(
         config: of the run.
         dataset: its data.
         view_sizes: from `teacher_views.larger`.
-        stop: asked between batches.
-
-    Raises:
-        Interrupted: because `stop()` was true.
     """
     from std_keras.teachers import parse
     from std_keras.teachers.checkup import check
@@ -131,7 +126,6 @@ def check_before_training(
             train=train,
             label_names=dataset.label_names,
             hard=options.kind == "hard",
-            stop=stop,
         )
         tell(checked)
         found.append(checked)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -284,6 +285,14 @@ def test_a_missing_file_is_named(own_tfds):
     path = sorted((directory / "tiny_animals" / "1.0.0").glob("*-train*"))[2]
     path.unlink()
     assert f"the file {path} is missing" in refusal(directory)
+
+
+def test_a_file_that_is_a_pipe_is_not_waited_for(own_tfds):
+    directory, _ = own_tfds
+    path = sorted((directory / "tiny_animals" / "1.0.0").glob("*-train*"))[1]
+    path.unlink()
+    os.mkfifo(path)
+    assert f"{path} is a pipe, a device or a folder" in refusal(directory)
 
 
 @pytest.mark.parametrize("part", ["train", "test"])

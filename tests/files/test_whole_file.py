@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from std_keras.data import load
 from std_keras.errors import InputError
+from std_keras.exporting.classifying import Classifier
 from std_keras.files import whole_file
 from std_keras.files.whole_file import UnreadableWholeError, check_whole_file
 from std_keras.runs.keras_file import load_keras_file
@@ -57,7 +59,16 @@ def test_whatever_reads_it_says_so(tmp_path, name, read):
         read(path)
 
 
-def test_a_pipe_of_weights_is_not_waited_for(tmp_path):
-    os.mkfifo(tmp_path / "w.pth")
-    with pytest.raises(InputError, match=r"w\.pth is a pipe, a device or a folder"):
-        read_source(tmp_path / "w.pth")
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("w.pth", read_source),
+        ("w.tflite", Classifier),
+        ("w.npz", lambda path: load(str(path))),
+        ("w.parquet", lambda path: load(f"parquet:{path}", image_size=8)),
+    ],
+)
+def test_a_pipe_is_not_waited_for(tmp_path, name, read):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(InputError, match=rf"{name} is a pipe, a device or a folder"):
+        read(tmp_path / name)

@@ -59,7 +59,7 @@ def classify(folder, capsys, monkeypatch):
 @pytest.mark.parametrize("name", ["pipe.png", "pip*.png"])
 def test_a_pipe_is_not_waited_for(tmp_path, classify, name):
     os.mkfifo(tmp_path / "pipe.png")
-    with pytest.raises(InputError, match=r"pipe\.png is no file: it is a folder, a pipe"):
+    with pytest.raises(InputError, match=r"pipe\.png is a pipe, a device or a folder"):
         classify(f"{tmp_path}/{name}")
 
 

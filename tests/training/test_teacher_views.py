@@ -98,9 +98,10 @@ def assert_same(run, expected):
     assert lines(run, "loss/total") == lines(expected, "loss/total")
 
 
-def stop_after(calls):
+def stop_after(calls, folder):
+    """Stops a run after some steps; while it reads pictures, its folder has no files yet."""
     count = iter(range(calls))
-    return lambda: next(count, None) is None
+    return lambda: any(folder.rglob("*.json")) and next(count, None) is None
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +120,7 @@ def test_the_teacher_is_as_good_as_alone(live):
 def test_from_the_student_s_pixels_it_would_be_blind(settings, live, tmp_path):
     """A run of before views goes on as it began: with the student's pixels."""
     with pytest.raises(Interrupted):
-        train(settings(), model_dir=tmp_path, stop=stop_after(3))
+        train(settings(), model_dir=tmp_path, stop=stop_after(3, tmp_path))
     recorded = json.loads((tmp_path / "examples.json").read_text())
     del recorded["teacher_views"]
     (tmp_path / "examples.json").write_text(json.dumps(recorded))
@@ -131,7 +132,7 @@ def test_from_the_student_s_pixels_it_would_be_blind(settings, live, tmp_path):
 
 def test_interrupted_and_continued_it_ends_with_the_same_bits(settings, live, tmp_path, caplog):
     with caplog.at_level("INFO", "std_keras"), pytest.raises(Interrupted):
-        train(settings(), model_dir=tmp_path, stop=stop_after(3))
+        train(settings(), model_dir=tmp_path, stop=stop_after(3, tmp_path))
     assert "sees 24x24 pixels of the same crop, the student 8x8" in caplog.text
     assert "views of 40 images at 24x24 are held in memory (0.1 MiB)" in caplog.text
     train(settings(), model_dir=tmp_path)
@@ -141,7 +142,7 @@ def test_interrupted_and_continued_it_ends_with_the_same_bits(settings, live, tm
 def test_cached_predictions_are_those_of_the_views(settings, live, tmp_path, monkeypatch, caplog):
     wanted = settings(teacher_cache=str(tmp_path / "cached"))
     with pytest.raises(Interrupted):
-        precompute(wanted, stop=stop_after(4))
+        precompute(wanted, stop=stop_after(4, tmp_path))
     with caplog.at_level("INFO", "std_keras"):
         assert precompute(wanted)["computed"] == 80
     assert "sees 24x24 pixels of the same crop" in caplog.text
@@ -232,7 +233,7 @@ def test_what_does_not_fit_is_decoded_again_and_again(settings, live, tmp_path, 
 
 def test_a_replay_has_the_views(settings, live, tmp_path):
     with pytest.raises(Interrupted):
-        train(settings(checkpoint_every_steps=2), model_dir=tmp_path, stop=stop_after(2))
+        train(settings(checkpoint_every_steps=2), model_dir=tmp_path, stop=stop_after(2, tmp_path))
     report = replay(tmp_path, step=5)
     assert report["finite"]
     expected = lines(live, "loss/total")

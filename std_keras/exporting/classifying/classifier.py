@@ -15,6 +15,7 @@ from std_keras.exporting.classifying.card import ModelCard
 from std_keras.exporting.classifying.picture import center_square
 from std_keras.exporting.classifying.self_description import read_description
 from std_keras.files.paths import user_path
+from std_keras.files.whole_file import UnreadableWholeError, check_whole_file
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,16 @@ class Classifier:
 
     def __init__(self, path: str | Path, *, threads: int = 1) -> None:
         self._name = name = str(path)
-        try:
-            content = user_path(path).read_bytes()
-        except IsADirectoryError as error:
+        file = user_path(path)
+        if file.is_dir():
             raise InputError(
                 f"{name} is a folder; name a .tflite file, such as std-keras export writes of a run"
-            ) from error
+            )
+        try:
+            check_whole_file(file)
+            content = file.read_bytes()
+        except UnreadableWholeError as error:
+            raise InputError(f"{name} {error}") from error
         except OSError as error:
             raise InputError(f"{name} cannot be read: {error.strerror}") from error
         self.card: ModelCard = read_description(content, name=name)
