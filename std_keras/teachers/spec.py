@@ -83,10 +83,15 @@ def parse(description: str) -> TeacherSpec:
         name, equals, value = part.partition("=")
         name, value = name.strip(), value.strip()
         if not equals or name not in _LEGAL:
+            options = ", ".join(f"{n}={v}" for n, v in _LEGAL.items())
+            if _is_missing_path(source, part):
+                raise InputError(
+                    f"teacher={description}: there is no file or folder of that name, nor of the "
+                    f"name {source}; correct the path (behind a comma may stand {options})"
+                )
             raise InputError(
-                f"teacher={description}: {part!r} is not an option; the options are "
-                + ", ".join(f"{n}={v}" for n, v in _LEGAL.items())
-                + ", and no file or folder with a comma in its name is there"
+                f"teacher={description}: {part!r} is not an option; the options are {options}, and "
+                "no file or folder with a comma in its name is there"
             )
         if name in chosen:
             raise InputError(f"teacher={description}: {name} is given twice")
@@ -110,6 +115,13 @@ def parse(description: str) -> TeacherSpec:
         written=source,
         **chosen,
     )
+
+
+def _is_missing_path(source: str, part: str) -> bool:
+    """Whether a source and what stands behind its comma are rather one path that is not there."""
+    if os.path.exists(user_path(source)) or ":" in source:
+        return False
+    return "=" not in part and (os.sep in source + part or "." in part)
 
 
 def source_of(description: str) -> str:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from std_keras.data import load, summary
 from std_keras.data.files import FileSource
-from std_keras.errors import InputError
+from tests.data.refusal import refusal
 
 NUMBERS = {"ant": range(20), "bee": range(20, 30), "train": range(30, 34)}
 
@@ -27,13 +27,6 @@ def classes(tmp_path):
         for number in numbers:
             picture(tmp_path / "photos" / name / f"{number}.png", number)
     return tmp_path / "photos"
-
-
-def refusal(name, **options) -> str:
-    with pytest.raises(InputError) as caught:
-        load(name, **{"image_size": 16, **options})
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def seen(source) -> set[int]:

@@ -15,6 +15,7 @@ from std_keras.data import folder_content, load
 from std_keras.data.class_names import class_names
 from std_keras.data.hf_list import parse
 from std_keras.errors import InputError, MachineError
+from tests.data.refusal import refusal
 
 NAMES = ["zebra", "ant"]  # Not the order of the alphabet.
 COMMIT, OTHER = "a" * 40, "b" * 40
@@ -217,14 +218,6 @@ def test_the_newest_revision_or_the_one_that_is_named(caches):
     check(load(f"hf:an-org/MyPets@{COMMIT[:7]}", image_size=8))
     shutil.rmtree(newer)
     check(load("hf:an-org/MyPets", image_size=8))
-
-
-def refusal(name, **options):
-    with pytest.raises(InputError) as info:
-        load(name, **{"image_size": 8, **options})
-    message = str(info.value)
-    assert "\n" not in message
-    return message
 
 
 def test_what_is_not_there_is_named_with_the_command_that_gets_it(caches, tmp_path):

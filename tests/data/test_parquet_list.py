@@ -16,6 +16,7 @@ from PIL import Image
 from std_keras.data import folder_content, load
 from std_keras.data.class_names import class_names
 from std_keras.errors import InputError, MachineError
+from tests.data.refusal import refusal
 
 NAMES = ("zebra", "ant")  # The hub's order, which is not that of the alphabet.
 
@@ -194,14 +195,6 @@ def test_names_of_classes(tmp_path):
     assert class_names(f"parquet:{numbered}") == ("9", "10")
     strings = hub_file(tmp_path / "strings.parquet", images, ["b", "a", "b"], names=None)
     assert class_names(f"parquet:{strings}") == ("a", "b")
-
-
-def refusal(name, **options):
-    with pytest.raises(InputError) as info:
-        load(name, **{"image_size": 8, **options})
-    message = str(info.value)
-    assert "\n" not in message
-    return message
 
 
 def test_what_cannot_be_used(tmp_path, repository, monkeypatch):
