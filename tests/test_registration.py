@@ -13,6 +13,7 @@ import pytest
 
 import std_keras
 from std_keras import models
+from std_keras.research.undistillable.skeptical_student import create_skeptical
 from std_keras.training.build import dtype_policy
 from tests.models import test_student_families as student_families
 from tests.models import test_teacher_families as teacher_families
@@ -89,6 +90,7 @@ def teachers():
     made = {name: teacher_families.tiny(name) for name in teacher_families.FAMILIES}
     made["cifar_resnet20"] = models.create("cifar_resnet20", **size)
     made["wrn_16_2"] = models.create("wrn_16_2", **size)
+    made["skeptical"] = create_skeptical("cifar_resnet20", stage=2, **size)
     made["airbench94"] = models.create("airbench94", input_shape=(32, 32, 3), num_classes=5)
     return made
 
