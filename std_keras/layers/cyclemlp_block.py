@@ -9,11 +9,11 @@ import keras
 from std_keras.layers.cycle_mixing import CycleMixing
 from std_keras.layers.layer_norm import LayerNorm
 from std_keras.layers.mlp import MLP
-from std_keras.layers.stochastic_depth import StochasticDepth
+from std_keras.layers.residual_block import ResidualBlock
 
 
 @keras.saving.register_keras_serializable(package="std_keras")
-class CycleMLPBlock(keras.layers.Layer):
+class CycleMLPBlock(ResidualBlock):
     """Mixing of neighbours and channels, then an MLP: (B, H, W, N) -> (B, H, W, N).
 
     U = Z + mixing(LN(Z)), then U + MLP(LN(U)) (Chen et al. 2022, arXiv 2107.10224, Fig. 3). H and W
@@ -22,28 +22,19 @@ class CycleMLPBlock(keras.layers.Layer):
 
     Args:
       mlp_dim: hidden width of the MLP.
-      gelu: "exact" or "tanh".
       layer_norm_epsilon: added to the variance in both normalisations.
-      stochastic_depth: probability of dropping each of the two branches, per sample and
-        independently.
-      seed: of the stochastic depth.
+      **kwargs: of `ResidualBlock`.
     """
 
     def __init__(
         self,
         mlp_dim: int,
-        gelu: str = "exact",
         layer_norm_epsilon: float = 1e-5,
-        stochastic_depth: float = 0.0,
-        seed: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.mlp_dim = mlp_dim
-        self.gelu = gelu
         self.layer_norm_epsilon = layer_norm_epsilon
-        self.stochastic_depth = stochastic_depth
-        self.seed = seed
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         channels = input_shape[-1]
@@ -60,28 +51,14 @@ class CycleMLPBlock(keras.layers.Layer):
             dense.kernel_initializer = keras.initializers.TruncatedNormal(stddev=0.02)
         for layer in (self.mixing_norm, self.mixing, self.mlp_norm, self.mlp):
             layer.build(input_shape)
-        self.drop_branch: StochasticDepth | None = None
-        if self.stochastic_depth > 0.0:
-            self.drop_branch = StochasticDepth(
-                self.stochastic_depth, seed=self.seed, dtype=policy, name="stochastic_depth"
-            )
-            self.drop_branch.build(input_shape)
+        super().build(input_shape)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         mixed = inputs + self._drop(self.mixing(self.mixing_norm(inputs)), training)
         return mixed + self._drop(self.mlp(self.mlp_norm(mixed)), training)
 
-    def _drop(self, branch: Any, training: bool) -> Any:
-        return branch if self.drop_branch is None else self.drop_branch(branch, training=training)
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        return tuple(input_shape)
-
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "mlp_dim": self.mlp_dim,
-            "gelu": self.gelu,
             "layer_norm_epsilon": self.layer_norm_epsilon,
-            "stochastic_depth": self.stochastic_depth,
-            "seed": self.seed,
         }

@@ -8,13 +8,12 @@ import keras
 
 from std_keras.layers.gelu import gelu
 from std_keras.layers.layer_norm import LayerNorm
-from std_keras.layers.mlp import check_gelu
+from std_keras.layers.residual_block import ResidualBlock
 from std_keras.layers.spatial_gating_unit import SpatialGatingUnit
-from std_keras.layers.stochastic_depth import StochasticDepth
 
 
 @keras.saving.register_keras_serializable(package="std_keras")
-class GMLPBlock(keras.layers.Layer):
+class GMLPBlock(ResidualBlock):
     """An MLP along the channels with a spatial gate in its middle: (B, P, N) -> (B, P, N).
 
     Z + V(gate(GELU(U(LN(Z))))), where U widens N to `channel_mlp_dim`, the gate halves that, and V
@@ -22,30 +21,22 @@ class GMLPBlock(keras.layers.Layer):
 
     Args:
       channel_mlp_dim: width after U; even.
-      gelu: "exact" or "tanh".
       layer_norm_epsilon: added to the variance in the first normalisation. The gate's own
         normalisation has 1e-5.
-      stochastic_depth: probability of dropping the branch, per sample.
-      seed: of the stochastic depth.
+      **kwargs: of `ResidualBlock`.
     """
 
     def __init__(
         self,
         channel_mlp_dim: int,
-        gelu: str = "exact",
         layer_norm_epsilon: float = 1e-6,
-        stochastic_depth: float = 0.0,
-        seed: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if channel_mlp_dim < 2 or channel_mlp_dim % 2:
             raise ValueError(f"channel_mlp_dim={channel_mlp_dim} must be even and at least 2")
         self.channel_mlp_dim = channel_mlp_dim
-        self.gelu = check_gelu(gelu)
         self.layer_norm_epsilon = layer_norm_epsilon
-        self.stochastic_depth = stochastic_depth
-        self.seed = seed
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         batch, patches, channels = input_shape
@@ -60,29 +51,16 @@ class GMLPBlock(keras.layers.Layer):
         self.hidden_dense.build(input_shape)
         self.gate.build((batch, patches, self.channel_mlp_dim))
         self.output_dense.build((batch, patches, self.channel_mlp_dim // 2))
-        self.drop_branch: StochasticDepth | None = None
-        if self.stochastic_depth > 0.0:
-            self.drop_branch = StochasticDepth(
-                self.stochastic_depth, seed=self.seed, dtype=policy, name="stochastic_depth"
-            )
-            self.drop_branch.build(input_shape)
+        super().build(input_shape)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         branch = self.hidden_dense(self.norm(inputs))
         branch = gelu(branch, kind=self.gelu, training=training)
         branch = self.output_dense(self.gate(branch))
-        if self.drop_branch is not None:
-            branch = self.drop_branch(branch, training=training)
-        return inputs + branch
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        return tuple(input_shape)
+        return inputs + self._drop(branch, training)
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "channel_mlp_dim": self.channel_mlp_dim,
-            "gelu": self.gelu,
             "layer_norm_epsilon": self.layer_norm_epsilon,
-            "stochastic_depth": self.stochastic_depth,
-            "seed": self.seed,
         }

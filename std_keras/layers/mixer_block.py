@@ -9,11 +9,11 @@ from keras import ops
 
 from std_keras.layers.layer_norm import LayerNorm
 from std_keras.layers.mlp import MLP
-from std_keras.layers.stochastic_depth import StochasticDepth
+from std_keras.layers.residual_block import ResidualBlock
 
 
 @keras.saving.register_keras_serializable(package="std_keras")
-class MixerBlock(keras.layers.Layer):
+class MixerBlock(ResidualBlock):
     """Token mixing, then channel mixing, each pre-normalised and residual: (B, P, N) -> (B, P, N).
 
     U = Z + MLP_S(LN(Z)) along the P patches, then U + MLP_C(LN(U)) along the N channels
@@ -22,30 +22,21 @@ class MixerBlock(keras.layers.Layer):
     Args:
       token_mlp_dim: hidden width of the token-mixing MLP (D_S).
       channel_mlp_dim: hidden width of the channel-mixing MLP (D_C).
-      gelu: "exact" or "tanh".
       layer_norm_epsilon: added to the variance in both normalisations.
-      stochastic_depth: probability of dropping each of the two branches, per sample and
-        independently.
-      seed: of the stochastic depth.
+      **kwargs: of `ResidualBlock`.
     """
 
     def __init__(
         self,
         token_mlp_dim: int,
         channel_mlp_dim: int,
-        gelu: str = "exact",
         layer_norm_epsilon: float = 1e-6,
-        stochastic_depth: float = 0.0,
-        seed: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.token_mlp_dim = token_mlp_dim
         self.channel_mlp_dim = channel_mlp_dim
-        self.gelu = gelu
         self.layer_norm_epsilon = layer_norm_epsilon
-        self.stochastic_depth = stochastic_depth
-        self.seed = seed
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         batch, patches, channels = input_shape
@@ -66,12 +57,7 @@ class MixerBlock(keras.layers.Layer):
         self.token_mlp.build((batch, channels, patches))
         self.channel_norm.build(input_shape)
         self.channel_mlp.build(input_shape)
-        self.drop_branch: StochasticDepth | None = None
-        if self.stochastic_depth > 0.0:
-            self.drop_branch = StochasticDepth(
-                self.stochastic_depth, seed=self.seed, dtype=policy, name="stochastic_depth"
-            )
-            self.drop_branch.build(input_shape)
+        super().build(input_shape)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         branch = ops.transpose(self.token_norm(inputs), (0, 2, 1))
@@ -80,18 +66,9 @@ class MixerBlock(keras.layers.Layer):
         branch = self.channel_mlp(self.channel_norm(mixed))
         return mixed + self._drop(branch, training)
 
-    def _drop(self, branch: Any, training: bool) -> Any:
-        return branch if self.drop_branch is None else self.drop_branch(branch, training=training)
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        return tuple(input_shape)
-
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "token_mlp_dim": self.token_mlp_dim,
             "channel_mlp_dim": self.channel_mlp_dim,
-            "gelu": self.gelu,
             "layer_norm_epsilon": self.layer_norm_epsilon,
-            "stochastic_depth": self.stochastic_depth,
-            "seed": self.seed,
         }

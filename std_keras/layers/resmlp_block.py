@@ -10,11 +10,11 @@ from keras import ops
 from std_keras.layers.affine import Affine
 from std_keras.layers.layer_scale import LayerScale
 from std_keras.layers.mlp import MLP
-from std_keras.layers.stochastic_depth import StochasticDepth
+from std_keras.layers.residual_block import ResidualBlock
 
 
 @keras.saving.register_keras_serializable(package="std_keras")
-class ResMLPBlock(keras.layers.Layer):
+class ResMLPBlock(ResidualBlock):
     """A linear map along the patches, then an MLP along the channels: (B, P, N) -> (B, P, N).
 
     U = Z + scale_1 * A(affine_1(Z)), then U + scale_2 * MLP(affine_2(U)), where A is one dense
@@ -25,27 +25,18 @@ class ResMLPBlock(keras.layers.Layer):
     Args:
       channel_mlp_dim: hidden width of the MLP.
       layer_scale: initial value of both scales.
-      gelu: "exact" or "tanh".
-      stochastic_depth: probability of dropping each of the two branches, per sample and
-        independently.
-      seed: of the stochastic depth.
+      **kwargs: of `ResidualBlock`.
     """
 
     def __init__(
         self,
         channel_mlp_dim: int,
         layer_scale: float,
-        gelu: str = "exact",
-        stochastic_depth: float = 0.0,
-        seed: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.channel_mlp_dim = channel_mlp_dim
         self.layer_scale = layer_scale
-        self.gelu = gelu
-        self.stochastic_depth = stochastic_depth
-        self.seed = seed
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         batch, patches, channels = input_shape
@@ -72,12 +63,7 @@ class ResMLPBlock(keras.layers.Layer):
             self.channel_scale,
         ):
             layer.build(input_shape)
-        self.drop_branch: StochasticDepth | None = None
-        if self.stochastic_depth > 0.0:
-            self.drop_branch = StochasticDepth(
-                self.stochastic_depth, seed=self.seed, dtype=policy, name="stochastic_depth"
-            )
-            self.drop_branch.build(input_shape)
+        super().build(input_shape)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         branch = ops.transpose(self.token_affine(inputs), (0, 2, 1))
@@ -86,17 +72,8 @@ class ResMLPBlock(keras.layers.Layer):
         branch = self.channel_scale(self.channel_mlp(self.channel_affine(mixed)))
         return mixed + self._drop(branch, training)
 
-    def _drop(self, branch: Any, training: bool) -> Any:
-        return branch if self.drop_branch is None else self.drop_branch(branch, training=training)
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        return tuple(input_shape)
-
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "channel_mlp_dim": self.channel_mlp_dim,
             "layer_scale": self.layer_scale,
-            "gelu": self.gelu,
-            "stochastic_depth": self.stochastic_depth,
-            "seed": self.seed,
         }

@@ -8,12 +8,12 @@ import keras
 
 from std_keras.layers.layer_norm import LayerNorm
 from std_keras.layers.mlp import MLP
+from std_keras.layers.residual_block import ResidualBlock
 from std_keras.layers.self_attention import SelfAttention
-from std_keras.layers.stochastic_depth import StochasticDepth
 
 
 @keras.saving.register_keras_serializable(package="std_keras")
-class TransformerBlock(keras.layers.Layer):
+class TransformerBlock(ResidualBlock):
     """Self-attention, then an MLP, each pre-normalised and residual: (B, T, N) -> (B, T, N).
 
     U = Z + attention(LN(Z)), then U + MLP(LN(U)) (Dosovitskiy et al. 2021, arXiv 2010.11929,
@@ -22,30 +22,21 @@ class TransformerBlock(keras.layers.Layer):
     Args:
       num_heads: of the attention; divides N.
       mlp_dim: hidden width of the MLP.
-      gelu: "exact" or "tanh".
       layer_norm_epsilon: added to the variance in both normalisations.
-      stochastic_depth: probability of dropping each of the two branches, per sample and
-        independently.
-      seed: of the stochastic depth.
+      **kwargs: of `ResidualBlock`.
     """
 
     def __init__(
         self,
         num_heads: int,
         mlp_dim: int,
-        gelu: str = "exact",
         layer_norm_epsilon: float = 1e-6,
-        stochastic_depth: float = 0.0,
-        seed: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.num_heads = num_heads
         self.mlp_dim = mlp_dim
-        self.gelu = gelu
         self.layer_norm_epsilon = layer_norm_epsilon
-        self.stochastic_depth = stochastic_depth
-        self.seed = seed
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         channels = input_shape[-1]
@@ -62,12 +53,7 @@ class TransformerBlock(keras.layers.Layer):
             dense.kernel_initializer = keras.initializers.TruncatedNormal(stddev=0.02)
         for layer in (self.attention_norm, self.attention, self.mlp_norm, self.mlp):
             layer.build(input_shape)
-        self.drop_branch: StochasticDepth | None = None
-        if self.stochastic_depth > 0.0:
-            self.drop_branch = StochasticDepth(
-                self.stochastic_depth, seed=self.seed, dtype=policy, name="stochastic_depth"
-            )
-            self.drop_branch.build(input_shape)
+        super().build(input_shape)
 
     def _attention_layer(self) -> keras.layers.Layer:
         return SelfAttention(self.num_heads, dtype=self.dtype_policy, name="attention")
@@ -78,18 +64,9 @@ class TransformerBlock(keras.layers.Layer):
         branch = self.mlp(self.mlp_norm(mixed))
         return mixed + self._drop(branch, training)
 
-    def _drop(self, branch: Any, training: bool) -> Any:
-        return branch if self.drop_branch is None else self.drop_branch(branch, training=training)
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        return tuple(input_shape)
-
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "num_heads": self.num_heads,
             "mlp_dim": self.mlp_dim,
-            "gelu": self.gelu,
             "layer_norm_epsilon": self.layer_norm_epsilon,
-            "stochastic_depth": self.stochastic_depth,
-            "seed": self.seed,
         }
