@@ -27,6 +27,9 @@ _RANGES = {"NominalRange_0_255": "byte", "Normalized_0_1": "unit", "Normalized_1
 _MOST_NAMES = 8  # In a message.
 _LARGEST = 2**31  # Bytes of a message, by protobuf.
 _DEPTH = 100  # Of messages inside messages; protobuf's own limit.
+# Of a network, its functions unfolded, as the runtime does. Large classifiers have some thousands,
+# with quantised numbers three times as many; a few functions that call each other twice have 2^30.
+_MOST_OPERATORS = 30_000
 
 
 class OnnxFile:
@@ -96,7 +99,39 @@ def read_model(path: Path, *, name: str) -> Any:
         ) from error
     if not model.graph.node:
         raise InputError(f"{name} is not an ONNX file of a network: it has no operators")
+    if _operators(model) > _MOST_OPERATORS:
+        raise InputError(
+            f"{name} has more than {_MOST_OPERATORS:,} operators, which no classifier has; it is "
+            "not used"
+        )
     return model
+
+
+def _operators(model: Any) -> int:
+    """How many a network has, its functions unfolded; too many for one that unfolds for ever."""
+    functions = {(one.domain, one.name): one for one in model.functions}
+    known: dict[tuple[str, str], int] = {}
+
+    def of_function(key: tuple[str, str], depth: int) -> int:
+        if key not in known:
+            known[key] = of_nodes(functions[key].node, depth)
+        return known[key]
+
+    def of_nodes(nodes: Any, depth: int) -> int:
+        if depth > _DEPTH:
+            return _MOST_OPERATORS + 1
+        count = len(nodes)
+        for node in nodes:
+            if count > _MOST_OPERATORS:
+                break
+            if (key := (node.domain, node.op_type)) in functions:
+                count += of_function(key, depth + 1)
+            for attribute in node.attribute:
+                for graph in (attribute.g, *attribute.graphs):
+                    count += of_nodes(graph.node, depth + 1)
+        return count
+
+    return of_nodes(model.graph.node, 0)
 
 
 def parts(path: Path, *, name: str) -> list[Path]:

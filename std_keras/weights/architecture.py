@@ -16,6 +16,9 @@ from std_keras.weights.source import SourceWeights
 
 # Not a flag, and yet no other architecture: how the channels are parted among attention heads.
 _FREE = frozenset(("head_dim",))
+# Keras takes up to 0.1 s for a block. The published models have 48 at most, but for the ResNets of
+# CIFAR, of which one has 1202 layers.
+_MOST_BLOCKS, _MOST_LAYERS = 200, 1202
 _PART = re.compile(r"-\d+-of-\d+\.\w+$")  # Of the names that the hub's libraries give to parts.
 
 
@@ -105,6 +108,12 @@ def _fitted(read: SourceWeights, layout: Layout, model: str) -> Architecture:
         raise InputError(
             f"source={read.path} does not have the arrays of layout={layout.name}: {error}"
         ) from error
+    depth = facts.options.get("depth") or sum(facts.options.get("depths", ()))
+    if depth > (_MOST_LAYERS if model.startswith("cifar_resnet") else _MOST_BLOCKS):
+        raise InputError(
+            f"source={read.path} has a depth of {depth:,}, which no published {layout.name} model "
+            "comes near; it is hostile, or damaged"
+        )
     named = models.registry.resolve(model)
     differing = {
         name: value for name, value in facts.options.items() if getattr(named, name) != value

@@ -18,6 +18,8 @@ from std_keras.weights.format_error import FormatError
 
 # A state dict is described in a few hundred kilobytes; its numbers are stored elsewhere.
 MAX_PICKLE_BYTES = 64 * 2**20
+# A tensor takes about 40 of a pickle's operations; those of a file of 64 MB take half a minute.
+_MOST_OPERATIONS = 2_000_000
 
 _INERT_NAMES = frozenset(
     [
@@ -132,8 +134,8 @@ def end_of_pickle(stream: BinaryIO) -> int:
     """
     start = stream.tell()
     try:
-        for _ in pickletools.genops(stream):
-            if stream.tell() - start > MAX_PICKLE_BYTES:
+        for count, _ in enumerate(pickletools.genops(stream)):
+            if stream.tell() - start > MAX_PICKLE_BYTES or count > _MOST_OPERATIONS:
                 raise FormatError("describes its tensors in too many bytes")
     except FormatError:
         raise
@@ -146,7 +148,12 @@ def _check_operations(content: bytes) -> None:
     """Rejects what would make the unpickler allocate unbounded memory."""
     stored = 0
     try:
-        for operation, argument, _ in pickletools.genops(content):
+        for count, (operation, argument, _) in enumerate(pickletools.genops(content)):
+            if count > _MOST_OPERATIONS:
+                raise FormatError(
+                    f"describes its tensors in more than {_MOST_OPERATIONS:,} steps, which is too "
+                    "many"
+                )
             if "PUT" in operation.name:
                 stored += 1  # A pickler numbers what it stores without gaps.
                 if not isinstance(argument, int) or argument > stored:

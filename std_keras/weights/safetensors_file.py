@@ -23,7 +23,8 @@ INDEX_SUFFIX = ".safetensors.index.json"
 _KINDS = frozenset(
     ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
 )
-_LARGEST_INDEX = 64 * 2**20
+# Of descriptions, in bytes: those of as many arrays as `check_count` allows, several times over.
+_LARGEST_HEADER = _LARGEST_INDEX = 8 * 2**20
 
 
 def begins_as_one(path: Path) -> bool:
@@ -45,6 +46,10 @@ def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
     """
     if path.stat().st_size < 8:
         raise FormatError("is not a safetensors file: it is too short")
+    with open(path, "rb") as opened:
+        header = int.from_bytes(opened.read(8), "little")
+    if _LARGEST_HEADER < header < path.stat().st_size:
+        raise FormatError(f"describes its arrays in {header:,} bytes, which is too many")
     try:
         with safe_open(path, framework="np") as file:
             names = file.keys()

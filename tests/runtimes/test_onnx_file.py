@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from std_keras.errors import InputError
+from std_keras.runtimes import onnx_file
 from std_keras.runtimes.onnx_file import OnnxFile, parts
 from tests.runtimes.networks import CHANNELS, CLASSES, MATRIX, SIDE, expected, write, write_linear
 
@@ -262,3 +263,53 @@ def test_an_operator_of_somebody_elses(tmp_path):
         outputs={"y": ["n", CLASSES]},
     )
     assert "cannot be loaded as an ONNX file" in refused(tmp_path / "t.onnx")
+
+
+def calling(*, functions, calls):
+    """Functions each of which calls the one before so many times."""
+    made = [
+        helper.make_function(
+            "own",
+            "F0",
+            ["x"],
+            ["y"],
+            [helper.make_node("Identity", ["x"], ["y"])],
+            [helper.make_opsetid("", 17)],
+        )
+    ]
+    for number in range(1, functions):
+        names = ["x", *(f"t{i}" for i in range(calls - 1)), "y"]
+        nodes = [
+            helper.make_node(f"F{number - 1}", [names[i]], [names[i + 1]], domain="own")
+            for i in range(calls)
+        ]
+        opset = [helper.make_opsetid("own", 1)]
+        made.append(helper.make_function("own", f"F{number}", ["x"], ["y"], nodes, opset))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("functions", "calls", "used"),
+    [(3, 2, True), (30, 2, False), (2000, 1, False), (10, 9, False)],
+)
+def test_functions_that_unfold_without_end(tmp_path, functions, calls, used):
+    path = write_linear(tmp_path / "t.onnx")
+    model = onnx.load(path)
+    model.functions.extend(calling(functions=functions, calls=calls))
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    last = helper.make_node(f"F{functions - 1}", ["scores"], ["end"], domain="own")
+    model.graph.node.append(last)
+    model.graph.output[0].name = "end"
+    onnx.save(model, path)
+    if used:
+        images = np.random.default_rng(0).random((2, SIDE, SIDE, CHANNELS)).astype(np.float32)
+        outputs = opened(path).run(images.transpose(0, 3, 1, 2))
+        np.testing.assert_allclose(outputs, expected(images), rtol=1e-4, atol=1e-5)
+    else:
+        assert "more than 30,000 operators, which no classifier has" in refused(path)
+
+
+def test_more_operators_than_any_classifier_has(tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_file, "_MOST_OPERATORS", 3)
+    path = write_linear(tmp_path / "t.onnx")
+    assert "more than 3 operators" in refused(path)

@@ -64,6 +64,17 @@ def digits_run(convert):
     return convert(small_arrays(), dataset="digits").run.path
 
 
+def test_more_blocks_than_any_published_model_has(convert, monkeypatch):
+    """Nothing is built of it: that would take minutes."""
+    arrays = small_arrays()
+    block = {name: value for name, value in arrays.items() if name.startswith("blocks.0.")}
+    for number in range(2, 201):
+        arrays |= {name.replace("blocks.0.", f"blocks.{number}."): v for name, v in block.items()}
+    monkeypatch.setattr("std_keras.weights.convert.check_weight_count", None)
+    with pytest.raises(InputError, match=r"has a depth of 201, which no published"):
+        convert(arrays)
+
+
 def test_the_run_directory_says_where_it_is_from(convert, tmp_path):
     done = convert(small_arrays())
     run = RunDirectory(tmp_path / "run")

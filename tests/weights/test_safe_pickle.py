@@ -193,3 +193,34 @@ def test_the_end_of_a_pickle_is_found_without_loading_it(marker):
     stream = io.BytesIO(first + pickle.dumps(1))
     assert safe_pickle.end_of_pickle(stream) == len(first)
     assert not marker.exists()
+
+
+@pytest.mark.parametrize("steps", [b"N0", b"]", b"("])
+def test_a_pickle_of_many_steps_is_not_run_to_its_end(monkeypatch, steps):
+    """One of 64 MB takes half a minute, and holds no tensor."""
+    monkeypatch.setattr(safe_pickle, "_MOST_OPERATIONS", 1000)
+    monkeypatch.setattr(safe_pickle, "_Unpickler", None)
+    content = b"\x80\x02" + steps * 1000 + b"N."
+    with pytest.raises(FormatError, match=r"more than 1,000 steps, which is too many"):
+        load(content)
+    with pytest.raises(FormatError, match="in too many bytes"):
+        safe_pickle.end_of_pickle(io.BytesIO(content))
+
+
+def test_the_largest_network_has_far_fewer_steps(torch, tmp_path):
+    """A ResNet-1202 with its optimizer's moments, as scripts keep them."""
+    state = {
+        f"layer{part}.{number}.{name}": torch.zeros(1)
+        for part in range(3)
+        for number in range(401)
+        for name in ("conv.weight", "bn.weight", "bn.bias", "bn.mean", "bn.var", "bn.count")
+    }
+    moments = {
+        n: {"step": 1, "first": t, "second": t.clone()} for n, t in enumerate(state.values())
+    }
+    torch.save({"state_dict": state, "optimizer": {"state": moments}}, tmp_path / "x.pth")
+    with zipfile.ZipFile(tmp_path / "x.pth") as archive:
+        content = archive.read("x/data.pkl")
+    steps = sum(1 for _ in pickletools.genops(content))
+    assert 3 * steps < safe_pickle._MOST_OPERATIONS
+    assert len(read_source(tmp_path / "x.pth").tensors) == len(state)

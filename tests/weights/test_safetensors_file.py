@@ -168,6 +168,18 @@ def test_more_arrays_than_any_classifier_has(tmp_path):
         read_source(path)
 
 
+def test_a_description_of_many_megabytes_is_not_read(tmp_path):
+    empty = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    names = {f"{'a' * 200}{number}": empty for number in range(35_000)}
+    (tmp_path / "x.safetensors").write_bytes(written(names))
+    with pytest.raises(InputError, match=r"describes its arrays in .* bytes, which is too many"):
+        read_source(tmp_path / "x.safetensors")
+    content = json.dumps({"weight_map": dict.fromkeys(names, "x.safetensors")})
+    (tmp_path / "x.safetensors.index.json").write_text(content)
+    with pytest.raises(InputError, match="is too large for an index"):
+        read_source(tmp_path / "x.safetensors.index.json")
+
+
 def test_from_the_command_line(tmp_path):
     path = tmp_path / "model.safetensors"
     path.write_bytes(DAMAGED["a huge shape"])
