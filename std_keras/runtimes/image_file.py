@@ -8,6 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from std_keras.runtimes.last_operator import Ending
+
 LAYOUTS = ("nhwc", "nchw")
 _COLOURS = (1, 3)
 
@@ -64,10 +66,12 @@ class ImageFile(Protocol):
     Attributes:
         input: what it takes.
         labels: class names in the order of its outputs; None if it has none.
+        ending: what its last operators say about the outputs.
     """
 
     input: ImageInput
     labels: tuple[str, ...] | None
+    ending: Ending
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         """The outputs (b, ...) float32 of what `ImageInput.encoded` gives.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,6 +16,7 @@ from std_keras.extras import imported
 from std_keras.files.texts import in_message
 from std_keras.files.whole_file import UnreadableWholeError, check_whole_file
 from std_keras.runtimes.image_file import ImageInput, layout_of
+from std_keras.runtimes.last_operator import of_onnx
 
 _KINDS = {
     "tensor(float)": "float32",
@@ -24,6 +27,15 @@ _KINDS = {
 }
 # "Optional metadata" of the ONNX standard (its page on metadata), about images.
 _RANGES = {"NominalRange_0_255": "byte", "Normalized_0_1": "unit", "Normalized_1_1": "signed"}
+_FOREIGN = re.compile(r"(\S{1,80}:\w{1,80})\(-?\d+\) is not a registered function/op")
+_NEWER = re.compile(
+    r"Unsupported model IR version: \d+|Opset \d+ is under development|"
+    r"Current official support for domain \S{1,80} is till opset \d+"
+)
+# What stands before its own words: codes, places on this machine, and functions of its source.
+_INSIDE = re.compile(
+    r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .* failed:)?(/\S*:\d+ \S.*\) )?"
+)
 _MOST_NAMES = 8  # In a message.
 _LARGEST = 2**31  # Bytes of a message, by protobuf.
 _DEPTH = 100  # Of messages inside messages; protobuf's own limit.
@@ -48,7 +60,8 @@ class OnnxFile:
     labels: tuple[str, ...] | None = None
 
     def __init__(self, path: Path, *, name: str, output: str | None = None) -> None:
-        parts(path, name=name)  # Refuses data that lies elsewhere.
+        model = read_model(path, name=name)
+        _parts(path, model, name=name)  # Refuses data that lies elsewhere.
         runtime: Any = imported("onnxruntime", needed_by=name)
         options = runtime.SessionOptions()
         # Whoever runs it cuts batches, and runs the parts on threads of its own.
@@ -63,9 +76,7 @@ class OnnxFile:
             inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
             facts = self._session.get_modelmeta().custom_metadata_map
         except Exception as error:  # Its errors have no common ancestor.
-            raise InputError(
-                f"{name} cannot be loaded as an ONNX file: {first_line(error)}"
-            ) from error
+            raise InputError(f"{name} {_why_refused(error)}") from error
         if len(inputs) != 1:
             raise InputError(
                 f"{name} takes {len(inputs)} inputs ({_shown([one.name for one in inputs])}); a "
@@ -74,6 +85,7 @@ class OnnxFile:
         self._input = inputs[0].name
         self._output = _chosen(outputs, output, name=name).name
         self.input = _image_input(inputs[0], facts, name=name)
+        self.ending = of_onnx(model, self._output)
 
     def run(self, batch: np.ndarray) -> np.ndarray:
         try:
@@ -141,7 +153,10 @@ def parts(path: Path, *, name: str) -> list[Path]:
         InputError: if it is no ONNX file, or names a file that is not there or lies outside its
             own folder.
     """
-    model = read_model(path, name=name)
+    return _parts(path, read_model(path, name=name), name=name)
+
+
+def _parts(path: Path, model: Any, *, name: str) -> list[Path]:
     folders = {path.parent.resolve(), path.resolve().parent}  # A hub's cache is made of links.
     found: list[Path] = []
     for location in sorted(set(_locations(model))):
@@ -193,8 +208,8 @@ def _chosen(outputs: Sequence[Any], wanted: str | None, *, name: str) -> Any:
         chosen = outputs[0]
     if chosen is None:
         raise InputError(
-            f"{name} returns {_shown(sorted(by_name))}; it must return one "
-            "array, or name one logits"
+            f"{name} returns {_shown(sorted(by_name))}; it must return one array, or call one "
+            "logits (output_names of torch.onnx.export)"
         )
     if chosen.type not in ("tensor(float)", "tensor(float16)", "tensor(double)"):
         raise InputError(f"{name} returns {chosen.type}; a teacher must return class scores")
@@ -225,6 +240,26 @@ def _image_input(one: Any, facts: dict[str, str], *, name: str) -> ImageInput:
         range="byte" if kind == "uint8" else own_range,
         bgr=facts.get("Image.BitmapPixelFormat", "").startswith("Bgr"),
     )
+
+
+def _why_refused(error: Exception) -> str:
+    """What ONNX Runtime has against a file, and what to do; completes "FILE ..."."""
+    text = str(error)
+    if foreign := _FOREIGN.search(text):
+        return (
+            f"has the operator {in_message(foreign[1])}, which ONNX Runtime does not have; export "
+            "it with the operators of the ONNX standard alone"
+        )
+    if newer := _NEWER.search(text):
+        return (
+            f"is of a newer ONNX than ONNX Runtime {_version()} reads ({newer[0].strip()}); export "
+            "it with an older opset_version, or update onnxruntime"
+        )
+    return f"cannot be loaded as an ONNX file: {_INSIDE.sub('', first_line(error))}"
+
+
+def _version() -> str:
+    return importlib.metadata.version("onnxruntime")
 
 
 def first_line(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,13 @@ from std_keras.errors import InputError
 from std_keras.exporting.classifying.self_description import is_tflite, read_description
 from std_keras.files.whole_file import UnreadableWholeError, check_whole_file
 from std_keras.runtimes.image_file import ImageInput, layout_of, range_of
+from std_keras.runtimes.last_operator import of_tflite
 from std_keras.runtimes.onnx_file import first_line
 from std_keras.runtimes.tflite_normalization import declared_range
 
-_KINDS = (np.float32, np.uint8, np.int8)
+_KINDS = (np.float32, np.uint8, np.int8, np.int16)
+_FLEX = re.compile(r"\((Flex\w{1,80})\)")
+_CUSTOM = re.compile(r"unresolved custom op: (\w{1,80})")
 _STARTING = threading.Lock()  # Standard error is one for all threads.
 
 
@@ -48,14 +52,12 @@ class TfliteFile:
         try:
             interpreter = self._interpreter()
         except (ValueError, RuntimeError) as error:
-            raise InputError(
-                f"{name} cannot be loaded as a TFLite file: {first_line(error)}"
-            ) from error
+            raise InputError(f"{name} {_why_refused(error)}") from error
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1:
             raise InputError(
-                f"{name} has {len(inputs)} inputs and {len(outputs)} outputs; a teacher must take "
-                "one batch of images and return one row of class scores per image"
+                f"{name} has {len(inputs)} input(s) and {len(outputs)} output(s); a teacher must "
+                "have one of each: images, and class scores; convert a model with that one output"
             )
         if outputs[0]["dtype"] not in _KINDS:
             raise InputError(
@@ -63,6 +65,7 @@ class TfliteFile:
                 "scores"
             )
         self.labels: tuple[str, ...] | None = None
+        self.ending = of_tflite(self._content)
         self.input = self._described(_image_input(inputs[0], name=name), name=name)
 
     def run(self, batch: np.ndarray) -> np.ndarray:
@@ -108,13 +111,29 @@ class TfliteFile:
         return dataclasses.replace(found, layout="nhwc", range="byte")
 
 
+def _why_refused(error: Exception) -> str:
+    """What LiteRT has against a file, and what to do; completes "FILE ..."."""
+    text = str(error)
+    if flex := _FLEX.search(text):
+        return (
+            f"needs TensorFlow's own operator {flex[1]}, which LiteRT does not have; convert it "
+            "without SELECT_TF_OPS, or name the SavedModel or .keras file that it was made of"
+        )
+    if custom := _CUSTOM.search(text):
+        return (
+            f"has the custom operator {custom[1]}, which LiteRT does not have; convert it without "
+            "allow_custom_ops, or name the SavedModel or .keras file that it was made of"
+        )
+    return f"cannot be loaded as a TFLite file: {first_line(error)}"
+
+
 def _image_input(one: dict[str, Any], *, name: str) -> ImageInput:
     signature = one.get("shape_signature", one["shape"])
     sizes = [int(size) if size > 0 else None for size in signature]
     if len(sizes) != 4 or one["dtype"] not in _KINDS:
         raise InputError(
             f"{name} takes {np.dtype(one['dtype'])} of shape {tuple(map(int, one['shape']))}; a "
-            "teacher must take one batch of images, float32, uint8 or int8, of four axes"
+            "teacher must take one batch of images, float32, uint8, int8 or int16, of four axes"
         )
     shape = (sizes[1], sizes[2], sizes[3])
     kind = np.dtype(one["dtype"])

@@ -15,7 +15,7 @@ from std_keras.runtimes.predictor import HostPredictor, open_file
 from std_keras.runtimes.trial import tried
 from std_keras.teachers.image_shape import image_shape_of
 from std_keras.teachers.spec import TeacherSpec, UnknownRangeError
-from std_keras.teachers.teacher import INPUT_RANGES, Teacher
+from std_keras.teachers.teacher import INPUT_RANGES, LEAST, Teacher
 
 
 def from_file(
@@ -47,7 +47,8 @@ def from_file(
         network=_as_network(predictor, classes),
         scale=INPUT_RANGES[_range(spec, trial.input)],
         image_shape=image_shape_of(spec, trial.input.image_shape(layout), images),
-        probabilities=False,
+        probabilities=file.ending.softmax,
+        least=max(LEAST, file.ending.step / 2) if file.ending.softmax else LEAST,
         compilable=False,
         label_names=trial.labels or labels,
         on_host=True,

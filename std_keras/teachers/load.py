@@ -120,7 +120,8 @@ def _checked(
             label_names=teacher.label_names,
             wanted=label_names,
         )
-    distribution = bool(
+    # Of rounded probabilities the sum is not 1; the file may tell what they are.
+    distribution = teacher.probabilities or bool(
         np.all(outputs >= 0)
         and np.all(outputs <= 1)
         and np.allclose(outputs.sum(axis=1), 1.0, atol=1e-2)

@@ -15,6 +15,9 @@ from std_keras.files.texts import normalized
 from std_keras.layers.compiled import fast_inference
 from std_keras.teachers.inference_form import inference_form
 
+LEAST = 1e-30
+"""What a probability counts at least, for its logarithm."""
+
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -49,6 +52,8 @@ class Teacher:
         on_host: whether the network runs on the CPU outside TensorFlow. In training its predictions
             are made in the input pipeline, ahead of the step.
         loaded_mib: by which the process grew while it was loaded.
+        least: what a probability counts at least; half a step of those that are rounded, for a 0
+            among them is not nothing.
     """
 
     name: str
@@ -64,6 +69,7 @@ class Teacher:
     order: tuple[int, ...] | None = None
     on_host: bool = False
     loaded_mib: float = 0.0
+    least: float = LEAST
 
     def inputs(self, images: tf.Tensor) -> tf.Tensor:
         """What the network takes, from images (B, H, W, C) of 0..255 of any size."""
@@ -96,7 +102,7 @@ class Teacher:
         if not (tf.is_tensor(outputs) and outputs.dtype == tf.float64):
             outputs = tf.cast(outputs, tf.float32)
         if self.probabilities:
-            outputs = tf.math.log(tf.clip_by_value(outputs, 1e-30, 1.0))
+            outputs = tf.math.log(tf.clip_by_value(outputs, self.least, 1.0))
         if self.order is not None:
             outputs = tf.gather(outputs, self.order, axis=1)
         return tf.stop_gradient(outputs)

@@ -262,7 +262,27 @@ def test_an_operator_of_somebody_elses(tmp_path):
         inputs={"x": (TensorProto.FLOAT, ["n", 3, 8, 8])},
         outputs={"y": ["n", CLASSES]},
     )
-    assert "cannot be loaded as an ONNX file" in refused(tmp_path / "t.onnx")
+    model = onnx.load(tmp_path / "t.onnx")
+    model.opset_import.append(helper.make_opsetid("com.example", 1))
+    onnx.save(model, tmp_path / "t.onnx")
+    assert refused(tmp_path / "t.onnx") == (
+        "teacher=t.onnx has the operator com.example:RunAnything, which ONNX Runtime does not "
+        "have; export it with the operators of the ONNX standard alone"
+    )
+
+
+@pytest.mark.parametrize("what", ["ir", "opset"])
+def test_a_newer_onnx(tmp_path, what):
+    path = write_linear(tmp_path / "t.onnx")
+    model = onnx.load(path)
+    if what == "ir":
+        model.ir_version = 99
+    else:
+        model.opset_import[0].version = 99
+    onnx.save(model, path)
+    message = refused(path)
+    assert "is of a newer ONNX than ONNX Runtime" in message and "99" in message
+    assert "export it with an older opset_version" in message
 
 
 def calling(*, functions, calls):

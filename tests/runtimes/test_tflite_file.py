@@ -118,3 +118,60 @@ def test_flipped_bytes_do_not_end_this_process(tmp_path):
         except InputError as error:
             assert str(error).startswith("teacher=t.tflite ")
             assert "\n" not in str(error)
+
+
+def test_operators_that_litert_does_not_have(tmp_path):
+    @tf.function(input_signature=[tf.TensorSpec([None, SIDE, SIDE, CHANNELS])])
+    def rolled(images):
+        return tf.reduce_sum(tf.roll(images, 1, axis=1), axis=[2, 3])
+
+    def converted(**options):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Of the module that is not tracked: there is none.
+            converter = tf.lite.TFLiteConverter.from_concrete_functions(
+                [rolled.get_concrete_function()]
+            )
+        for name, value in options.items():
+            setattr(converter, name, value)
+        return converter.convert()
+
+    custom = converted(allow_custom_ops=True)
+    assert "has the custom operator Roll, which LiteRT does not have; convert it" in refused(
+        tmp_path / "t.tflite", custom
+    )
+    of_tensorflow = tf.lite.TargetSpec(
+        supported_ops=[tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
+    )
+    assert "needs TensorFlow's own operator FlexRoll, which LiteRT does not have" in refused(
+        tmp_path / "t.tflite", converted(target_spec=of_tensorflow)
+    )
+
+
+def test_two_outputs(tmp_path):
+    inputs = keras.Input((SIDE, SIDE, CHANNELS))
+    flat = keras.layers.Flatten()(inputs)
+    model = keras.Model(inputs, [keras.layers.Dense(CLASSES)(flat), flat])
+    written = tf.lite.TFLiteConverter.from_keras_model(model).convert()
+    assert "has 1 input(s) and 2 output(s); a teacher must" in refused(
+        tmp_path / "t.tflite", written
+    )
+
+
+def test_integers_of_sixteen_bits(tmp_path):
+    inputs = keras.Input((SIDE, SIDE, CHANNELS))
+    dense = keras.layers.Dense(CLASSES, use_bias=False)
+    model = keras.Model(inputs, dense(keras.layers.Flatten()(inputs)))
+    dense.set_weights([MATRIX])
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    ends = [np.zeros_like(IMAGES[:1]), np.ones_like(IMAGES[:1]), IMAGES[:1]]
+    converter.representative_dataset = lambda: ([one] for one in ends)
+    converter.target_spec.supported_ops = [
+        tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+    ]
+    converter.inference_input_type = converter.inference_output_type = tf.int16
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Statistics for quantized inputs")
+        file = opened(tmp_path / "t.tflite", converter.convert())
+    outputs = file.run(file.input.encoded(IMAGES, layout="nhwc"))
+    np.testing.assert_allclose(outputs, expected(IMAGES), atol=0.05)
