@@ -65,7 +65,7 @@ def of_tflite(content: bytes) -> Ending:
 
 def _of_tflite(model: Any) -> Ending:
     graph = model.Subgraphs(0)
-    made_by = {}
+    made_by: dict[int, Any] = {}
     for index in range(graph.OperatorsLength()):
         operator = graph.Operators(index)
         made_by |= {operator.Outputs(i): operator for i in range(operator.OutputsLength())}
