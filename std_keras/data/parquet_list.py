@@ -62,6 +62,9 @@ def read_parquet(place: str) -> PictureList:
                     columns = _Columns(table.schema_arrow, split, flag=flag, file=file)
                     embedded.add(columns.image is not None)
                     names = names or columns.label_names
+                    if split is not None and columns.unlabelled(table):
+                        rows.append(("", None, split))  # It is left out: nothing is unpacked.
+                        continue
                     rows += columns.rows(table, cache)
             if True in embedded:
                 cache.keep(rows, names)
@@ -109,6 +112,11 @@ class _Columns:
                     )
                 found.append((first, label, part))
             yield found
+
+    def unlabelled(self, table: Any) -> bool:
+        """Whether no row has a label, as in the test parts of competitions."""
+        labels = table.read(columns=[self.label]).column(0).to_pylist()
+        return all(label in (None, -1, "") for label in labels)
 
     def rows(self, table: Any, cache: PictureCache) -> Iterator[Row]:
         """The rows; pictures are written to the cache."""

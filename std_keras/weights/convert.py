@@ -21,6 +21,7 @@ from std_keras.runs.run_directory import RunDirectory
 from std_keras.weights import hub, timm_config
 from std_keras.weights.architecture import Architecture, find_architecture
 from std_keras.weights.class_names import ClassNames, find_class_names
+from std_keras.weights.drawn import drawn_alike
 from std_keras.weights.layout import Facts, Layout
 from std_keras.weights.load import LoadReport, load_weights, log_report
 from std_keras.weights.run import check_output, write_run
@@ -286,7 +287,6 @@ def convert_weights(
         model_options.setdefault("head_dim", facts.options["width"] // described.heads)
 
     def build() -> keras.Model:
-        keras.utils.set_random_seed(0)  # For weights that the file does not have.
         create = models.create_student if facts.student else models.create
         return create(
             found.model,
@@ -302,7 +302,8 @@ def convert_weights(
         check_weight_count(build, stored=sum(array.size for array in read.tensors.values()))
     except UnexplainedWeightsError as error:
         raise InputError(f"source={read.path} {error}") from error
-    model = build()
+    with drawn_alike():  # Weights that the file does not have.
+        model = build()
     report = load_weights(model, read.tensors, layout=found.layout)
     _check(report, model, read, found.model, options)
     config = _config(options, found, facts, image_size=image_size, model_options=model_options)

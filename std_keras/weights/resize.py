@@ -30,6 +30,7 @@ from std_keras.errors import InputError
 from std_keras.runs.origin import keep_license, started_from
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.weights.adapt import can_be_tiled, grid_between, token_mlp_dim
+from std_keras.weights.drawn import drawn_alike
 from std_keras.weights.initialize import Start, copy_weights, find_start, input_normalization
 from std_keras.weights.patch_grid import InterpolatedGrid, TiledGrid
 from std_keras.weights.run import check_output, read_label_names, write_run
@@ -82,15 +83,15 @@ def resize_weights(
             raise InputError(f"{name}={value} must be at least 1")
     if labels is not None and num_classes is None:
         raise InputError("`labels` names the classes of new heads and needs `num_classes`")
-    keras.utils.set_random_seed(0)  # For new heads.
-    done = resize_run(
-        source,
-        output=output,
-        image_size=image_size,
-        num_classes=num_classes,
-        token_mixing=token_mixing,
-        labels=labels,
-    )
+    with drawn_alike():  # New heads.
+        done = resize_run(
+            source,
+            output=output,
+            image_size=image_size,
+            num_classes=num_classes,
+            token_mixing=token_mixing,
+            labels=labels,
+        )
     for note in done.notes:
         progress.say(note)
     progress.say(f"{done.run.path}: images of {image_size} pixels")

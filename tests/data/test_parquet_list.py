@@ -89,6 +89,13 @@ def test_a_set_of_the_hub_is_that_of_the_same_files_in_folders(repository, tmp_p
         np.testing.assert_array_equal(mine[1][order[0]], 1 - theirs[1][order[1]])
 
 
+def test_pictures_that_are_left_out_are_not_unpacked(repository, cache):
+    """The test part of ImageNet has 100,000 of them, and no labels."""
+    load(f"parquet:{repository}", image_size=8)
+    written = [file.read_bytes() for file in cache.rglob("*.png")]
+    assert sorted(written) == sorted(picture(seed) for seed in range(8))
+
+
 def test_pictures_are_unpacked_once_and_again_when_the_file_is_another(tmp_path, cache):
     file = hub_file(tmp_path / "a.parquet", [picture(seed) for seed in range(10)], [0, 1] * 5)
     name = f"parquet:{file}"
