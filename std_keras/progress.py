@@ -10,6 +10,7 @@ import contextlib
 import logging
 import math
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TextIO, TypeVar
@@ -20,6 +21,7 @@ from std_keras.files.texts import as_utf8
 _T = TypeVar("_T")
 _LOGGER = logging.getLogger("std_keras")
 _LINE_SECONDS = 20.0  # How often a long loop says a line when there is no terminal.
+_STALL_SECONDS = 60.0  # Until a loop that waits says so; then twice as long each time.
 
 
 def configure(*, verbose: bool = True, rewrite: Callable[[str], str] = lambda line: line) -> None:
@@ -170,14 +172,58 @@ class Status:
 
 
 def track(iterable: Iterable[_T], *, total: int, what: str) -> Iterator[_T]:
-    """Yields from `iterable` and shows how far it is."""
+    """Yields from `iterable` and shows how far it is; warns if nothing comes for a minute."""
     bar = Bar(total=total, what=what)
     try:
-        for item in iterable:
-            yield item
-            bar.advance(1)
+        with _Waiting(what, total=total) as waiting:
+            for item in waiting.for_each(iterable):
+                yield item
+                bar.advance(1)
     finally:
         bar.close()
+
+
+class _Waiting:
+    """Says that a loop waits, from a thread of its own: what it waits for may hold the loop's.
+
+    Args:
+        what: what is being done.
+        total: items of the loop.
+    """
+
+    def __init__(self, what: str, *, total: int) -> None:
+        self._what, self._total = what, total
+        self._done = 0
+        self._since = math.inf  # While the loop works on what came, it does not wait.
+        self._over = threading.Event()
+
+    def __enter__(self) -> _Waiting:
+        threading.Thread(target=self._watch, name="waiting", daemon=True).start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+
+    def for_each(self, iterable: Iterable[_T]) -> Iterator[_T]:
+        self._since = time.monotonic()
+        for item in iterable:
+            self._since = math.inf
+            yield item
+            self._done += 1
+            self._since = time.monotonic()
+
+    def _watch(self) -> None:
+        said = _STALL_SECONDS
+        while not self._over.wait(_STALL_SECONDS / 8):
+            waited = time.monotonic() - self._since
+            if waited < _STALL_SECONDS:
+                said = _STALL_SECONDS
+            elif waited >= said:
+                said *= 2
+                warn(
+                    f"{self._what}: nothing came for {waited:.0f} s after {self._done} of "
+                    f"{self._total}; the disk or the network may have stalled"
+                )
 
 
 def stoppable(stop: Callable[[], bool]) -> Callable[..., Iterator[Any]]:

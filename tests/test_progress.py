@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import logging
 import sys
+import threading
+import time
 
 import pytest
 
@@ -128,6 +130,47 @@ def test_a_loop_that_can_be_stopped_ends_with_a_sentence():
             seen.append(item)
     assert seen == ["a", "b"]
     assert list(progress.stoppable(lambda: False)("abc", total=3, what="x")) == ["a", "b", "c"]
+
+
+def test_a_loop_that_gets_nothing_says_so_again_and_again(monkeypatch):
+    """It comes from another thread: the loop's own is held."""
+    said, heard = [], threading.Event()
+
+    def warn(line):
+        said.append(line)
+        if len(said) == 2:
+            heard.set()
+
+    def items():
+        yield "a"
+        assert heard.wait(timeout=600)
+        yield "b"
+
+    monkeypatch.setattr(progress, "_STALL_SECONDS", 0.01)
+    monkeypatch.setattr(progress, "warn", warn)
+    assert list(progress.track(items(), total=2, what="reading images")) == ["a", "b"]
+    assert all(line.startswith("reading images: nothing came for") for line in said)
+    assert "after 1 of 2; the disk or the network may have stalled" in said[0]
+
+
+def test_a_loop_that_works_does_not_wait(monkeypatch):
+    said = []
+    monkeypatch.setattr(progress, "_STALL_SECONDS", 0.01)
+    monkeypatch.setattr(progress, "warn", said.append)
+    watched = threading.Event()
+    original = threading.Event.wait
+
+    def wait(self, timeout=None):
+        watched.set()
+        return original(self, timeout)
+
+    monkeypatch.setattr(threading.Event, "wait", wait)
+    for _ in progress.track([1], total=1, what="slow work"):
+        for _ in range(3):  # The watcher looks while the loop works.
+            watched.clear()
+            assert original(watched, 600)
+            time.sleep(0.02)
+    assert not said
 
 
 @pytest.mark.parametrize("items", [[], [1, 2, 3]])
