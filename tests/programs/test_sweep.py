@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
 import os
 import shlex
@@ -300,8 +301,8 @@ def test_the_budget_ends_the_sitting_and_the_next_goes_on(sweep, spec, late_once
     assert after["state"] == "done" and after["seconds"] > record["seconds"]
 
 
-def test_a_signal_to_the_sweep_reaches_the_run(root, spec, tmp_path):
-    """SIGTERM and Ctrl-C: the training ends with 75, so does the sweep, nothing stays behind."""
+def begin_sweep(root, spec, tmp_path):
+    """A sweep in a process of its own, whose trainings wait to be stopped."""
     spec.write_text(spec.read_text().replace('"--distillation=none"', '"--width=99"'))
     start = (
         "import sys; from std_keras.programs import program, sweep;"
@@ -310,24 +311,48 @@ def test_a_signal_to_the_sweep_reaches_the_run(root, spec, tmp_path):
         "del sys.argv[1]; sys.exit(program.run(sweep.main))"
     )
     out = [str(spec), f"--output={tmp_path}/out.csv", f"--runs_dir={tmp_path}/runs"]
+    return subprocess.Popen(
+        [sys.executable, "-c", start, str(FAKE), *out],
+        env={**os.environ, "PYTHONPATH": str(root)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(wanted, process):
+    deadline = time.monotonic() + 600
+    while not wanted.exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_signal_to_the_sweep_reaches_the_run(root, spec, tmp_path):
+    """SIGTERM and Ctrl-C: the training ends with 75, so does the sweep, nothing stays behind."""
     for attempt, number in enumerate((signal.SIGTERM, signal.SIGINT)):
-        process = subprocess.Popen(
-            [sys.executable, "-c", start, str(FAKE), *out],
-            env={**os.environ, "PYTHONPATH": str(root)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        wanted = tmp_path / "runs" / f"baseline-seed{2 * attempt}" / "started"
-        deadline = time.monotonic() + 600
-        while not wanted.exists():
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.05)
+        process = begin_sweep(root, spec, tmp_path)
+        wait_for(tmp_path / "runs" / f"baseline-seed{2 * attempt}" / "started", process)
         process.send_signal(number)
         _, said = process.communicate(timeout=600)
         assert process.returncode == 75, said
         assert "run the same command to continue" in said.splitlines()[-1]
     # The first run was continued by the second sitting.
     assert len((tmp_path / "runs/baseline-seed0/started").read_text().splitlines()) == 2
+
+
+def test_a_sweep_that_is_killed_goes_on(root, sweep, spec, tmp_path):
+    """Its training ends too, and keeps the run directory until then."""
+    change(spec, "seeds = [0, 2]", "seeds = [0]")
+    process = begin_sweep(root, spec, tmp_path)
+    first = tmp_path / "runs" / "baseline-seed0"
+    wait_for(first / "started", process)
+    process.kill()
+    process.communicate(timeout=600)
+    with open(first / ".lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    assert not (first / "result.json").exists()
+    assert sweep("--only=baseline") == 0
+    assert {row["arm"]: row["state"] for row in read(tmp_path / "out.csv")}["baseline"] == "done"
+    assert starts(tmp_path)["baseline-seed0"] == 2
 
 
 def test_two_runs_at_once(sweep, spec, tmp_path, monkeypatch):

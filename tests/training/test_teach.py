@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -126,6 +129,26 @@ def test_a_validation_part_chooses_the_penalty_and_is_not_learned(network, tmp_p
     found = std_keras.evaluate(run, split="validation")
     assert found.examples == held_out["examples"]
     assert found.top1 == pytest.approx(held_out["top1"])
+
+
+def test_killed_before_the_run_is_whole_it_begins_again(network, tmp_path, root):
+    """kill -9 when `model.keras` and `result.json` are there, and `config.json` is not."""
+    call = {"backbone_size": 8, **TINY, "max_train_examples": 100}
+    script = f"""
+import os, signal
+import std_keras
+from std_keras.runs.run_directory import RunDirectory
+
+RunDirectory.write_start = lambda *arguments, **options: os.kill(os.getpid(), signal.SIGKILL)
+std_keras.teach("{network},input=unit", model_dir="{tmp_path / "run"}", **{call})
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert (tmp_path / "run" / "result.json").is_file()
+    (tmp_path / "run" / ".model.part.keras").write_bytes(b"cut off")
+    run = std_keras.teach(f"{network},input=unit", model_dir=tmp_path / "run", **call)
+    assert run.labels == tuple("0123456789")
+    assert not (tmp_path / "run" / ".model.part.keras").exists()
 
 
 def test_what_cannot_be_taught(network, tmp_path):
