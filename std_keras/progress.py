@@ -71,7 +71,9 @@ class _BarSafeHandler(logging.Handler):
         self.stream: TextIO | None = None  # Standard error, whatever it is then.
 
     def emit(self, record: logging.LogRecord) -> None:
-        stream = self.stream or sys.stderr
+        stream = self.stream
+        if stream is None or stream.closed:
+            stream = sys.stderr
         if stream is None:  # Closed; `print` would turn to standard output.
             return
         line = self._rewrite(self.format(record))

@@ -30,11 +30,15 @@ def muted_stderr() -> Iterator[None]:
         return
     sys.stderr.flush()
     kept = os.dup(2)
-    shown = open(kept, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
-    with tempfile.TemporaryFile() as noise, shown:
+    with (
+        tempfile.TemporaryFile() as noise,
+        # Closes `kept` in the end: a line that comes too late finds no file, and no other one.
+        open(kept, "w", encoding="utf-8", errors="backslashreplace") as shown,
+    ):
         os.dup2(noise.fileno(), 2)
         try:
-            with progress.shown_on(shown):
+            # A notebook's standard error is another one, which stays as it is.
+            with progress.shown_on(shown) if _is_muted() else contextlib.nullcontext():
                 yield
         except BaseException:
             os.dup2(kept, 2)
@@ -44,7 +48,14 @@ def muted_stderr() -> Iterator[None]:
             raise
         finally:
             os.dup2(kept, 2)
-            os.close(kept)
+
+
+def _is_muted() -> bool:
+    """Whether Python's standard error is the descriptor that was turned away."""
+    try:
+        return sys.stderr is not None and sys.stderr.fileno() == 2
+    except (OSError, ValueError):
+        return False
 
 
 @contextlib.contextmanager
