@@ -70,7 +70,7 @@ def student_run(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def fragile_run(tmp_path_factory) -> Path:
-    """A linear classifier of digits that cannot bear int8 activations.
+    """A linear classifier of digits that cannot bear int8 activations, exported in a moment.
 
     Its 128 hidden units are the 64 pixels, and one of 10000 among zeros that has no weight. It
     takes the whole range of the activations, so that the pixels become 0.
@@ -135,8 +135,8 @@ def test_the_files_describe_themselves(exported, student_run):
         assert (card.top1, card.examples) == (report["keras"]["top1"], 90)
 
 
-def test_the_crop_of_the_evaluation_is_in_the_file(student_run, tmp_path):
-    model = keras.models.load_model(student_run / "model.keras")
+def test_the_crop_of_the_evaluation_is_in_the_file(fragile_run, tmp_path):
+    model = keras.models.load_model(fragile_run / "model.keras")
     run = write_run(tmp_path / "run", model, image_size=8, eval_crop_ratio=0.8)
     export(run, tmp_path / "out", "--quantization=float32", "--verify_examples=10")
     assert Classifier(tmp_path / "out" / "student_float32.tflite").card.crop_ratio == 0.8
@@ -243,7 +243,7 @@ def test_int8_is_calibrated_on_training_images(fragile_run, tmp_path, monkeypatc
     assert report["tflite"]["int8"]["ops"]["QUANTIZE"] >= 1
 
 
-def test_a_stop_between_files_leaves_whole_files(student_run, tmp_path, monkeypatch):
+def test_a_stop_between_files_leaves_whole_files(fragile_run, tmp_path, monkeypatch):
     stop = StopRequest()
     convert = exporting.convert
 
@@ -257,7 +257,7 @@ def test_a_stop_between_files_leaves_whole_files(student_run, tmp_path, monkeypa
     with pytest.raises(Interrupted, match="interrupted") as caught:
         main(
             [
-                f"--model_dir={student_run}",
+                f"--model_dir={fragile_run}",
                 f"--output_dir={tmp_path}",
                 "--quantization=float32,float16,dynamic",
                 "--verify_examples=5",
@@ -272,7 +272,7 @@ def test_a_stop_between_files_leaves_whole_files(student_run, tmp_path, monkeypa
     ]
 
 
-def test_a_full_disk_leaves_no_part_of_a_file(student_run, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_no_part_of_a_file(fragile_run, tmp_path, monkeypatch):
     real = os.fsync
 
     def full(descriptor):
@@ -282,7 +282,7 @@ def test_a_full_disk_leaves_no_part_of_a_file(student_run, tmp_path, monkeypatch
 
     monkeypatch.setattr(rundir.os, "fsync", full)
     with pytest.raises(OSError, match="No space left") as caught:
-        export(student_run, tmp_path, "--quantization=float32", "--verify_examples=5")
+        export(fragile_run, tmp_path, "--quantization=float32", "--verify_examples=5")
     failure = machine_error(caught.value)
     assert failure is not None
     assert failure.exit_code == 5
@@ -327,8 +327,8 @@ def test_an_unfinished_run_without_a_checkpoint(student_run, tmp_path):
         export(run, tmp_path / "out")
 
 
-def test_weights_that_are_not_finite(student_run, tmp_path):
-    model = keras.models.load_model(student_run / "model.keras")
+def test_weights_that_are_not_finite(fragile_run, tmp_path):
+    model = keras.models.load_model(fragile_run / "model.keras")
     model.get_layer("classification").bias.assign([np.nan] * 10)
     run = write_run(tmp_path / "run", model)
     with pytest.raises(InputError, match="non-finite values"):
