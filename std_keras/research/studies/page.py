@@ -180,7 +180,9 @@ class Table:
             for index, value in enumerate(row):
                 parts = shown(value).split("_")
                 least = max(map(len, parts)) + (len(parts) > 1)
-                if self.wrap or not index:
+                if self.wrap:
+                    least = _FIRST_COLUMN  # No less, either.
+                elif not index:
                     least = min(least, _FIRST_COLUMN)
                 letters[index] = max(letters[index], least)
         return sum(_LETTER * count + _PADDING for count in letters)

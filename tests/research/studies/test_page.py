@@ -26,6 +26,11 @@ def test_a_table_says_so_if_a_phone_cuts_it(columns, row, wide):
     assert (SCROLLS in page.Table(columns, [row]).as_html()) == wide
 
 
+def test_a_table_of_texts_has_columns_of_one_width():
+    assert SCROLLS in page.Table(["flag", "a", "b"], [["--x", "1", "2"]], wrap=True).as_html()
+    assert SCROLLS not in page.Table(["flag", "a"], [["--x", "1" * 99]], wrap=True).as_html()
+
+
 @pytest.mark.parametrize(
     ("width", "small", "least"), [(520, False, None), (520, True, 442), (640, False, 640)]
 )
