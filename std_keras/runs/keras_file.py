@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -16,6 +17,9 @@ from std_keras.models.weight_count import UnexplainedWeightsError, check_weight_
 
 # ResNet-1202 has about 20,000. Each takes about a millisecond.
 _MOST_PARTS = 30_000
+# Keras builds a Sequential anew with every layer that it reads: 160 take 3 s, twice as many four
+# times as long. This is the sum of the squares of their lengths.
+_MOST_SEQUENTIAL = 200**2
 
 
 def load_keras_file(path: Path) -> keras.Model:
@@ -41,6 +45,21 @@ def load_keras_file(path: Path) -> keras.Model:
         raise InputError(f"{path} cannot be loaded as a Keras model: {first}") from error
 
 
+def _sequential_work(description: Any) -> int:
+    """The sum of the squares of the numbers of layers of all Sequentials in a description."""
+    work, left = 0, [description]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            layers = value.get("layers")
+            if isinstance(layers, list) and not {"input_layers", "output_layers"} & set(value):
+                work += len(layers) ** 2
+            left += value.values()
+        elif isinstance(value, list):
+            left += value
+    return work
+
+
 def _check_weights(path: Path) -> None:
     """Refuses a description of far more weights than the file has; raises what Keras raises."""
     with zipfile.ZipFile(path) as archive:
@@ -50,6 +69,11 @@ def _check_weights(path: Path) -> None:
                 f"describes more than {_MOST_PARTS:,} layers and parts of layers"
             )
         description = json.loads(text)
+        if _sequential_work(description) > _MOST_SEQUENTIAL:
+            raise UnexplainedWeightsError(
+                "describes a Sequential of more layers than Keras reads in a minute; save it as a "
+                "functional model, keras.Model(inputs, outputs)"
+            )
         stored = sum(info.file_size for info in archive.infolist())
     description["compile_config"] = None
     check_weight_count(

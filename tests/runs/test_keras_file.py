@@ -1,0 +1,40 @@
+"""`.keras` files that take Keras minutes or hours to read."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+from std_keras.errors import InputError
+from std_keras.runs.keras_file import load_keras_file
+
+
+def sequential(layers):
+    parts = [{"class_name": "Activation", "config": {"name": f"a{i}"}} for i in range(layers)]
+    return {"module": "keras", "class_name": "Sequential", "config": {"name": "s", "layers": parts}}
+
+
+@pytest.mark.parametrize("lengths", [[201], [150, 150], [5] * 2_000])
+def test_sequentials_that_are_built_anew_for_hours(tmp_path, monkeypatch, lengths):
+    monkeypatch.setattr("std_keras.runs.keras_file.check_weight_count", None)
+    described = sequential(0)
+    described["config"]["layers"] = [sequential(length) for length in lengths[:1]]
+    described["others"] = [sequential(length) for length in lengths[1:]]
+    with zipfile.ZipFile(tmp_path / "m.keras", "w") as archive:
+        archive.writestr("config.json", json.dumps(described))
+    with pytest.raises(InputError, match=r"m\.keras describes a Sequential of more layers"):
+        load_keras_file(tmp_path / "m.keras")
+
+
+def test_a_functional_model_may_have_more_layers(tmp_path):
+    inputs = keras.Input((3,))
+    outputs = inputs
+    for _ in range(220):
+        outputs = keras.layers.Activation("relu")(outputs)
+    keras.Model(inputs, outputs).save(tmp_path / "m.keras")
+    found = load_keras_file(tmp_path / "m.keras")
+    np.testing.assert_array_equal(found(np.float32([[-1, 0, 2]])), [[0, 0, 2]])
