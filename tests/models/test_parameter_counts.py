@@ -266,39 +266,33 @@ def test_cyclemlp_in_closed_form(name, depths, widths, ratios):
     assert CYCLEMLPS[name] == cyclemlp_count(depths=depths, widths=widths, ratios=ratios)
 
 
-@pytest.mark.parametrize("classes", [10, 100])
-@pytest.mark.parametrize("name", CIFAR_RESNETS)
-def test_cifar_resnet(name, classes):
+# The head alone knows how many classes there are: one network of each kind is made with 100, too.
+FOR_CIFAR = {**CIFAR_RESNETS, **CIFAR_TEACHERS, **AIRBENCHES}
+WITH_100 = ("cifar_resnet20", "resnet8x4", "wrn_16_2", "airbench94")
+
+
+@pytest.mark.parametrize(
+    ("name", "classes"), [*((n, 10) for n in FOR_CIFAR), *((n, 100) for n in WITH_100)]
+)
+def test_networks_for_cifar(name, classes):
     model = models.create(name, input_shape=(32, 32, 3), num_classes=classes)
-    golden = CIFAR_RESNETS[name][0 if classes == 10 else 1]
-    assert models.trainable_parameters(model) == golden
-    depth = int(name.removeprefix("cifar_resnet"))
-    assert golden == cifar_resnet_count(depth=depth, classes=classes)
+    assert models.trainable_parameters(model) == FOR_CIFAR[name][0 if classes == 10 else 1]
 
 
 @pytest.mark.parametrize("classes", [10, 100])
-@pytest.mark.parametrize("name", CIFAR_TEACHERS)
-def test_cifar_teacher(name, classes):
-    model = models.create(name, input_shape=(32, 32, 3), num_classes=classes)
-    golden = CIFAR_TEACHERS[name][0 if classes == 10 else 1]
-    assert models.trainable_parameters(model) == golden
+@pytest.mark.parametrize("name", FOR_CIFAR)
+def test_networks_for_cifar_in_closed_form(name, classes):
     numbers = [int(n) for n in re.findall(r"\d+", name)]
-    if name.startswith("wrn"):
+    if name in CIFAR_RESNETS:
+        expected = cifar_resnet_count(depth=numbers[0], classes=classes)
+    elif name.startswith("wrn"):
         expected = wide_resnet_count(depth=numbers[0], widening=numbers[1], classes=classes)
+    elif name in AIRBENCHES:
+        widths = {"airbench94": (64, 256, 256), "airbench95": (128, 384, 384)}[name]
+        expected = airbench_count(widths=widths, classes=classes)
     else:
         expected = cifar_resnet_count(depth=numbers[0], classes=classes, stem=32, base=64)
-    assert golden == expected
-
-
-@pytest.mark.parametrize("classes", [10, 100])
-@pytest.mark.parametrize(
-    ("name", "widths"), [("airbench94", (64, 256, 256)), ("airbench95", (128, 384, 384))]
-)
-def test_airbench(name, widths, classes):
-    model = models.create(name, input_shape=(32, 32, 3), num_classes=classes)
-    golden = AIRBENCHES[name][0 if classes == 10 else 1]
-    assert models.trainable_parameters(model) == golden
-    assert golden == airbench_count(widths=widths, classes=classes)
+    assert FOR_CIFAR[name][0 if classes == 10 else 1] == expected
 
 
 @pytest.mark.parametrize(("depth", "published"), [(20, 269_722), (56, 853_018), (110, 1_727_962)])
@@ -323,11 +317,14 @@ SITES = {
 
 
 @pytest.mark.parametrize(
-    "teacher_sites", [["intermediate", "last"], ["last", "intermediate"], ["last", "last"]]
-)
-@pytest.mark.parametrize(
-    ("name", "published"),
-    [("mixer_s16", 22_163_112), ("resmlp_b24", 122_564_712), ("cyclemlp_b2", 30_067_794)],
+    ("name", "published", "teacher_sites"),
+    [
+        ("mixer_s16", 22_163_112, ["intermediate", "last"]),
+        ("mixer_s16", 22_163_112, ["last", "intermediate"]),
+        ("mixer_s16", 22_163_112, ["last", "last"]),
+        ("resmlp_b24", 122_564_712, ["intermediate", "last"]),
+        ("cyclemlp_b2", 30_067_794, ["intermediate", "last"]),
+    ],
 )
 def test_published_student(name, published, teacher_sites):
     model = models.create_student(

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from std_keras.config import TrainConfig
 from std_keras.training import train
-from tests.training.tiny import config
+from tests.training.tiny import as_python, config
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -21,10 +21,9 @@ def plain_graphs() -> Iterator[None]:
 
 @pytest.fixture
 def eagerly() -> Iterator[None]:
-    """Runs tf.functions as Python: tracing a step costs more than taking a few."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+    """The whole test in `as_python`; one that trains needs its filter of warnings as a mark."""
+    with as_python():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +38,7 @@ def teacher_run(tmp_path_factory) -> Path:
 def student_config(teacher_run) -> TrainConfig:
     """A student with everything that a checkpoint must hold: 2 epochs of 3 steps."""
     return config(
-        depth=1,
+        depth=2,  # The first block is never left out: only the second draws random numbers.
         distillation="hard",
         teacher=(str(teacher_run),),
         mine_weight=0.1,

@@ -16,7 +16,7 @@ from std_keras.training.host_predictions import with_host_predictions
 from std_keras.training.precompute import precompute
 from tests.runtimes.networks import write_linear
 from tests.training.test_interruption import StopAfter, assert_same_end
-from tests.training.tiny import CLASSES, IMAGE_SHAPE, config, linear_teacher
+from tests.training.tiny import CLASSES, IMAGE_SHAPE, as_python, config, linear_teacher
 
 
 def hosted(seed, **options):
@@ -123,9 +123,10 @@ def test_interrupted_and_continued(onnx_config, onnx_run, tmp_path):
 def test_a_cache_filled_ahead_or_in_training(onnx_config, tmp_path):
     for name, ahead in (("ahead", True), ("along", False)):
         own = onnx_config.replace(teacher_cache=str(tmp_path / name))
-        if ahead:
-            precompute(own)
-        train(own, model_dir=tmp_path / f"run {name}")
+        with as_python():
+            if ahead:
+                precompute(own)
+            train(own, model_dir=tmp_path / f"run {name}")
     assert_same_end(tmp_path / "run ahead", tmp_path / "run along")
     files = [
         {

@@ -15,6 +15,7 @@ from std_keras.errors import InputError, Interrupted, MachineError
 from std_keras.training import train
 from std_keras.training.checkpoints import Checkpoints, newest_checkpoint
 from tests.training.killed import train_and_kill
+from tests.training.tiny import as_python
 
 
 class StopAfter:
@@ -126,11 +127,13 @@ def test_a_full_disk_and_continued_with_other_flags_of_place_and_cadence(
 
 def test_stopped_and_continued_with_the_epoch_schedule_and_muon(student_config, tmp_path):
     """In the middle of the second epoch: MINE's samples of that epoch must be the same."""
-    config = student_config.replace(mine_schedule="epoch", mine_samples=20, optimizer="muon")
-    train(config, model_dir=tmp_path / "whole")
-    with pytest.raises(Interrupted, match="after step 4 of 6"):
-        train(config, model_dir=tmp_path / "run", stop=StopAfter(4))
-    train(config, model_dir=tmp_path / "run")
+    epoch = {"mine_schedule": "epoch", "mine_samples": 20}
+    config = student_config.replace(**epoch, optimizer="muon", depth=1)
+    with as_python():
+        train(config, model_dir=tmp_path / "whole")
+        with pytest.raises(Interrupted, match="after step 4 of 6"):
+            train(config, model_dir=tmp_path / "run", stop=StopAfter(4))
+        train(config, model_dir=tmp_path / "run")
     assert_same_end(tmp_path / "run", tmp_path / "whole")
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
     information = [line["step"] for line in lines if "mine/tokens_0_last" in line]

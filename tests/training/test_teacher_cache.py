@@ -24,6 +24,7 @@ from std_keras.training.precompute import precompute
 from tests.training.killed import SCRIPT, train_and_kill
 from tests.training.tiny import (
     CLASSES,
+    as_python,
     batch,
     config,
     feed,
@@ -124,7 +125,8 @@ def tree(folder):
 @pytest.fixture(scope="module")
 def plain_run(cached_config, tmp_path_factory):
     path = tmp_path_factory.mktemp("plain") / "run"
-    train(cached_config, model_dir=path)
+    with as_python():
+        train(cached_config, model_dir=path)
     return path
 
 
@@ -134,7 +136,8 @@ def cache_dir(cached_config, plain_run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cache_module, "_VIEWS_PER_CHUNK", 64)
-        train(filled(cached_config, folder / "cached"), model_dir=folder / "run")
+        with as_python():
+            train(filled(cached_config, folder / "cached"), model_dir=folder / "run")
     assert_same_training(folder / "run", plain_run)
     return folder / "cached"
 
@@ -144,7 +147,7 @@ def test_a_full_cache_gives_the_same_weights_without_any_teacher(
 ):
     before = tree(cache_dir)
     assert len([n for n in before if n.endswith(".labels")]) == 2 * 2 * 2  # teacher, epoch, chunk
-    with caplog.at_level("INFO", "std_keras"):
+    with caplog.at_level("INFO", "std_keras"), as_python():
         train(filled(cached_config, cache_dir, teacher_cache_mode="read"), model_dir=tmp_path)
     assert_same_training(tmp_path, plain_run)
     assert tree(cache_dir) == before
@@ -160,9 +163,10 @@ def test_precomputed_files_are_those_of_training(cached_config, cache_dir, tmp_p
             return self.calls < 0
 
     wanted = filled(cached_config, tmp_path / "cached")
-    with pytest.raises(Interrupted, match="96 views were stored"):
-        precompute(wanted, stop=StopAfter())
-    done = precompute(wanted)
+    with as_python():
+        with pytest.raises(Interrupted, match="96 views were stored"):
+            precompute(wanted, stop=StopAfter())
+        done = precompute(wanted)
     assert done["views"] == 192
     assert done["computed"] == 96
     assert tree(tmp_path / "cached") == tree(cache_dir)
@@ -173,12 +177,14 @@ def test_views_are_stored_once_and_read_in_the_same_run(simple_config, tmp_path,
     reads everything ends with the same weights."""
     changes = {"distillation": "soft", "augmentation_views": 1, "teacher_cache_top_k": 2}
     soft = filled(simple_config, tmp_path / "cached", **changes)
-    train(soft, model_dir=tmp_path / "fill")
+    with as_python():
+        train(soft, model_dir=tmp_path / "fill")
     files = {Path(name).suffix for name in tree(tmp_path / "cached")}
     assert files == {".json", ".labels", ".logits_top2"}
     assert not list((tmp_path / "cached").glob("*/*/epoch_00001"))
     monkeypatch.setattr(teachers, "load", None)
-    train(soft, model_dir=tmp_path / "read")
+    with as_python():
+        train(soft, model_dir=tmp_path / "read")
     assert_same_training(tmp_path / "read", tmp_path / "fill")
     with pytest.raises(InputError, match="augmentation_views=1, now 0"):
         train(soft.replace(augmentation_views=0), model_dir=tmp_path / "fill")
@@ -338,7 +344,7 @@ def test_predictions_in_the_batch_give_the_compiled_step_of_teachers():
     predicted = {**some, **{name: value.numpy() for name, value in encoded.items()}}
     ends = []
     for jit, given, used in ((False, some, [follows]), (True, predicted, [])):
-        state = make_state(randomize(student()))
+        state = make_state(randomize(student(depth=1)))
         made = trainer(
             state,
             task=task_of(state.model, 1, kind="soft", temperature=2.0),
@@ -362,7 +368,7 @@ def test_a_call_that_ends_early_returns_the_predictions_until_then():
         broken = tf.reduce_all(images == 7.0, axis=(1, 2, 3))
         return tf.where(broken[:, tf.newaxis], float("nan"), usual.network(images))
 
-    state = make_state(randomize(student()))
+    state = make_state(randomize(student(depth=1)))
     made = trainer(state, teachers=[teacher(network)], batch_size=8)
     made.record = True
     batches = [batch(8, seed=i) for i in range(3)]

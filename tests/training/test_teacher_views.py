@@ -22,6 +22,7 @@ from std_keras.training.augmentation import create_augmentation
 from std_keras.training.cached_predictions import open_cache
 from std_keras.training.precompute import precompute
 from std_keras.training.replay import replay
+from tests.training.tiny import as_python
 
 CLASSES = ("ant", "bee")
 
@@ -108,7 +109,8 @@ def stop_after(calls, folder):
 def live(settings, tmp_path_factory):
     """A run with its teacher, without an interruption."""
     path = tmp_path_factory.mktemp("live") / "run"
-    train(settings(), model_dir=path)
+    with as_python():
+        train(settings(), model_dir=path)
     return path
 
 
@@ -131,11 +133,12 @@ def test_from_the_student_s_pixels_it_would_be_blind(settings, live, tmp_path):
 
 
 def test_interrupted_and_continued_it_ends_with_the_same_bits(settings, live, tmp_path, caplog):
-    with caplog.at_level("INFO", "std_keras"), pytest.raises(Interrupted):
-        train(settings(), model_dir=tmp_path, stop=stop_after(3, tmp_path))
-    assert "sees 24x24 pixels of the same crop, the student 8x8" in caplog.text
-    assert "views of 40 images at 24x24 are held in memory (0.1 MiB)" in caplog.text
-    train(settings(), model_dir=tmp_path)
+    with as_python():
+        with caplog.at_level("INFO", "std_keras"), pytest.raises(Interrupted):
+            train(settings(), model_dir=tmp_path, stop=stop_after(3, tmp_path))
+        assert "sees 24x24 pixels of the same crop, the student 8x8" in caplog.text
+        assert "views of 40 images at 24x24 are held in memory (0.1 MiB)" in caplog.text
+        train(settings(), model_dir=tmp_path)
     assert_same(tmp_path, live)
 
 
@@ -152,7 +155,8 @@ def test_cached_predictions_are_those_of_the_views(settings, live, tmp_path, mon
     monkeypatch.setattr(
         stream, "batches", lambda *a, **k: seen.append(k.get("view_sizes", ())) or usual(*a, **k)
     )
-    train(wanted, model_dir=tmp_path / "run")
+    with as_python():
+        train(wanted, model_dir=tmp_path / "run")
     assert_same(tmp_path / "run", live)
     assert set(seen) == {()}, "views were made that nobody looks at"
 
@@ -225,16 +229,19 @@ def test_two_devices_see_the_same(settings, live, tmp_path):
 def test_what_does_not_fit_is_decoded_again_and_again(settings, live, tmp_path, caplog):
     data = load_data(settings().data.dataset, image_size=8)
     held = sum(part.bytes for part in (data.train, data.test))
-    with caplog.at_level("INFO", "std_keras"):
+    with caplog.at_level("INFO", "std_keras"), as_python():
         train(settings(cache_gb=(held + 40 * 24 * 24 * 3 - 1) / 2**30), model_dir=tmp_path)
     assert "are decoded again and again; cache_gb=" in caplog.text
     assert_same(tmp_path, live)
 
 
 def test_a_replay_has_the_views(settings, live, tmp_path):
-    with pytest.raises(Interrupted):
-        train(settings(checkpoint_every_steps=2), model_dir=tmp_path, stop=stop_after(2, tmp_path))
-    report = replay(tmp_path, step=5)
+    with as_python():
+        with pytest.raises(Interrupted):
+            train(
+                settings(checkpoint_every_steps=2), model_dir=tmp_path, stop=stop_after(2, tmp_path)
+            )
+        report = replay(tmp_path, step=5)
     assert report["finite"]
     expected = lines(live, "loss/total")
     assert [report["steps"][s]["loss/total"] for s in (3, 4, 5)] == expected[2:5]

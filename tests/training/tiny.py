@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -24,6 +26,19 @@ from std_keras.training.task import DistillationTask
 
 IMAGE_SHAPE = (8, 8, 1)
 CLASSES = 10
+
+
+@contextlib.contextmanager
+def as_python() -> Iterator[None]:
+    """Runs tf.functions as Python: tracing a step costs more than taking a few."""
+    tf.config.run_functions_eagerly(True)
+    try:
+        with warnings.catch_warnings():
+            # TensorFlow warns that data pipelines stay graphs, which is fine.
+            warnings.filterwarnings("ignore", "Even though the .*run_functions_eagerly")
+            yield
+    finally:
+        tf.config.run_functions_eagerly(False)
 
 
 def config(**changes: Any) -> TrainConfig:
