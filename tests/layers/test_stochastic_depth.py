@@ -72,7 +72,6 @@ def test_replicas_draw_different_numbers():
         import numpy as np
         import tensorflow as tf
         from std_keras.layers import StochasticDepth
-from tests import processes
 
         cpu = tf.config.list_physical_devices("CPU")[0]
         two = [tf.config.LogicalDeviceConfiguration()] * 2
