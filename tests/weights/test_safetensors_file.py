@@ -163,14 +163,14 @@ def test_a_damaged_or_hostile_file_gets_a_sentence(tmp_path, case):
 def test_more_arrays_than_any_classifier_has(tmp_path):
     path = tmp_path / "model.safetensors"
     nothing = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
-    path.write_bytes(written({str(number): nothing for number in range(200_000)}))
-    with pytest.raises(InputError, match="has 200,000 arrays, and is no classifier"):
+    path.write_bytes(written({str(number): nothing for number in range(20_000)}))
+    with pytest.raises(InputError, match="has 20,000 arrays, and is no classifier"):
         read_source(path)
 
 
 def test_a_description_of_many_megabytes_is_not_read(tmp_path):
     empty = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
-    names = {f"{'a' * 200}{number}": empty for number in range(35_000)}
+    names = {f"{'a' * 200}{number}": empty for number in range(45_000)}
     (tmp_path / "x.safetensors").write_bytes(written(names))
     with pytest.raises(InputError, match=r"describes its arrays in .* bytes, which is too many"):
         read_source(tmp_path / "x.safetensors")
