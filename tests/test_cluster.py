@@ -156,7 +156,8 @@ def waiting(tmp_path):
         time.sleep(0.05)
     yield worker
     worker.kill()
-    worker.communicate()
+    worker.wait()
+    worker.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

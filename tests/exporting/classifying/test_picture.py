@@ -214,7 +214,7 @@ def test_values_of_unknown_range_are_refused(tmp_path):
 def test_missing_files_and_folders(tmp_path):
     with pytest.raises(InputError, match="No such file"):
         open_picture(tmp_path / "a.png")
-    with pytest.raises(InputError, match="Is a directory"):
+    with pytest.raises(InputError, match="is a pipe, a device or a folder"):
         open_picture(tmp_path)
 
 
