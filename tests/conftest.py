@@ -26,16 +26,26 @@ gc.disable()
 # Files that take long, about the longest first. Two processes take whole files in the
 # order in which they are collected, so that short ones fill up the end.
 LONG = (
-    "programs/test_programs.py",
     "training/test_teacher_cache.py",
     "training/test_interruption.py",
-    "tools/test_benchmark.py",
-    "test_fuzz.py",
-    "programs/test_analyze.py",
-    "weights/test_hub.py",
     "test_cluster.py",
-    "test_packaging.py",
+    "programs/test_programs.py",
+    "programs/test_analyze.py",
+    "models/test_parameter_counts.py",
+    "weights/test_hub.py",
+    "data/augmentation/test_purity.py",
     "teachers/test_inference_form.py",
+    "docs/test_python_code.py",
+    "examples/test_quickstart_notebook.py",
+    "programs/test_compare.py",
+    "test_fuzz.py",
+    "test_packaging.py",
+    "data/test_views.py",
+    "models/test_macs.py",
+    "exporting/test_saved_model.py",
+    "training/test_teach.py",
+    "training/test_teacher_views.py",
+    "data/test_pipeline.py",
 )
 
 

@@ -155,6 +155,7 @@ def test_a_nasty_teacher_moves_away_and_is_a_teacher(teacher_run, tmp_path):
             objective="nasty",
             teacher=(str(teacher_run),),
             initialize_from=str(teacher_run),
+            depth=1,
             nasty_weight=4.0,
             nasty_temperature=4.0,
             learning_rate=0.03,
