@@ -130,6 +130,10 @@ def check(
         Interrupted: because `stop()` was true.
     """
     before = resident_mib()
+    if teacher.model is not None:
+        # Traced once: a network of hundreds of small operations waits for Python otherwise.
+        network = tf.function(teacher.network, autograph=False, reduce_retracing=True)
+        teacher = replace(teacher, network=network)
     by_range: dict[str, np.ndarray] | None = None
     if spec.input is not None:
         by_range = _top1_by_range(teacher, held_out, stop=stop)
