@@ -123,7 +123,7 @@ def run(main: Callable[[Sequence[str], StopRequest], None]) -> int:
             main(sys.argv[1:], stop)
         except HelpRequested as help_page:
             print(help_page)
-        sys.stdout.flush()
+        _flush()
         return 0
     except StdKerasError as error:
         return _fail(error)
@@ -150,8 +150,7 @@ def console(main: Callable[[Sequence[str], StopRequest], None]) -> NoReturn:
     if os.environ.get("TF_CONFIG"):
         # A process of a cluster: the orderly shutdown of TensorFlow's cluster service aborts
         # workers that still run after the first has left. All work is done and written.
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _flush()
         os._exit(code)
     sys.exit(code)
 
@@ -179,8 +178,14 @@ def unusable_path(error: BaseException) -> InputError | None:
     return None
 
 
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # It was closed before the program began.
+            stream.flush()
+
+
 def _fail(error: StdKerasError) -> int:
-    sys.stdout.flush()
+    _flush()
     message = as_flags(" ".join(str(error).split()))
     print(f"error: {message}", file=sys.stderr, flush=True)
     return error.exit_code

@@ -130,10 +130,7 @@ def check(
         Interrupted: because `stop()` was true.
     """
     before = resident_mib()
-    if teacher.model is not None:
-        # Traced once: a network of hundreds of small operations waits for Python otherwise.
-        network = tf.function(teacher.network, autograph=False, reduce_retracing=True)
-        teacher = replace(teacher, network=network)
+    teacher = _traced(teacher, held_out.views[teacher.view][:1])
     by_range: dict[str, np.ndarray] | None = None
     if spec.input is not None:
         by_range = _top1_by_range(teacher, held_out, stop=stop)
@@ -144,7 +141,7 @@ def check(
     logits, seconds = _logits(teacher, held_out.views[teacher.view], stop=stop)
     train_logits, train_seconds = _logits(teacher, train.views[teacher.view], stop=stop)
     right = logits.argmax(axis=1) == held_out.labels
-    timed = max(0, len(logits) - _BATCH) + max(0, len(train_logits) - _BATCH)
+    timed = sum((math.ceil(len(one) / _BATCH) - 1) * _BATCH for one in (logits, train_logits))
     order = better_order(_softmax(train_logits), train.labels, _softmax(logits), held_out.labels)
     found = CheckUp(
         teacher=teacher.name,
@@ -207,6 +204,24 @@ def better_order(
     return order if _is_better(ordered, than=own) else None
 
 
+def _batch(images: np.ndarray) -> tf.Tensor:
+    """The first images; the last of too few again and again, so that all batches have one shape."""
+    return tf.constant(images[np.minimum(np.arange(_BATCH), len(images) - 1)])
+
+
+def _traced(teacher: Teacher, image: np.ndarray) -> Teacher:
+    """The teacher with its network traced: one of hundreds of small operations waits for Python
+    otherwise. One that needs Python, and one that is no Keras model, stays as it is."""
+    if teacher.model is None:
+        return teacher
+    traced = replace(teacher, network=tf.function(teacher.network, autograph=False))
+    try:
+        traced.logits(_batch(image))
+    except Exception:  # Of a stranger's layers; as they are they may do, and if not they say why.
+        return teacher
+    return traced
+
+
 def _logits(
     teacher: Teacher, images: np.ndarray, *, stop: Callable[[], bool]
 ) -> tuple[np.ndarray, float]:
@@ -217,9 +232,9 @@ def _logits(
             raise Interrupted("interrupted while a teacher was tried; run the same command again")
         if first == _BATCH:
             began = time.perf_counter()
-        found.append(teacher.logits(tf.constant(images[first : first + _BATCH])).numpy())
+        found.append(teacher.logits(_batch(images[first:])).numpy())
     seconds = time.perf_counter() - began if began else 0.0
-    return np.concatenate(found), seconds
+    return np.concatenate(found)[: len(images)], seconds
 
 
 def _top1_by_range(

@@ -247,3 +247,9 @@ def test_a_reader_who_leaves_the_help_page_gets_no_traceback(root):
             timeout=600,
         )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_standard_output_that_is_closed(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert program.run(lambda arguments, stop: None) == 0
+    assert program.run(failing(errors.InputError("no"))) == 2

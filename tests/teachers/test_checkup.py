@@ -228,3 +228,21 @@ def test_a_teacher_without_answers_is_left_to_training():
         broken, TeacherSpec("t"), held_out=HELD_OUT, train=TRAIN, label_names=NAMES, hard=False
     )
     assert found.class_order is None
+
+
+@pytest.mark.parametrize("traceable", [True, False])
+def test_a_network_is_traced_if_it_can_be(traceable):
+    """In batches of one shape, though 200 and 150 images are no whole number of them."""
+    inside, shapes = [], set()
+
+    def network(images):
+        inside.append(not tf.executing_eagerly())
+        shapes.add(images.shape[0])
+        return good.network(images if traceable else tf.constant(images.numpy()))
+
+    good = reading()
+    found = checked(dataclasses.replace(good, network=network, model=object()))
+    assert found.top1 == found.train_agreement == 1.0
+    assert (found.examples, found.train_examples) == (200, 150)
+    assert shapes == {16}
+    assert inside == [True] if traceable else inside[0] and not any(inside[1:])
