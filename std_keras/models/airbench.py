@@ -24,13 +24,15 @@ class AirbenchOptions:
 
     Attributes:
       widths: channels of the three blocks.
+      convolutions: of a block: 2, or 3 with a shortcut around the last two.
     """
 
     widths: tuple[int, int, int] = (64, 256, 256)
+    convolutions: int = 2
 
 
 def build_airbench(spec: ImageModelSpec, options: AirbenchOptions) -> keras.Model:
-    """Three blocks of two 3x3 convolutions, the first followed by 2x2 max-pooling.
+    """Three blocks of two or three 3x3 convolutions, the first followed by 2x2 max-pooling.
 
     Blocks are named "stage_{s}_block_0" after their last activation, (B, H, W, channels). What is
     kept from the paper (section 3 and its listing): whitened 2x2 stem whose kernel is frozen,
@@ -40,8 +42,10 @@ def build_airbench(spec: ImageModelSpec, options: AirbenchOptions) -> keras.Mode
 
     Raises:
       InputError: the image is smaller than 17 pixels, of which nothing is left after the stem and
-        three halvings but one position.
+        three halvings but one position; or blocks are to have another number of convolutions.
     """
+    if options.convolutions not in (2, 3):
+        raise InputError(f"convolutions={options.convolutions}: {spec.name} has 2 or 3 in a block")
     height, width, _ = spec.input_shape
     if min(height, width) < _SMALLEST:
         raise InputError(
@@ -54,8 +58,13 @@ def build_airbench(spec: ImageModelSpec, options: AirbenchOptions) -> keras.Mode
         x = _convolution(x, channels, f"{name}_conv_1")
         x = keras.layers.MaxPooling2D(2, name=f"{name}_pool")(x)
         x = GELU(name=f"{name}_gelu_1")(FusedBatchNorm(scale=False, name=f"{name}_norm_1")(x))
-        x = _convolution(x, channels, f"{name}_conv_2")
-        x = GELU(name=name)(FusedBatchNorm(scale=False, name=f"{name}_norm_2")(x))
+        shortcut = x
+        for i in range(2, options.convolutions + 1):
+            x = _convolution(x, channels, f"{name}_conv_{i}")
+            x = FusedBatchNorm(scale=False, name=f"{name}_norm_{i}")(x)
+            if i == 3:
+                x = keras.layers.Add(name=f"{name}_add")([x, shortcut])
+            x = GELU(name=name if i == options.convolutions else f"{name}_gelu_{i}")(x)
     x = keras.layers.GlobalMaxPooling2D(name="pool")(x)
     x = keras.layers.Rescaling(_HEAD_SCALE, name="head_scale")(x)
     logits = keras.layers.Dense(
@@ -81,3 +90,4 @@ def _convolution(x: Any, channels: int, name: str) -> Any:
 
 register("airbench94", AirbenchOptions(), build_airbench)
 register("airbench95", AirbenchOptions(widths=(128, 384, 384)), build_airbench)
+register("airbench96", AirbenchOptions((128, 512, 512), convolutions=3), build_airbench)

@@ -110,12 +110,12 @@ def check_before_training(
         dataset: its data.
         view_sizes: from `teacher_views.larger`.
     """
-    from std_keras.teachers import parse
-    from std_keras.teachers.checkup import check
-
     options = config.distillation
     if not loaded or not options.teacher_check:
         return []
+    from std_keras.teachers import parse
+    from std_keras.teachers.checkup import check
+
     held_out, train = samples(dataset, options.teacher_check, view_sizes=view_sizes)
     found = []
     for teacher, description in zip(loaded, options.teachers, strict=True):

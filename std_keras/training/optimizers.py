@@ -59,6 +59,7 @@ def create_optimizer(
     learning_rate: keras.optimizers.schedules.LearningRateSchedule | float,
     variables: list[keras.Variable],
     matrices: Sequence[keras.Variable] = (),
+    iteration_dtype: str | None = None,
 ) -> keras.optimizers.Optimizer:
     """Makes and builds the optimizer.
 
@@ -72,6 +73,7 @@ def create_optimizer(
         learning_rate: the schedule, or a constant.
         variables: what will be trained.
         matrices: those of the variables that muon gives its own update; AdamW has the others.
+        iteration_dtype: of muon; see `Muon`.
     """
     optimizer: keras.optimizers.Optimizer
     if options.optimizer == "adamw":
@@ -88,6 +90,7 @@ def create_optimizer(
             learning_rate,
             matrices=matrices,
             matrix_rate=options.muon_learning_rate_ratio,
+            iteration_dtype=iteration_dtype,
             weight_decay=options.weight_decay,
             epsilon=1e-8,
         )

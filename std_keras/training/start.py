@@ -186,6 +186,7 @@ def create_state(
             learning_rate=schedule,
             variables=model.trainable_variables,
             matrices=hidden_matrices(model),
+            iteration_dtype="bfloat16" if config.performance.mixed_precision else None,
         ),
     )
     if config.mine.weight:

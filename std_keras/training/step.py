@@ -86,13 +86,19 @@ class Trainer:
     _names: tuple[str, ...] = field(init=False)
     _many: Callable[..., Any] = field(init=False)
     _apply: Callable[..., tf.Tensor] = field(init=False)
+    _move_average: Callable[..., None] | None = field(init=False)
 
     def __post_init__(self) -> None:
         self._names = (*self.task.metric_names(), "norm/gradient")
         self._apply = self._update
+        average = self.state.average
+        self._move_average = average.update if average is not None else None
         if self.options.jit_compile:
             self._apply = tf.function(self._update, jit_compile=True)
             self.task = self.task.compiled()
+            if average is not None and self.strategy.num_replicas_in_sync == 1:
+                # Else a GPU starts some thousand small operations after every step.
+                self._move_average = tf.function(average.update, jit_compile=True)
         self._many = tf.function(self._many_steps, reduce_retracing=True)
 
     def call(self, iterator: Iterator[Any], *, first_step: int, steps: int) -> CallResult:
@@ -144,8 +150,8 @@ class Trainer:
                 for name, array in arrays.items()
             }
             last = self.strategy.reduce("SUM", per_replica, axis=None)
-            if self.state.average is not None:
-                self.state.average.update(first + done)
+            if self._move_average is not None:
+                self._move_average(first + done)
             finite = tf.reduce_all(tf.math.is_finite(last))
             totals += last
             done += 1

@@ -10,16 +10,21 @@ from std_keras.layers import FusedBatchNorm
 
 
 @pytest.mark.parametrize(
-    ("name", "shape"), [("airbench94", (32, 32, 3)), ("airbench95", (17, 30, 1))]
+    ("name", "shape", "widths"),
+    [
+        ("airbench94", (32, 32, 3), (64, 256, 256)),
+        ("airbench95", (17, 30, 1), (128, 384, 384)),
+        ("airbench96", (32, 32, 3), (128, 512, 512)),
+    ],
 )
-def test_equals_pytorch(rng, name, shape):
+def test_equals_pytorch(rng, name, shape, widths):
     torch = pytest.importorskip("torch")
     from std_keras.weights import load_weights
     from std_keras.weights.layouts.airbench import AIRBENCH
     from tests.weights import torch_models
 
-    widths = (64, 256, 256) if name == "airbench94" else (128, 384, 384)
-    module = torch_models.randomize(torch_models.airbench(widths, 7, channels=shape[-1]))
+    network = torch_models.airbench(widths, 7, channels=shape[-1], third=name == "airbench96")
+    module = torch_models.randomize(network)
     model = models.create(name, input_shape=shape, num_classes=7, mean=0.45, std=0.25)
     tensors = {key: value.numpy() for key, value in module.state_dict().items()}
     assert load_weights(model, tensors, layout=AIRBENCH).complete
@@ -66,3 +71,8 @@ def test_mixed_precision(rng):
 def test_too_small_an_image():
     with pytest.raises(InputError, match="image_size=16"):
         models.create("airbench94", input_shape=(16, 32, 3), num_classes=7)
+
+
+def test_a_block_has_two_or_three_convolutions():
+    with pytest.raises(InputError, match="convolutions=4: airbench94 has 2 or 3"):
+        models.create("airbench94", input_shape=(32, 32, 3), num_classes=7, convolutions=4)

@@ -65,7 +65,11 @@ CIFAR_TEACHERS = {
     "wrn_40_2": (2_243_546, 2_255_156),
     "wrn_16_4": (2_748_890, 2_772_020),
 }
-AIRBENCHES = {"airbench94": (1_971_352, 1_994_392), "airbench95": (4_604_440, 4_639_000)}
+AIRBENCHES = {
+    "airbench94": (1_971_352, 1_994_392),
+    "airbench95": (4_604_440, 4_639_000),
+    "airbench96": (12_717_464, 12_763_544),
+}
 # 224 px, 1000 classes; timm's deit_*_patch16_224, deit_*_distilled_*, swin_*_window7_224 and
 # regnety_040, regnety_080 and regnety_160.
 TEACHERS = {
@@ -166,10 +170,10 @@ def wide_resnet_count(*, depth: int, widening: int, classes: int) -> int:
     return count + 2 * inputs + dense(inputs, classes)
 
 
-def airbench_count(*, widths: tuple[int, ...], classes: int) -> int:
+def airbench_count(*, widths: tuple[int, ...], classes: int, convolutions: int = 2) -> int:
     count, inputs = 24, 24  # The stem's kernel does not learn.
     for width in widths:
-        count += 9 * inputs * width + 9 * width * width + 2 * width
+        count += 9 * inputs * width + (convolutions - 1) * 9 * width**2 + convolutions * width
         inputs = width
     return count + inputs * classes
 
@@ -288,8 +292,12 @@ def test_networks_for_cifar_in_closed_form(name, classes):
     elif name.startswith("wrn"):
         expected = wide_resnet_count(depth=numbers[0], widening=numbers[1], classes=classes)
     elif name in AIRBENCHES:
-        widths = {"airbench94": (64, 256, 256), "airbench95": (128, 384, 384)}[name]
-        expected = airbench_count(widths=widths, classes=classes)
+        widths, convolutions = {
+            "airbench94": ((64, 256, 256), 2),
+            "airbench95": ((128, 384, 384), 2),
+            "airbench96": ((128, 512, 512), 3),
+        }[name]
+        expected = airbench_count(widths=widths, classes=classes, convolutions=convolutions)
     else:
         expected = cifar_resnet_count(depth=numbers[0], classes=classes, stem=32, base=64)
     assert FOR_CIFAR[name][0 if classes == 10 else 1] == expected

@@ -63,7 +63,16 @@ class Listed(keras.optimizers.schedules.LearningRateSchedule):
 
 
 RATES = [0.0, 0.05, 0.1, 0.09, 0.02]
-SHAPES = {"wide": (3, 5), "tall": (7, 2), "row": (6, 1), "kernel": (3, 3, 2, 4), "left": (4, 3)}
+SHAPES = {
+    "wide": (3, 5),
+    "another": (3, 5),
+    "upright": (5, 3),
+    "square": (4, 4),
+    "tall": (7, 2),
+    "row": (6, 1),
+    "kernel": (3, 3, 2, 4),
+    "left": (4, 3),
+}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -110,6 +119,16 @@ def test_singular_values_of_an_update_are_near_one_and_its_size_is_that_of_adamw
     assert singular.min() > 0.6
     assert singular.max() < 1.3
     assert np.sqrt(np.mean(moved**2)) == pytest.approx(0.2, rel=0.2)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(None, 1e-6), ("bfloat16", 0.05)])
+def test_the_iteration_is_that_of_keras(dtype, tolerance):
+    """In bfloat16 to ten roundings of 2^-8, for the sums of 300 products are in float32."""
+    matrices = np.random.default_rng(1).normal(size=(2, 200, 300)).astype(np.float32)
+    optimizer = Muon(1.0, matrices=[], iteration_dtype=dtype)
+    own = tf.cast(optimizer._made_orthogonal(tf.constant(matrices)), tf.float32).numpy()
+    theirs = keras.ops.convert_to_numpy(optimizer.zeropower_via_newtonschulz5(matrices, 5))
+    assert np.linalg.norm(own - theirs) / np.linalg.norm(theirs) < tolerance
 
 
 def test_a_vector_is_no_matrix():

@@ -121,16 +121,20 @@ class AirbenchNorm(nn.BatchNorm2d):
 
 
 class AirbenchGroup(nn.Module):
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, third: bool = False) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, padding="same", bias=False)
         self.norm1 = AirbenchNorm(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding="same", bias=False)
         self.norm2 = AirbenchNorm(outputs)
+        if third:
+            self.conv3 = nn.Conv2d(outputs, outputs, 3, padding="same", bias=False)
+            self.norm3 = AirbenchNorm(outputs)
 
     def forward(self, x: Any) -> Any:
         x = F.gelu(self.norm1(F.max_pool2d(self.conv1(x), 2)))
-        return F.gelu(self.norm2(self.conv2(x)))
+        y = F.gelu(self.norm2(self.conv2(x)))
+        return F.gelu(self.norm3(self.conv3(y)) + x) if hasattr(self, "conv3") else y
 
 
 class Ninth(nn.Module):
@@ -138,13 +142,15 @@ class Ninth(nn.Module):
         return x / 9
 
 
-def airbench(widths: tuple[int, ...], num_classes: int, channels: int = 3) -> nn.Module:
-    """The numbers of its parts are their names."""
+def airbench(
+    widths: tuple[int, ...], num_classes: int, channels: int = 3, third: bool = False
+) -> nn.Module:
+    """The numbers of its parts are their names; `third`: three convolutions in a group."""
     stem = 8 * channels
     return nn.Sequential(
         nn.Conv2d(channels, stem, 2),
         nn.GELU(),
-        *(AirbenchGroup(*pair) for pair in itertools.pairwise((stem, *widths))),
+        *(AirbenchGroup(*pair, third) for pair in itertools.pairwise((stem, *widths))),
         nn.AdaptiveMaxPool2d(1),
         nn.Flatten(),
         nn.Linear(widths[-1], num_classes, bias=False),

@@ -1,4 +1,4 @@
-"""The networks of CIFAR speed runs, as `airbench.make_net94()` saves its state."""
+"""The networks of CIFAR speed runs, as `airbench.make_net94()` and its like save their state."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ def _facts(tensors: Mapping[str, np.ndarray], script: Mapping[str, Any]) -> Fact
         num_classes=tensors[_HEAD].shape[0],
         image_size=32,
         channels=tensors["0.weight"].shape[1],
-        options={"widths": tuple(tensors[f"{n}.conv1.weight"].shape[0] for n in (2, 3, 4))},
+        options={
+            "widths": tuple(tensors[f"{n}.conv1.weight"].shape[0] for n in (2, 3, 4)),
+            "convolutions": 3 if "2.conv3.weight" in tensors else 2,
+        },
     )
 
 
@@ -46,7 +49,8 @@ def _entries(model: keras.Model) -> list[Entry]:
         *linear_entries("classification", _HEAD.removesuffix(".weight"), bias=False),
     ]
     for target, stage, _ in stage_blocks(model):
-        for i in (1, 2):
+        has_third = any(layer.name == f"{target}_conv_3" for layer in model.layers)
+        for i in (1, 2, 3) if has_third else (1, 2):
             conv, norm = f"{target}_conv_{i}", f"{stage + 2}.norm{i}"
             entries += convolution_entries(conv, f"{stage + 2}.conv{i}", bias=False)
             epsilon = model.get_layer(f"{target}_norm_{i}").epsilon
@@ -73,6 +77,6 @@ AIRBENCH = Layout(
     entries=_entries,
     unneeded=(
         *COUNTERS,
-        (r"\d\.norm[12]\.weight", "the scale of BatchNorm, which is one and does not learn"),
+        (r"\d\.norm[123]\.weight", "the scale of BatchNorm, which is one and does not learn"),
     ),
 )
