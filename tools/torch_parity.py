@@ -130,7 +130,8 @@ def _reference(name: str, torch_models: Any, timm: Any, *, num_classes: int) -> 
         module = torch_models.WideResNet(options.depth, options.widening, num_classes)
         return module, "RepDistiller's network, written anew in plain PyTorch"
     if name.startswith("airbench"):
-        module = torch_models.airbench(options.widths, num_classes)
+        third = options.convolutions == 3
+        module = torch_models.airbench(options.widths, num_classes, third=third)
         return module, "the authors' network, written anew in plain PyTorch"
     raise UnavailableError("no PyTorch implementation is known")
 

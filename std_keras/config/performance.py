@@ -63,7 +63,7 @@ class PerformanceOptions(OptionGroup):
     steps_per_call: int = option_field(
         10,
         int,
-        "Training steps per call of the compiled TensorFlow function.",
+        "Training steps between two looks at their figures, which a GPU has to be waited for.",
         shapes_result=False,
         **COUNT,
     )

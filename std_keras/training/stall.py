@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-import uuid
+from collections.abc import Iterator
 from types import TracebackType
-
-import tensorflow as tf
 
 from std_keras import progress
 
 
 class WaitingStep:
-    """The step that waits for its batch, 0 if none does; a step writes it, any thread reads it.
-
-    Not a `tf.Variable`: inside a strategy's scope that would be one copy on every replica.
-    """
+    """The step that waits for its batch, 0 if none does; any thread may ask."""
 
     def __init__(self) -> None:
-        with tf.init_scope(), tf.device("CPU:0"):
-            self._handle = tf.raw_ops.VarHandleOp(
-                dtype=tf.int64, shape=[], shared_name=f"waiting_step_{uuid.uuid4().hex}"
-            )
-        self.set(tf.constant(0, tf.int64))
+        self._step = 0
 
-    def set(self, step: tf.Tensor) -> tf.Operation | None:
-        """Says which step, counted from 1, waits; 0 for none."""
-        with tf.device("CPU:0"):
-            return tf.raw_ops.AssignVariableOp(resource=self._handle, value=step)
+    @contextlib.contextmanager
+    def named(self, step: int) -> Iterator[None]:
+        """While this step, counted from 1, waits."""
+        self._step = step
+        try:
+            yield
+        finally:
+            self._step = 0
 
     def get(self) -> int:
         """The step that waits."""
-        return int(tf.raw_ops.ReadVariableOp(resource=self._handle, dtype=tf.int64))
+        return self._step
 
 
 class StallWarning:

@@ -1,4 +1,4 @@
-"""One training step on every replica, and many of them in one call into TensorFlow.
+"""One training step on every replica, and calls of several.
 
 The step knows nothing of the loss (`task.py`): it cuts the batch into parts, adds up gradients and
 metrics over parts and replicas, clips, and applies.
@@ -6,6 +6,7 @@ metrics over parts and replicas, clips, and applies.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -75,6 +76,8 @@ class Trainer:
         options: see `StepOptions`.
         record: whether `call` returns what the teachers predict; not for clusters.
         waiting: tells at any time which step waits for its batch.
+        looks_ahead: whether the steps of a call are started without looking at their figures, so
+            that a GPU has the next one before it is done with the last; by default on GPUs.
     """
 
     state: TrainState
@@ -83,8 +86,11 @@ class Trainer:
     options: StepOptions
     record: bool = False
     waiting: WaitingStep = field(default_factory=WaitingStep)
+    looks_ahead: bool = field(
+        default_factory=lambda: bool(tf.config.list_logical_devices("GPU")), kw_only=True
+    )
     _names: tuple[str, ...] = field(init=False)
-    _many: Callable[..., Any] = field(init=False)
+    _one: Callable[..., Any] = field(init=False)
     _apply: Callable[..., tf.Tensor] = field(init=False)
     _move_average: Callable[..., None] | None = field(init=False)
 
@@ -99,7 +105,7 @@ class Trainer:
             if average is not None and self.strategy.num_replicas_in_sync == 1:
                 # Else a GPU starts some thousand small operations after every step.
                 self._move_average = tf.function(average.update, jit_compile=True)
-        self._many = tf.function(self._many_steps, reduce_retracing=True)
+        self._one = tf.function(self._step, autograph=False, reduce_retracing=True)
 
     def call(self, iterator: Iterator[Any], *, first_step: int, steps: int) -> CallResult:
         """Does `steps` steps with the next batches of `iterator`.
@@ -109,87 +115,52 @@ class Trainer:
             first_step: steps that were done before.
             steps: how many to do; it stops at the first non-finite metric.
         """
-        done, totals, last, wait, predictions = self._many(
-            iterator, tf.constant(first_step, tf.int64), tf.constant(steps, tf.int64)
-        )
-        last = dict(zip(self._names, last.numpy().tolist(), strict=True))
-        return CallResult(
-            steps=int(done),
-            totals=dict(zip(self._names, totals.numpy().tolist(), strict=True)),
-            last=last,
-            finite=all(-float("inf") < v < float("inf") for v in last.values()),
-            wait_seconds=float(wait),
-            predictions={name: value.numpy() for name, value in predictions.items()},
-        )
-
-    def _many_steps(
-        self, iterator: Iterator[Any], first: tf.Tensor, steps: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, dict[str, tf.Tensor]]:
-        arrays = self._prediction_arrays(iterator, steps)
-        done = tf.constant(0, tf.int64)
-        totals = tf.zeros(len(self._names))
-        last = tf.zeros(len(self._names))
-        wait = tf.constant(0.0, tf.float64)
-        finite = tf.constant(True)
-        while tf.logical_and(done < steps, finite):
-            with tf.control_dependencies([totals]):
-                began = tf.timestamp()
-                waits = self.waiting.set(first + done + 1)
-            with tf.control_dependencies([began, waits]):
+        rows, predicted, wait = [], [], 0.0
+        for number in range(first_step, first_step + steps):
+            began = time.monotonic()
+            with self.waiting.named(number + 1):
                 batch = next(iterator)
-            with tf.control_dependencies(tf.nest.flatten(self._local(batch))):
-                # The only clock of a graph is the wall clock, which may be set back.
-                waited = tf.maximum(tf.timestamp() - began, 0.0)
-                idle = self.waiting.set(tf.constant(0, tf.int64))
-            with tf.control_dependencies([idle]):
-                waited = tf.identity(waited)
-            wait += waited
-            per_replica, predictions = self.strategy.run(self._replica_step, args=(batch, waited))
-            arrays = {
-                name: array.write(tf.cast(done, tf.int32), self._joined(predictions[name]))
-                for name, array in arrays.items()
-            }
-            last = self.strategy.reduce("SUM", per_replica, axis=None)
-            if self._move_average is not None:
-                self._move_average(first + done)
-            finite = tf.reduce_all(tf.math.is_finite(last))
-            totals += last
-            done += 1
-        return done, totals, last, wait, {name: a.stack() for name, a in arrays.items()}
+            wait += time.monotonic() - began
+            row, predictions = self._one(batch, tf.constant(number, tf.int64))
+            rows.append(row)
+            predicted.append(predictions)
+            if not (self.looks_ahead or np.isfinite(row.numpy()).all()):
+                break
+        figures = np.stack([row.numpy() for row in rows])
+        wrong = np.flatnonzero(~np.isfinite(figures).all(axis=1))
+        if wrong.size:
+            figures = figures[: wrong[0] + 1]
+        last = dict(zip(self._names, figures[-1].tolist(), strict=True))
+        return CallResult(
+            steps=len(figures),
+            totals=dict(zip(self._names, figures.sum(axis=0).tolist(), strict=True)),
+            last=last,
+            finite=not wrong.size,
+            wait_seconds=wait,
+            predictions={
+                name: np.stack([one[name].numpy() for one in predicted]) for name in predicted[0]
+            },
+        )
 
-    def _prediction_arrays(self, iterator: Any, steps: tf.Tensor) -> dict[str, tf.TensorArray]:
-        """Where the teachers' predictions of a call are gathered; none if they are not recorded."""
-        form = self.task.prediction_format
-        if not self.record or form is None or set(NAMES) & set(iterator.element_spec):
-            return {}
-        example = form.encode(tf.zeros((1, len(self.task.teachers), form.num_classes)))
-        return {
-            name: tf.TensorArray(
-                value.dtype,
-                size=tf.cast(steps, tf.int32),
-                # All of it, so that steps that a non-finite metric prevented are zeros.
-                element_shape=(self.options.batch_size, *value.shape[1:]),
-            )
-            for name, value in example.items()
-        }
+    def _step(self, batch: Any, number: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """One step, which `number` others came before: its metrics, and what is recorded."""
+        per_replica, predictions = self.strategy.run(self._replica_step, args=(batch,))
+        if self._move_average is not None:
+            self._move_average(number)
+        recorded = {}
+        if self.record and not set(NAMES) & set(batch):
+            recorded = {name: self._joined(value) for name, value in predictions.items()}
+        return self.strategy.reduce("SUM", per_replica, axis=None), recorded
 
     def _joined(self, values: Any) -> tf.Tensor:
         """Values of all replicas of this process as one batch."""
         return tf.concat(self.strategy.experimental_local_results(values), axis=0)
 
-    def _local(self, batch: Any) -> Any:
-        return self.strategy.experimental_local_results(batch["targets"])
-
-    # Only the loop over steps needs AutoGraph, which takes 2 of 15 seconds to trace Mixer-S/4.
-    @tf.autograph.experimental.do_not_convert
     def _replica_step(
-        self, batch: Mapping[str, tf.Tensor], waited: tf.Tensor
+        self, batch: Mapping[str, tf.Tensor]
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """One replica's share of a step; returns its shares of the metrics, and what the teachers
         predict for its images."""
-        # Or one thread computes the step first, and looks at the clock after it.
-        with tf.control_dependencies([waited]):
-            batch = {name: tf.identity(value) for name, value in batch.items()}
         batch = with_static_size(batch, batch_size=self.options.batch_size, strategy=self.strategy)
         # Outside the compiled part: a SavedModel may hold operations that XLA does not know.
         predictions = self.task.predictions(batch)

@@ -89,7 +89,7 @@ def step() -> list[tf.Operation]:
     )
     source = feed(tf.distribute.get_strategy(), [batch(BATCH)])
     count = tf.constant(1, tf.int64)
-    return list(operations(made._many.get_concrete_function(source, count, count).graph))
+    return list(operations(made._one.get_concrete_function(next(source), count).graph))
 
 
 def dense(rows: int, *widths: int) -> int:
@@ -167,7 +167,7 @@ def test_what_a_step_in_bfloat16_computes_in_float32():
     made = trainer(state, teachers=[linear_teacher(0)], batch_size=BATCH)
     source = feed(tf.distribute.get_strategy(), [batch(BATCH)])
     count = tf.constant(1, tf.int64)
-    found = list(operations(made._many.get_concrete_function(source, count, count).graph))
+    found = list(operations(made._one.get_concrete_function(next(source), count).graph))
     products = Counter(op.outputs[0].dtype for op in found if op.type in PRODUCTS)
     heads, teacher = 2, 1  # A head is one product forward and two backward.
     assert products[tf.float32] == 3 * heads + teacher + MEANS * len(NORMED)
@@ -227,5 +227,5 @@ def test_a_run_is_traced_once(tmp_path):
     loop.run(lambda: False)
     assert loop.step == 9
     assert set(made.evaluators.parts) == {"validation", "test"}
-    functions = [made.trainer._many, *(e._all for e in made.evaluators.parts.values())]
+    functions = [made.trainer._one, *(e._all for e in made.evaluators.parts.values())]
     assert [f.experimental_get_tracing_count() for f in functions] == [1, 1, 1]

@@ -172,7 +172,7 @@ def test_a_call_of_several_steps_is_as_many_calls_of_one():
     for variable, value in zip(state.model.variables, start, strict=True):
         variable.assign(value)
     result = made.call(feed(ONE, batches), first_step=0, steps=4)
-    assert made._many.experimental_get_tracing_count() == 1
+    assert made._one.experimental_get_tracing_count() == 1
     assert result.steps == 4
     assert result.last == each[-1].last
     for name, total in result.totals.items():
