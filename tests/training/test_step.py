@@ -365,13 +365,20 @@ def test_a_teacher_that_returns_nan_stops_the_call_and_is_named(eagerly):
     assert "loss/classification" not in bad
 
 
-def test_a_call_stops_at_the_first_step_that_is_not_finite():
+@pytest.mark.parametrize("looks_ahead", [False, True])
+def test_a_call_ends_with_the_first_step_that_is_not_finite(looks_ahead):
+    """As a GPU takes them, too: there the steps that follow are under way already."""
     batches = [batch(8, seed=i) for i in range(5)]
     batches[2]["targets"][3, 1] = np.inf
     state = make_state(student(depth=1), optimizer=sgd(0.01))
-    (result,) = run(state, batches, teachers=[linear_teacher(0)])
+    made = trainer(state, batch_size=8, teachers=[linear_teacher(0)])
+    made.looks_ahead = looks_ahead
+    left = feed(ONE, batches)
+    result = made.call(left, first_step=0, steps=5)
     assert result.steps == 3
+    assert len(list(left)) == (0 if looks_ahead else 2)
     assert not result.finite
+    assert not np.isfinite(result.totals["loss/classification"])
     assert not np.isfinite(result.last["loss/classification"])
     assert np.isfinite(result.last["loss/distillation"])
 
