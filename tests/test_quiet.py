@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import platform
@@ -150,3 +151,12 @@ def test_loading_tensorflow_chooses_before_it_is_loaded():
         check=True,
     )
     assert done.stdout.strip() == "[False] True"
+
+
+def test_what_no_program_uses_is_hidden_while_tensorflow_loads(monkeypatch):
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    with quiet._as_if_missing(["colorsys", "keras"]):
+        assert importlib.import_module("keras") is keras  # It was there before.
+        with pytest.raises(ImportError):
+            importlib.import_module("colorsys")
+    assert importlib.import_module("colorsys").rgb_to_hsv(0, 0, 1) == (0, 0, 1)

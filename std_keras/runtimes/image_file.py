@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from std_keras.runtimes.last_operator import Ending
+if TYPE_CHECKING:
+    from std_keras.runtimes.last_operator import Ending
 
 LAYOUTS = ("nhwc", "nchw")
 _COLOURS = (1, 3)

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from scipy.optimize import linear_sum_assignment
 
 from std_keras import losses
 from std_keras.errors import Interrupted
@@ -198,6 +197,10 @@ def better_order(
     np.add.at(sums, labels, probabilities)
     # Classes without images keep their place, if it is free.
     sums += 1e-6 * np.eye(classes)
+    if (sums.argmax(axis=1) == np.arange(classes)).all():
+        return None  # No order can give a larger sum, as nearly always.
+    from scipy.optimize import linear_sum_assignment  # The only use of SciPy in a training.
+
     _, order = linear_sum_assignment(sums, maximize=True)
     own = other_probabilities.argmax(axis=1) == other_labels
     ordered = other_probabilities[:, order].argmax(axis=1) == other_labels

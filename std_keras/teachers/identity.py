@@ -13,7 +13,6 @@ from std_keras.files.paths import user_path
 from std_keras.files.texts import normalized, read_text
 from std_keras.files.whole_file import UnreadableWholeError, check_whole_file
 from std_keras.runs.run_directory import RunDirectory
-from std_keras.runtimes import onnx_file
 from std_keras.teachers.spec import OWN, TeacherSpec
 from std_keras.teachers.zoos import PREFIXES, preset_folder, zoo_version
 
@@ -99,6 +98,8 @@ def identity(
         assert folder is not None
         weights = _digest(spec, folder, sorted(p for p in folder.rglob("*") if p.is_file()))
     elif kind == "onnx":
+        from std_keras.runtimes import onnx_file  # Most trainings read no such file.
+
         files = onnx_file.parts(path, name=f"teacher={spec.name}")
         weights = _digest(spec, path.parent, [path, *files[1:]])
     elif kind == "saved_model":

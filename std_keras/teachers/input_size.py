@@ -12,7 +12,6 @@ from typing import Any
 from std_keras.files.archive import check_unpacked_size
 from std_keras.files.paths import user_path
 from std_keras.runs.run_directory import RunDirectory
-from std_keras.runtimes.declared import declared_shape
 from std_keras.runtimes.image_file import layout_of
 from std_keras.teachers.identity import find
 from std_keras.teachers.spec import TeacherSpec
@@ -42,6 +41,8 @@ def input_size(spec: TeacherSpec) -> int | None:
     if kind == "applications":
         return APPLICATIONS_SIZE
     if kind in ("onnx", "tflite"):
+        from std_keras.runtimes.declared import declared_shape  # LiteRT, for such a file alone.
+
         shape = declared_shape(path, name=f"teacher={spec.name}")
         layout = spec.layout or layout_of(shape) if shape else None
         if shape is None or layout is None:

@@ -18,7 +18,6 @@ from std_keras.files.paths import plain_path, user_path
 from std_keras.files.texts import normalized, read_text
 from std_keras.runs.keras_file import load_keras_file
 from std_keras.runs.run_directory import RunDirectory
-from std_keras.teachers.from_file import from_file
 from std_keras.teachers.identity import find, named_classes, unfinished
 from std_keras.teachers.image_shape import image_shape_of
 from std_keras.teachers.input_size import APPLICATIONS_SIZE
@@ -81,6 +80,8 @@ def load_network(
     if kind == "zoo":
         return _from_zoo(spec, image_shape)
     if kind in ("onnx", "tflite"):
+        from std_keras.teachers.from_file import from_file  # Runtimes, for such a file alone.
+
         return from_file(spec, path, images=image_shape, labels=_labels(path.parent))
     return _from_saved_model(spec, path, image_shape)
 

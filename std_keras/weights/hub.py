@@ -20,7 +20,7 @@ from std_keras.files.paths import user_path
 from std_keras.files.texts import read_text
 from std_keras.runs import pretrained
 from std_keras.runs.origin import LICENSE
-from std_keras.weights.source import WEIGHT_FILES
+from std_keras.weights.file_names import WEIGHT_FILES
 
 PREFIX = "hf-hub:"
 CONFIG = "config.json"

@@ -15,6 +15,7 @@ from std_keras.errors import InputError
 from std_keras.files.paths import user_path
 from std_keras.files.whole_file import UnreadableWholeError, check_whole_file
 from std_keras.weights import safetensors_file
+from std_keras.weights.file_names import WEIGHT_FILES
 from std_keras.weights.format_error import (
     FormatError,
     check_count,
@@ -26,8 +27,6 @@ from std_keras.weights.state_dict import find_state_dict, without_prefixes
 from std_keras.weights.torch_file import open_torch_file
 
 FORMATS = ("auto", "torch", "safetensors", "npz")
-# What a folder of weights is called by the tools that write one, in the order of preference.
-WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 
 
 @dataclass(frozen=True)
