@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from onnx import TensorProto
+from PIL import Image
 
 from std_keras import data, teachers
 from std_keras.errors import InputError
-from std_keras.extras import EXTRAS, imported, install, missing
+from std_keras.extras import EXTRAS, imported, install, unusable
+from std_keras.files import picture_file
 from std_keras.research.studies import figures
 from std_keras.weights import hub
 from tests.runtimes.networks import write_linear
@@ -91,7 +93,7 @@ def test_a_teacher(tmp_path, monkeypatch, package, source):
 def test_the_runtime_of_onnx_files(tmp_path, monkeypatch):
     """It is loaded in a process of its own first, which must be told, too."""
     path = write_linear(tmp_path / "t.onnx")
-    (tmp_path / "onnxruntime.py").write_text("raise ImportError(name='onnxruntime')")
+    (tmp_path / "onnxruntime.py").write_text("raise ModuleNotFoundError(name='onnxruntime')")
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(InputError, match=r"onnxruntime, which is missing: .*std_keras\[onnx\]'$"):
         teacher(f"{path},input=unit")
@@ -114,16 +116,85 @@ def test_weights_of_the_hub(monkeypatch):
 
 
 def test_pictures(monkeypatch):
-    monkeypatch.setattr(figures, "_MISSING", ImportError(name="matplotlib.figure"))
+    monkeypatch.setattr(figures, "_UNUSABLE", ModuleNotFoundError(name="matplotlib"))
     with pytest.raises(InputError, match=r"matplotlib, which is missing: .*std_keras\[analysis\]'"):
         figures.require()
 
 
 def test_a_package_that_lacks_another_one():
-    error = ImportError(name="pyarrow.lib")
-    assert "datasets, which does not work without pyarrow: pip" in missing(
+    error = ModuleNotFoundError(name="pyarrow.lib")
+    assert "datasets, which does not work without pyarrow: pip" in unusable(
         "datasets", error, needed_by="x"
     )
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (
+            "raise ImportError('libx.so.1: cannot open', name='onnxruntime')",
+            "libx.so.1: cannot open",
+        ),
+        ("raise ValueError('numpy.dtype size changed')", "numpy.dtype size changed"),
+        ("import onnxruntime.lost", "No module named 'onnxruntime.lost'"),
+        ("raise ImportError('two\\nlines')", "two lines"),
+        ("raise RuntimeError", "RuntimeError"),
+    ],
+)
+def test_a_package_that_is_there_but_broken(tmp_path, monkeypatch, body, said):
+    """It says so itself; to install what is there is no help."""
+    without(monkeypatch, "onnxruntime")
+    monkeypatch.delitem(sys.modules, "onnxruntime")
+    (tmp_path / "onnxruntime").mkdir()
+    (tmp_path / "onnxruntime" / "__init__.py").write_text(body)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(InputError) as info:
+        imported("onnxruntime", needed_by="x")
+    told = str(info.value)
+    assert told.startswith(
+        "x needs the package onnxruntime, which is there but cannot be imported ("
+    )
+    assert said in told and "missing" not in told
+    assert told.endswith("install it anew: pip install --force-reinstall --no-deps onnxruntime")
+
+
+@pytest.mark.parametrize("module", ["datasets", "datasets.naming"])
+def test_a_folder_of_pictures_is_not_the_package_of_its_name(tmp_path, monkeypatch, module):
+    """Python takes any folder in the working directory for a package that it does not find."""
+    without(monkeypatch, "datasets")
+    monkeypatch.delitem(sys.modules, "datasets")
+    (tmp_path / "datasets").mkdir()
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    with pytest.raises(InputError, match=r"datasets, which is missing: .*std_keras\[datasets\]'$"):
+        imported(module, needed_by="x")
+    monkeypatch.delitem(sys.modules, "datasets", raising=False)
+
+
+def test_a_package_of_no_extra(monkeypatch):
+    without(monkeypatch, "pandas")
+    with pytest.raises(InputError, match="^x needs the package pandas, .*: pip install pandas$"):
+        imported("pandas", needed_by="x")
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("raise ModuleNotFoundError(name='pillow_heif')", "which is missing: pip install"),
+        ("raise OSError('libheif is too old')", "cannot be imported (libheif is too old)"),
+    ],
+)
+def test_pictures_of_iphones(tmp_path, monkeypatch, body, said):
+    """Other pictures are read as if nothing were wrong."""
+    without(monkeypatch, "pillow_heif")
+    monkeypatch.delitem(sys.modules, "pillow_heif")
+    Image.init()  # Now: it fills the tables once.
+    others = {name: how for name, how in Image.OPEN.items() if name != "HEIF"}
+    monkeypatch.setattr(Image, "OPEN", others)
+    (tmp_path / "pillow_heif.py").write_text(body)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert said in picture_file.advice([".heic"])
+    assert picture_file.advice([".png"]) == ""
+    assert ".png" in picture_file.extensions() and ".heic" not in picture_file.extensions()
 
 
 def test_a_package_that_is_there():
@@ -133,7 +204,7 @@ def test_a_package_that_is_there():
 def test_from_the_command_line(tmp_path):
     """Of all packages at once, so that no other one is needed on the way to the sentence."""
     for package in EXTRAS:
-        (tmp_path / f"{package}.py").write_text(f"raise ImportError(name={package!r})")
+        (tmp_path / f"{package}.py").write_text(f"raise ModuleNotFoundError(name={package!r})")
     np.savetxt(tmp_path / "t.onnx", [1])
     done = subprocess.run(
         [

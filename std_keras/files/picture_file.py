@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from std_keras.errors import InputError
-from std_keras.extras import install
+from std_keras.extras import imported
 from std_keras.files.jpeg_end import jpeg_end
 from std_keras.files.whole_file import UnreadableWholeError, check_is_file
 
@@ -63,7 +63,11 @@ def advice(endings: Iterable[str]) -> str:
     """What to do so that files with these endings are read, after what is wrong; else nothing."""
     if not (_HEIF_ENDINGS - extensions()) & frozenset(endings):
         return ""
-    return f"; HEIC files are read once pillow_heif is there: {install('pillow_heif')}"
+    try:
+        imported("pillow_heif", needed_by="a HEIC file")
+    except InputError as error:
+        return f"; {error}"
+    return ""
 
 
 def open_picture(path: str | os.PathLike[str], *, channels: int = 3) -> Image.Image:
@@ -194,7 +198,7 @@ def _refused_if_cut(content: bytes, *, name: str) -> bytes:
 def _learn_formats() -> None:
     """Makes Pillow know all formats that can be read here."""
     Image.init()
-    with contextlib.suppress(ImportError):
+    with contextlib.suppress(Exception):  # It is missing or broken; `advice` says which.
         import pillow_heif
 
         pillow_heif.register_heif_opener()

@@ -26,12 +26,14 @@ class LayerNorm(keras.layers.LayerNormalization):
     - Training on GPUs, and in steps that XLA compiles as a whole: Keras' own.
 
     Args:
-      epsilon: added to the variance.
+      epsilon: added to the variance; above 0.
       **kwargs: as `keras.layers.Layer` takes them.
     """
 
     def __init__(self, epsilon: float = 1e-6, **kwargs: Any) -> None:
         super().__init__(epsilon=epsilon, **kwargs)
+        if not epsilon > 0.0:
+            raise ValueError(f"epsilon={epsilon} must be above 0")
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         fast = is_fast(training) and on_cpu_operation_by_operation()

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from std_keras.layers.mlp import check_gelu
-from std_keras.layers.stochastic_depth import StochasticDepth
+from std_keras.layers.stochastic_depth import StochasticDepth, check_rate
 
 
 class ResidualBlock(keras.layers.Layer):
@@ -15,7 +15,8 @@ class ResidualBlock(keras.layers.Layer):
 
     Args:
       gelu: "exact" or "tanh".
-      stochastic_depth: probability of dropping each branch, per sample and independently.
+      stochastic_depth: probability in [0, 1) of dropping each branch, per sample and
+        independently.
       seed: of the stochastic depth.
     """
 
@@ -29,7 +30,7 @@ class ResidualBlock(keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         self.gelu = check_gelu(gelu)
-        self.stochastic_depth = stochastic_depth
+        self.stochastic_depth = check_rate("stochastic_depth", stochastic_depth)
         self.seed = seed
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:

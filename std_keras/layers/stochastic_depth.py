@@ -9,6 +9,17 @@ import tensorflow as tf
 from keras import ops
 
 
+def check_rate(name: str, rate: float) -> float:
+    """Returns `rate` if it is a probability of dropping that leaves something.
+
+    Raises:
+      ValueError: it is not in [0, 1).
+    """
+    if not 0.0 <= rate < 1.0:  # Neither is NaN.
+        raise ValueError(f"{name}={rate} must be at least 0 and below 1")
+    return rate
+
+
 @keras.saving.register_keras_serializable(package="std_keras")
 class StochasticDepth(keras.layers.Layer):
     """Zeroes whole samples with probability `rate` and scales the others by 1 / (1 - rate).
@@ -26,9 +37,7 @@ class StochasticDepth(keras.layers.Layer):
 
     def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not 0.0 <= rate < 1.0:
-            raise ValueError(f"rate={rate} must be at least 0 and below 1")
-        self.rate = rate
+        self.rate = check_rate("rate", rate)
         self.seed = seed
         if rate > 0.0:
             self.seed_generator = keras.random.SeedGenerator(seed)

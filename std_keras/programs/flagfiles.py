@@ -80,6 +80,8 @@ def _names(argument: str, flag: str) -> bool:
 
 
 def _find(name: str, base: Path) -> Path:
+    if not name.strip():
+        raise InputError("--flagfile has an empty value; write --flagfile=FILE or leave it out")
     path = (base / user_path(name)).resolve()
     if path.is_file():
         return path

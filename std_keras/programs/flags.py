@@ -66,6 +66,7 @@ def parse(
                 single=single,
             )
         )
+    _refuse_empty(expanded, options, words)
     values = absl_flags.FlagValues()
     values.set_gnu_getopt(bool(words))  # Flags may come after the words, too.
     for name, option in options.items():
@@ -96,6 +97,23 @@ def parse(
             raise InputError(f"{rest[1]!r} is unexpected: only one {words} is allowed; {usage}")
         parsed[words] = tuple(rest)
     return parsed
+
+
+def _refuse_empty(arguments: Sequence[str], options: Mapping[str, Option], words: str) -> None:
+    """A shell makes an empty value of a variable that is not set; as a path, it would be the
+    working directory."""
+    waiting = ""  # The flag whose value comes next.
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        flag = name.lstrip("-") if name.startswith("-") else ""
+        if not argument.strip() and waiting:
+            flag, equals = waiting, "="
+        if flag in options and equals and not value.strip():
+            raise InputError(f"--{flag} has an empty value; write --{flag}=VALUE or leave it out")
+        if not argument.strip() and words:
+            raise InputError(f"one {words} is empty; name it, or leave it out")
+        takes_next = flag in options and not equals and options[flag].kind is not bool
+        waiting = flag if takes_next else ""
 
 
 def _check(name: str, option: Option, value: Any) -> None:

@@ -164,10 +164,8 @@ def _rows(paths: list[str], names: Sequence[str], parsed: dict[str, Any]) -> lis
 
 
 def _draw(rows: list[tuple[str, Any]], *, scale: int, output: Path) -> None:
-    try:
-        from PIL import Image, ImageDraw
-    except ImportError as error:
-        raise InputError("--output needs Pillow; install it with pip install pillow") from error
+    from PIL import Image, ImageDraw
+
     count, side = len(rows[0][1]), scale * max(images.shape[1] for _, images in rows)
     width = _GAP + count * (side + _GAP)
     height = len(rows) * (_LINE + side + _GAP)

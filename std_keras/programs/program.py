@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from types import FrameType
@@ -23,7 +24,9 @@ from std_keras.programs.flags import HelpRequested
 class StopRequest:
     """Becomes true at the first SIGINT or SIGTERM; the work looks at it when it can stop.
 
-    A second SIGINT ends the program at once.
+    A second SIGINT ends the program at once; one that comes within half a second of the first is
+    not a second one. `timeout` and some shells send theirs to a process and again to its group, and
+    nobody changes his mind as fast.
 
     Python calls a handler only when the main thread comes back from C++, which can take as long as
     TensorFlow waits for data or for other machines. So a thread of its own hears the signals: it
@@ -68,28 +71,31 @@ class StopRequest:
         self.signal = self.signal or number
 
     def _listen(self, reading: int) -> None:
-        heard = 0
-        while numbers := os.read(reading, 1):
-            number = numbers[0]
-            if number not in _HEARD:
+        first: float | None = None
+        # Those that wait together came together, however long this thread had to wait.
+        while numbers := os.read(reading, 64):
+            heard = [number for number in numbers if number in _HEARD]
+            if not heard:
                 continue
-            heard += 1
-            if heard > 1 and number == signal.SIGINT:
+            now = time.monotonic()
+            if first is None:
+                first, number = now, heard[0]
+                self.signal = self.signal or number
+                # Not here: standard error may be a pipe that nobody reads, and a second signal
+                # must be heard still.
+                threading.Thread(target=_acknowledge, args=(number,), daemon=True).start()
+            elif signal.SIGINT in heard and now - first >= _SHORTEST_GAP:
                 # Standard error may be a pipe that nobody reads.
                 told = threading.Thread(target=_say_the_end, args=(self._terminal,), daemon=True)
                 told.start()
                 told.join(timeout=1.0)
                 # Not sys.exit: the main thread may be deep inside TensorFlow.
                 os._exit(130)
-            self.signal = self.signal or number
-            if heard == 1:
-                # Not here: standard error may be a pipe that nobody reads, and a second signal
-                # must be heard still.
-                threading.Thread(target=_acknowledge, args=(number,), daemon=True).start()
         os.close(reading)
 
 
 _HEARD = (signal.SIGINT, signal.SIGTERM)
+_SHORTEST_GAP = 0.5  # Seconds from the first signal to a second one.
 
 
 def _say_the_end(terminal: int) -> None:

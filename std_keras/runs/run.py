@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from std_keras import quiet
 from std_keras.config import TrainConfig
 from std_keras.errors import InputError
+from std_keras.extras import imported
 from std_keras.runs.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -91,15 +92,10 @@ class Run:
         """`metrics` as a table with a row for each line.
 
         Raises:
-            InputError: see `metrics`; or if pandas is not installed.
+            InputError: see `metrics`; or if pandas is not installed, or is broken.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise InputError(
-                "metrics_frame needs pandas: pip install pandas, or use metrics()"
-            ) from error
-        return pandas.DataFrame(self.metrics(split))
+        frames: Any = imported("pandas", needed_by="metrics_frame")
+        return frames.DataFrame(self.metrics(split))
 
     def model(self, *, head: str | None = None, weights: str | None = None) -> keras.Model:
         """The trained model: pixels (B, H, W, C) of 0..255, of any dtype, to logits (B, classes).

@@ -151,3 +151,9 @@ def test_configuration(rng):
     again = LayerNorm.from_config(own.get_config())
     assert again.get_config() == own.get_config() and again.epsilon == EPSILON
     assert LayerNorm().epsilon == 1e-6
+
+
+@pytest.mark.parametrize("epsilon", [0.0, -1e-6, float("nan")])
+def test_an_epsilon_that_leaves_no_number_is_refused(epsilon):
+    with pytest.raises(ValueError, match=f"^epsilon={epsilon} must be above 0"):
+        LayerNorm(epsilon=epsilon)

@@ -102,3 +102,51 @@ def test_flags_of_other_libraries_are_not_flags_of_ours():
             options=known,
             defaults={"own": 1},
         )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--dataset="],
+        ["--dataset= "],
+        ["--dataset", ""],
+        ["-dataset="],
+        ["--epochs="],
+        ["--epochs", ""],
+        ["--alpha="],
+        ["--tokens="],
+        ["--mixed_precision="],
+        ["--teacher=a", "--teacher="],
+        ["--data_dir=", "--data_dir=x"],
+    ],
+)
+def test_an_empty_value_is_refused_whatever_the_flag_takes(arguments):
+    name = next(a for a in arguments if a.strip().endswith("=") or not arguments[-1]).strip(" -=")
+    with pytest.raises(InputError) as info:
+        parse(*arguments)
+    assert str(info.value) == f"--{name} has an empty value; write --{name}=VALUE or leave it out"
+
+
+def test_an_empty_value_in_a_flag_file(tmp_path):
+    (tmp_path / "a.flags").write_text("--epochs=3\n--data_dir=\n")
+    with pytest.raises(InputError, match="^--data_dir has an empty value"):
+        parse(f"--flagfile={tmp_path / 'a.flags'}")
+    with pytest.raises(InputError, match="^--flagfile has an empty value"):
+        parse("--flagfile=")
+
+
+@pytest.mark.parametrize("arguments", [["a", ""], ["", "--epochs=3"], ["--mixed_precision", " "]])
+def test_an_empty_word_is_refused(arguments):
+    with pytest.raises(InputError, match="^one RUN is empty; name it, or leave it out$"):
+        flags.parse(
+            arguments,
+            program="prog",
+            about="About.",
+            options=options(),
+            defaults=DEFAULTS,
+            words="RUN",
+        )
+
+
+def test_an_equals_sign_in_a_value_is_not_an_empty_one():
+    assert parse("--dataset=csv:a=")["dataset"] == "csv:a="

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -133,7 +135,8 @@ def test_a_signal_is_acknowledged_while_the_main_thread_is_held(stuck, number):
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
 def test_a_second_ctrl_c_ends_a_program_whose_main_thread_is_held(stuck, first):
     stuck.send_signal(first)
-    stuck.stderr.readline()  # The kernel merges two that come at the same moment.
+    stuck.stderr.readline()
+    time.sleep(program._SHORTEST_GAP)
     stuck.send_signal(signal.SIGINT)
     assert stuck.wait(timeout=600) == 130
     assert "stopped without saving" in stuck.stderr.read()
@@ -148,7 +151,7 @@ def test_a_second_ctrl_c_ends_it_though_nobody_reads_what_it_says(root):
     os.set_blocking(writing, True)
     process = begin_stuck(root, stderr=writing)
     try:
-        while process.poll() is None:  # The kernel merges those that come at the same moment.
+        while process.poll() is None:  # Those of the first moment count as one.
             process.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=0.2)
@@ -178,6 +181,60 @@ console()
         [sys.executable, "-c", program_text], cwd=root, capture_output=True, text=True, timeout=600
     )
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
+class Ended(Exception):
+    """Instead of `os._exit`."""
+
+
+@pytest.fixture
+def listened(monkeypatch):
+    """Lets a `StopRequest` hear signals at moments; returns the exit code, and it."""
+
+    def listened(*moments):
+        def ended(code):
+            raise Ended(code)
+
+        def read(reading, size):
+            return bytes(come.pop(0)[1]) if come else b""
+
+        come, clock = list(moments), [moment for moment, _ in moments]
+        system = SimpleNamespace(_exit=ended, read=read, close=id, write=lambda *text: None)
+        monkeypatch.setattr(program, "os", system)
+        monkeypatch.setattr(
+            program, "time", SimpleNamespace(monotonic=lambda: clock[-1 - len(come)])
+        )
+        stop = program.StopRequest()
+        try:
+            stop._listen(0)
+        except Ended as end:
+            return end.args[0], stop
+        return None, stop
+
+    return listened
+
+
+INT, TERM = signal.SIGINT, signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("moments", "code"),
+    [
+        ([(0.0, [INT, INT])], None),
+        ([(0.0, [INT]), (0.004, [INT])], None),
+        ([(0.0, [TERM]), (0.004, [INT])], None),
+        ([(0.0, [INT]), (0.004, [INT]), (0.49, [INT])], None),
+        ([(0.0, [INT]), (0.004, [INT]), (0.51, [INT])], 130),
+        ([(0.0, [INT]), (60.0, [signal.SIGCHLD]), (61.0, [signal.SIGCHLD, INT])], 130),
+        ([(0.0, [TERM]), (2.0, [INT])], 130),
+        ([(0.0, [INT]), (2.0, [TERM])], None),
+    ],
+)
+def test_signals_within_a_moment_are_one(listened, moments, code):
+    """`timeout -s INT` tells its child and then the group that the child is in."""
+    ended, stop = listened(*moments)
+    assert ended == code
+    assert stop.signal == moments[0][1][0]
 
 
 def test_a_second_sigterm_does_not_end_it(monkeypatch):

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 
 from std_keras.errors import InputError
-from std_keras.extras import missing
+from std_keras.extras import unusable
 
 try:
     from matplotlib.figure import Figure
     from matplotlib.text import Text
-except ImportError as _error:  # The command says it in one sentence.
-    _MISSING: ImportError | None = _error
+except Exception as _error:  # The command says it in one sentence.
+    _UNUSABLE: Exception | None = _error
 else:
-    _MISSING = None
+    _UNUSABLE = None
 
 _DPI = 160
 _INK = "#1c2430"
@@ -28,15 +28,15 @@ _STYLE = {"fontsize": 9, "color": _INK}
 
 def available() -> bool:
     """Whether pictures can be drawn here."""
-    return _MISSING is None
+    return _UNUSABLE is None
 
 
 def require() -> None:
     """Raises InputError if pictures cannot be drawn here."""
-    if _MISSING is not None:
+    if _UNUSABLE is not None:
         raise InputError(
-            missing("matplotlib", _MISSING, needed_by="a page with pictures")
-        ) from _MISSING
+            unusable("matplotlib", _UNUSABLE, needed_by="a page with pictures")
+        ) from _UNUSABLE
 
 
 def natural_width(png: bytes) -> int:
