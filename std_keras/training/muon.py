@@ -16,10 +16,11 @@ class Muon(keras.optimizers.Muon):
     Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"
     (kellerjordan.github.io/posts/muon), with the size of an update and the decay of Liu et al.
     2025, arXiv 2502.16982: an update has the root mean square 0.2, as one of AdamW has about, so
-    that the two can have one rate. It differs from Keras' class in four ways: which variables are
+    that the two can have one rate. It differs from Keras' class in these ways: which variables are
     matrices is said, and not read from names; a kernel of a convolution (height, width, in, out)
     is a matrix (height * width * in, out), as its authors have it, and none to Keras; matrices can
-    have a rate of their own; and variables may be float64.
+    have a rate of their own; those of equal shape are made orthogonal together, in bfloat16 if
+    wanted; and variables may be float64.
 
     Args:
       learning_rate: of the variables that are not matrices, or its schedule.
