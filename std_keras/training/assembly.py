@@ -133,7 +133,13 @@ def assemble(
         strategy=strategy,
         shard=shard,
     )
-    checkpoints = Checkpoints(run.checkpoints, state, keep=config.run.keep_checkpoints, chief=chief)
+    checkpoints = Checkpoints(
+        run.checkpoints,
+        state,
+        keep=config.run.keep_checkpoints,
+        chief=chief,
+        worker=shard.first_replica,
+    )
     first_step = checkpoints.restore()
     cache, teachers_needed = None, True
     if stored is not None:

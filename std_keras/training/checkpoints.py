@@ -29,11 +29,18 @@ class Checkpoints:
         state: what training changes.
         keep: how many are kept.
         chief: whether this process is the one that writes to `directory`; the other workers of a
-            cluster write to a scratch folder, because saving is a collective operation.
+            cluster each write to a scratch folder, because saving is a collective operation.
+        worker: which one this is; no two write to one folder.
     """
 
     def __init__(
-        self, directory: Path, state: TrainState, *, keep: int, chief: bool = True
+        self,
+        directory: Path,
+        state: TrainState,
+        *,
+        keep: int,
+        chief: bool = True,
+        worker: int = 0,
     ) -> None:
         self.directory = directory
         self._step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
@@ -51,7 +58,7 @@ class Checkpoints:
         self._checkpoint = tf.train.Checkpoint(
             step=self._step, best=self._best, seconds=self._seconds, **parts
         )
-        own = directory if chief else directory / "scratch"
+        own = directory if chief else directory / "scratch" / str(worker)
         own.mkdir(parents=True, exist_ok=True)
         if not _listed(own):
             (own / "checkpoint").unlink(

@@ -71,6 +71,15 @@ def test_a_new_process_gets_everything_back(state, tmp_path):
     assert_equal(twin, saved)
 
 
+def test_every_worker_but_the_chief_has_a_folder_of_its_own(tmp_path):
+    """On a shared disk two would take each other's parts away."""
+    state = make_state(student(depth=1))
+    for worker in (1, 2):
+        Checkpoints(tmp_path, state, keep=2, chief=False, worker=worker).save(step=1, seconds=0.0)
+    indices = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.index")}
+    assert indices == {"scratch/1/ckpt-1.index", "scratch/2/ckpt-1.index"}
+
+
 def test_without_a_checkpoint_it_is_step_0_and_nothing_changes(state, tmp_path):
     before = values(variables_of(state))
     checkpoints = Checkpoints(tmp_path / "none", state, keep=2)
