@@ -71,9 +71,9 @@ class Loop:
                 if training.cache is not None:
                     training.cache.record(self.step - result.steps, result.predictions)
                 bar.advance(result.steps, f"loss {result.last['loss/total']:.3f}")
-                if self.step - result.steps == first:
-                    self._show_images(first)  # Not before: the first step is waited for.
                 self._events()
+                if self.step - result.steps == first:
+                    self._show_images(first)  # Not before: the first figures are waited for.
         if training.cache is not None:
             progress.say(training.cache.summary())
         return finish(training, step=self.step, train_seconds=self.train_seconds)
