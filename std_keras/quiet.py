@@ -87,7 +87,8 @@ def _as_if_missing(packages: Sequence[str]) -> Iterator[None]:
     They were a quarter of the processor time of these imports.
     """
     hidden = [name for name in packages if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type] (what `import` takes so)
+    for name in hidden:
+        sys.modules[name] = None  # type: ignore[assignment] # So `import` takes it for missing.
     try:
         yield
     finally:
