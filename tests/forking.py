@@ -17,7 +17,7 @@ import warnings
 from typing import Any, NoReturn
 
 # What a program imports after its flags are read, and for the digits.
-import sklearn.datasets  # noqa: F401
+import sklearn.datasets
 import sklearn.model_selection  # noqa: F401
 
 from std_keras import models, quiet, training  # noqa: F401
