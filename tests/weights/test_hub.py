@@ -450,6 +450,8 @@ def test_from_the_command_line(small, home, root, tmp_path):
 
 def test_a_hub_that_cannot_be_reached_from_the_command_line(home, tmp_path):
     prelude = (
+        "import time\n"
+        "time.sleep = lambda seconds: None  # Their library asks again, for half a minute.\n"
         "from huggingface_hub import constants\n"
         f"constants.HF_HUB_CACHE, constants.ENDPOINT = {str(home / 'hub')!r}, 'http://127.0.0.1:9'\n"
         "from std_keras.programs.main import console\n"
