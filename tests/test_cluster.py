@@ -100,7 +100,7 @@ def wait_for_a_checkpoint(run, workers):
 
 def test_a_killed_worker_costs_no_more_than_the_steps_after_the_last_checkpoint(tmp_path):
     """The others leave with exit code 5; the job started again ends as if undisturbed."""
-    arguments = ("--epochs=12", "--max_train_examples=640", "--max_test_examples=100")
+    arguments = ("--epochs=6", "--max_train_examples=640", "--max_test_examples=100")
     arguments += ("--checkpoint_every_steps=7",)  # In the middle of an epoch of 10 steps.
     calm = start_workers(tmp_path / "calm", *arguments)
     assert [worker.wait(timeout=600) for worker in calm] == [0, 0]
