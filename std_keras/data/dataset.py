@@ -9,12 +9,12 @@ from typing import Any
 from std_keras.data import hf_list
 from std_keras.data.decoded_images import decoded_images
 from std_keras.data.digits import LABEL_NAMES, load_digits
-from std_keras.data.folder import load_folder
+from std_keras.data.folder import folder_label_names, load_folder
 from std_keras.data.loaded import Loaded, TestPart
 from std_keras.data.npz_images import is_npz, load_npz
 from std_keras.data.picture_list import load_picture_list
 from std_keras.data.source import IndexedSource, Progress, Source, no_progress
-from std_keras.data.tables import TABLES
+from std_keras.data.tables import LOOKS, TABLES
 from std_keras.data.tfds_prepared import base_name
 from std_keras.data.tfds_source import load_tfds
 from std_keras.errors import InputError
@@ -168,7 +168,11 @@ def load(
         origins = {"train": "80 % of the digits", "test": "20 % of the digits, fixed, stratified"}
         loaded = Loaded(LABEL_NAMES, train, test, origins)
     elif colon and word in ("folder", *TABLES):
+        if not place.strip() and word != hf_list.WORD:
+            raise InputError(f"dataset={name} names no path; write dataset={word}:PATH")
         if image_size is None:
+            look = folder_label_names if word == "folder" else LOOKS[word]
+            look(place)  # What is not there needs no size.
             raise InputError(
                 f"`image_size` is needed for {word}: data (dataset={name}), e.g. image_size=224"
             )

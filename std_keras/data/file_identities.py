@@ -11,6 +11,7 @@ from os import cpu_count
 import numpy as np
 
 _END = 4096  # The last bytes of compressed pictures of one length differ, but for copies.
+_COMPRESSED = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"RIFF")  # How JPEG, PNG, GIF and WebP begin.
 
 
 def file_identities(paths: Sequence[str] | np.ndarray) -> np.ndarray:
@@ -55,6 +56,18 @@ def file_end(path: str) -> bytes:
     with open(path, "rb") as file:
         file.seek(max(0, os.fstat(file.fileno()).st_size - _END))
         return hashlib.sha256(file.read()).digest()
+
+
+def telling_part(path: str) -> bytes:
+    """A digest of what differs between two pictures in files of one length.
+
+    That is the end of a compressed one, and all of others: what changes at their top changes
+    nothing below.
+    """
+    with open(path, "rb") as file:
+        head = file.read(8)
+    is_compressed = head.startswith(_COMPRESSED) or head[4:] == b"ftyp"  # The last: HEIC, AVIF.
+    return file_end(path) if is_compressed else _hash(path)
 
 
 def _hash(path: str) -> bytes:

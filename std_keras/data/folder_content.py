@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from std_keras.data import hf_list
-from std_keras.data.file_identities import file_end
+from std_keras.data.file_identities import file_end, telling_part
 from std_keras.data.npz_images import is_npz
 from std_keras.data.picture_list import PictureList
 from std_keras.data.tables import TABLES
@@ -54,7 +54,21 @@ def facts(dataset: str) -> dict[str, str]:
     if is_npz(dataset):
         return {"folder": path, "fingerprint": fingerprint(dataset)}
     pictures = _pictures(dataset)
-    return {"folder": path, "fingerprint": _digest(pictures), "file_ends": _ends(pictures)}
+    return {
+        "folder": path,
+        "fingerprint": _digest(pictures),
+        "file_contents": _contents(pictures, telling_part),
+    }
+
+
+def contents(dataset: str) -> str | None:
+    """What tells own pictures from others of the same names and sizes.
+
+    None for other data sets, and for `.npz`, of which `fingerprint` tells all.
+    """
+    if place(dataset) is None or is_npz(dataset):
+        return None
+    return _contents(_pictures(dataset), telling_part)
 
 
 def has_content_of(dataset: str, recorded: Mapping[str, Any] | None) -> bool:
@@ -65,9 +79,10 @@ def has_content_of(dataset: str, recorded: Mapping[str, Any] | None) -> bool:
     if is_npz(dataset):
         return bool(known["fingerprint"] == fingerprint(dataset))
     pictures = _pictures(dataset)
-    return known["fingerprint"] == _digest(pictures) and (
-        "file_ends" not in known  # Older run directories know the names and sizes alone.
-        or known["file_ends"] == _ends(pictures)
+    # Older run directories know the ends of files, the oldest the names and sizes alone.
+    looks = {"file_contents": telling_part, "file_ends": file_end}
+    return known["fingerprint"] == _digest(pictures) and all(
+        known[name] == _contents(pictures, look) for name, look in looks.items() if name in known
     )
 
 
@@ -110,24 +125,21 @@ def _digest(pictures: Iterable[_Picture]) -> str:
     return total.hexdigest()
 
 
-def _ends(pictures: Sequence[_Picture]) -> str:
-    """SHA-256 of the last bytes of every file.
-
-    Two compressed pictures of one length differ there, and it costs little beside reading them.
-    """
+def _contents(pictures: Sequence[_Picture], look: Callable[[str], bytes]) -> str:
+    """SHA-256 of what `look` sees in every file; it costs little beside reading them."""
     total = hashlib.sha256()
     starts = range(0, len(pictures), _AT_ONCE)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for found in pool.map(lambda i: _ends_of(pictures[i : i + _AT_ONCE]), starts):
+        for found in pool.map(lambda i: _looked_at(pictures[i : i + _AT_ONCE], look), starts):
             total.update(found)
     return total.hexdigest()
 
 
-def _ends_of(pictures: Iterable[_Picture]) -> bytes:
+def _looked_at(pictures: Iterable[_Picture], look: Callable[[str], bytes]) -> bytes:
     found = bytearray()
     for picture in pictures:
         try:
-            found += file_end(picture.path)
+            found += look(picture.path)
         except OSError:  # It is left out, or refused, where pictures are read.
             found += b"unreadable"
     return bytes(found)

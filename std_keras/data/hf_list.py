@@ -5,6 +5,7 @@ Nothing is downloaded: a training that goes on sees the pictures that it began w
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -76,6 +77,15 @@ def parse(place: str) -> HfSource:
     return HfSource(source, **chosen)
 
 
+def find_hf(place: str) -> None:
+    """Raises InputError if the library is missing, or has no such set."""
+    flag, asked = f"dataset={WORD}:{place}", parse(place)
+    datasets = imported("datasets", needed_by=flag)
+    if asked.folder is None:
+        with _readable(flag):
+            _cached(datasets, asked, flag=flag)
+
+
 def read_hf(place: str) -> PictureList:
     """A data set of the Hugging Face hub that its library has in its cache, or a saved one.
 
@@ -90,8 +100,15 @@ def read_hf(place: str) -> PictureList:
     flag = f"dataset={WORD}:{place}"
     asked = parse(place)
     datasets = imported("datasets", needed_by=flag)
-    try:
+    with _readable(flag):
         return _read(datasets, asked, flag=flag)
+
+
+@contextlib.contextmanager
+def _readable(flag: str) -> Iterator[None]:
+    """Turns what the library raises for what it cannot read into an InputError."""
+    try:
+        yield
     except StdKerasError:
         raise
     except Exception as error:  # Its own, Arrow's and those of JSON.

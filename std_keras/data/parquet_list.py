@@ -27,6 +27,11 @@ _AT_ONCE = 64  # Rows; pictures of some megabytes may be among them.
 _BY_SPLIT = re.compile(r"([a-z]+)(?![a-z])", re.IGNORECASE)
 
 
+def find_parquet(place: str) -> None:
+    """Raises InputError if there is no such file, or no folder of such files."""
+    _files(user_path(place), flag=f"dataset=parquet:{place}")
+
+
 def read_parquet(place: str) -> PictureList:
     """A Parquet file with `path` or `image`, `label` and maybe `split`; or a folder of such files.
 

@@ -98,6 +98,7 @@ class PredictionCache:
         grid: batch and epoch of the stream.
         picture_levels: the mean pixel of each view of the stream's first step. A folder that was
             made from other pictures is refused by it.
+        picture_contents: a digest of own pictures, see `folder_content.contents`; likewise.
 
     Raises:
         InputError: if the folder cannot be used, or was made from other data.
@@ -112,11 +113,13 @@ class PredictionCache:
         form: PredictionFormat,
         grid: Grid,
         picture_levels: Sequence[float],
+        picture_contents: str | None = None,
     ) -> None:
         self.directory = user_path(directory)
         self.form, self.grid, self.parts = form, grid, parts_of(form)
         self._stream, self._teachers = dict(stream), [dict(facts) for facts in teachers]
         self._levels = [round(float(level), 2) for level in picture_levels]
+        self._contents = picture_contents
         self.path = self.directory / _name(self._stream)
         self._folders = [self.path / _name(facts) for facts in self._teachers]
         self._keys = [_digest([self._stream, facts])[:8] for facts in self._teachers]
@@ -213,7 +216,9 @@ class PredictionCache:
             raise InputError(
                 f"teacher_cache={self.directory} cannot be written: {error.strerror}"
             ) from error
-        stream = {"stream": self._stream, "picture_levels": self._levels}
+        stream: dict[str, Any] = {"stream": self._stream, "picture_levels": self._levels}
+        if self._contents is not None:
+            stream["picture_contents"] = self._contents
         for path, content in (
             (self.path / "stream.json", stream),
             *zip((f / "teacher.json" for f in self._folders), self._teachers, strict=True),
@@ -243,7 +248,8 @@ class PredictionCache:
             same = len(levels) == len(self._levels) and all(
                 abs(a - b) < _SAME_PICTURE for a, b in zip(levels, self._levels, strict=True)
             )
-            if not same:
+            # Older folders know the levels alone.
+            if not same or found.get("picture_contents", self._contents) != self._contents:
                 raise InputError(
                     f"teacher_cache={self.directory}: {self.path} was made from other images of "
                     "the same number, size and classes; name another folder for these"

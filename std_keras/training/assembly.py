@@ -92,6 +92,7 @@ def assemble(
     *,
     strategy: tf.distribute.Strategy,
     chief: bool = True,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Training:
     """Makes all parts of a run and restores its newest checkpoint; call it inside the strategy's
     scope.
@@ -102,9 +103,11 @@ def assemble(
         run: the run directory; need not exist if this process is not the chief.
         strategy: where it runs.
         chief: whether this process writes to the run directory.
+        stop: asked between the batches that teachers are tried on and views are decoded of.
 
     Raises:
         InputError: if something asked for cannot be done.
+        Interrupted: because `stop()` was true.
     """
     check_sizes(config, dataset)
     steps_per_epoch = stream.steps_per_epoch(config, dataset)
@@ -158,8 +161,8 @@ def assemble(
         )
         _refuse_in_cluster(loaded, shard)
         if chief and not first_step:
-            check_before_training(loaded, config, dataset, view_sizes=larger_views)
-        teacher_views.hold(config, dataset, larger_views)
+            check_before_training(loaded, config, dataset, view_sizes=larger_views, stop=stop)
+        teacher_views.hold(config, dataset, larger_views, stop=stop)
     task = create_task(
         config.distillation,
         config.mine,

@@ -12,7 +12,7 @@ import tensorflow as tf
 from std_keras import progress, teachers
 from std_keras.config import TrainConfig
 from std_keras.config.distillation import DistillationOptions
-from std_keras.data import DataSet, Shard
+from std_keras.data import DataSet, Shard, folder_content
 from std_keras.errors import InputError
 from std_keras.teachers import prediction_file
 from std_keras.teachers.cache import Chunk, Grid, PredictionCache, PredictionFile
@@ -66,6 +66,7 @@ def open_cache(
         form=prediction_format(config.distillation, dataset),
         grid=Grid(config.optimization.batch_size, stream.steps_per_epoch(config, dataset)),
         picture_levels=stream.picture_levels(config, dataset),
+        picture_contents=folder_content.contents(dataset.name),
     )
 
 

@@ -68,7 +68,9 @@ def check_teacher(
         config, image_size=dataset.image_shape[0], horizontal_flip=dataset.horizontal_flip
     )
     sizes = [teacher_views.view_size(spec, dataset) for spec in specs]
-    held_out, train = samples(dataset, examples, view_sizes=teacher_views.larger(sizes, dataset))
+    held_out, train = samples(
+        dataset, examples, view_sizes=teacher_views.larger(sizes, dataset), stop=stop
+    )
     found = []
     for spec, size in zip(specs, sizes, strict=True):
         if stop():
@@ -101,6 +103,7 @@ def check_before_training(
     dataset: DataSet,
     *,
     view_sizes: Sequence[int],
+    stop: Callable[[], bool] = lambda: False,
 ) -> list[CheckUp]:
     """Logs a check-up of the teachers of a run, on few images, before it begins.
 
@@ -109,6 +112,10 @@ def check_before_training(
         config: of the run.
         dataset: its data.
         view_sizes: from `teacher_views.larger`.
+        stop: asked between batches.
+
+    Raises:
+        Interrupted: because `stop()` was true.
     """
     options = config.distillation
     if not loaded or not options.teacher_check:
@@ -116,7 +123,7 @@ def check_before_training(
     from std_keras.teachers import parse
     from std_keras.teachers.checkup import check
 
-    held_out, train = samples(dataset, options.teacher_check, view_sizes=view_sizes)
+    held_out, train = samples(dataset, options.teacher_check, view_sizes=view_sizes, stop=stop)
     found = []
     for teacher, description in zip(loaded, options.teachers, strict=True):
         checked = check(
@@ -126,6 +133,7 @@ def check_before_training(
             train=train,
             label_names=dataset.label_names,
             hard=options.kind == "hard",
+            stop=stop,
         )
         tell(checked)
         found.append(checked)
@@ -139,19 +147,34 @@ def tell(checked: CheckUp) -> None:
         progress.warn(f"teacher {checked.teacher}: {warning}")
 
 
-def samples(dataset: DataSet, count: int, *, view_sizes: Sequence[int]) -> tuple[Sample, Sample]:
+def samples(
+    dataset: DataSet,
+    count: int,
+    *,
+    view_sizes: Sequence[int],
+    stop: Callable[[], bool] = lambda: False,
+) -> tuple[Sample, Sample]:
     """At most `count` images (0: all) that teachers were not trained on, and as many of train.
 
     The first are of the validation part, or of test where there is none: nothing is chosen by them.
+
+    Raises:
+        Interrupted: because `stop()`, asked between batches, was true.
     """
     part = "test" if dataset.validation is None else "validation"
     return (
-        _sample(part, getattr(dataset, part), count, view_sizes),
-        _sample("train", dataset.train, count, view_sizes),
+        _sample(part, getattr(dataset, part), count, view_sizes, stop),
+        _sample("train", dataset.train, count, view_sizes, stop),
     )
 
 
-def _sample(name: str, source: Source, count: int, view_sizes: Sequence[int]) -> Sample:
+def _sample(
+    name: str,
+    source: Source,
+    count: int,
+    view_sizes: Sequence[int],
+    stop: Callable[[], bool],
+) -> Sample:
     import numpy as np
 
     from std_keras.data import evaluation_batches
@@ -164,7 +187,14 @@ def _sample(name: str, source: Source, count: int, view_sizes: Sequence[int]) ->
         source = limited_source(source, count, flag="examples")
     size = min(64, count)
     batches = evaluation_batches(source, batch_size=size, view_sizes=view_sizes)
-    read = list(batches.take(-(-count // size)).as_numpy_iterator())
+    number = -(-count // size)
+    read = list(
+        progress.stoppable(stop)(
+            batches.take(number).as_numpy_iterator(),
+            total=number,
+            what=f"reading {name} images for the teachers",
+        )
+    )
     joined = {n: np.concatenate([batch[n] for batch in read])[:count] for n in read[0]}
     labels = joined.pop("labels")
     del joined["weights"]

@@ -65,7 +65,7 @@ def replay(
     data = build.load_data(config, stratified=run.stratified(), progress=progress.stoppable(stop))
     config = resolve(config, image_size=data.image_shape[0], horizontal_flip=data.horizontal_flip)
     with strategy.scope():
-        training = assemble(config, data, run, strategy=strategy, chief=False)
+        training = assemble(config, data, run, strategy=strategy, chief=False, stop=stop)
         first, model = training.first_step, training.state.model
         if not first < step <= training.cadence.total_steps:
             raise InputError(

@@ -32,14 +32,16 @@ def train(
     Args:
         config: the configuration.
         model_dir: the run directory: made, or continued if it exists.
-        stop: called between steps; once true, a checkpoint is saved and training ends.
+        stop: called between steps; once true, a checkpoint is saved and training ends. Before the
+            first step it is called between images that are read and batches that teachers are
+            tried on, and then there is nothing to save.
 
     Returns:
         The finished run.
 
     Raises:
         InputError: if the configuration, the data or the run directory cannot be used.
-        Interrupted: after a checkpoint was saved because `stop()` was true.
+        Interrupted: because `stop()` was true; what was trained is saved.
         NonFiniteError: if a loss is NaN or infinite.
         MachineError: if a checkpoint could not be written, or a worker of the cluster was lost
             or did not come.
@@ -129,7 +131,7 @@ def _train(
         progress.warn(slow)
     with strategy.scope():
         with own_signal_handlers():
-            training = assemble(config, dataset, run, strategy=strategy, chief=chief)
+            training = assemble(config, dataset, run, strategy=strategy, chief=chief, stop=leaves)
         if chief and not run.exists():
             keep_license(config, run)
             followed = config.distillation.teachers if config.distillation.uses_teachers else ()

@@ -117,8 +117,14 @@ def test_a_thorough_check_finds_what_the_quick_one_cannot(image_folder):
         source.take()
 
 
-def test_missing_size():
-    assert "`image_size` is needed for folder:" in refusal("anywhere", image_size=None)
+def test_missing_size(image_folder):
+    assert "`image_size` is needed for folder:" in refusal(image_folder, image_size=None)
+
+
+@pytest.mark.parametrize("size", [None, 8])
+def test_what_is_not_there_is_not_asked_for_a_size(size):
+    assert "no directory /nowhere;" in refusal("/nowhere", image_size=size)
+    assert "names no path; write dataset=folder:PATH" in refusal("", image_size=size)
 
 
 @pytest.mark.parametrize("missing", ["", "train", "val"])

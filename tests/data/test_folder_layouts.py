@@ -164,7 +164,9 @@ def test_tables_that_cannot_be_used(table, lines, words):
 
 
 def test_a_table_that_is_no_text(classes):
-    assert "cannot be read" in refusal(f"csv:{classes}/none.csv")
+    for size in (None, 8):
+        assert "cannot be read" in refusal(f"csv:{classes}/none.csv", image_size=size)
+        assert "write dataset=csv:PATH" in refusal("csv:", image_size=size)
     (classes / "latin.csv").write_bytes("path,label\nant/0.png,Fl\xfcgel\n".encode("latin-1"))
     assert "is not a CSV file in UTF-8" in refusal(f"csv:{classes}/latin.csv")
 

@@ -232,6 +232,8 @@ def test_what_is_not_there_is_named_with_the_command_that_gets_it(caches, tmp_pa
     assert "add ,config=plain|small" in refusal("hf:an-org/MyPets")
     for name in (f"hf:{tmp_path}/none", "hf:a/b/c", "hf:", "hf://a/b", "hf:a/b@main", "hf:../x"):
         assert "is neither a folder" in refusal(name)
+        assert "is neither a folder" in refusal(name, image_size=None)
+    assert "get it once" in refusal("hf:a/b", image_size=None)
 
 
 def test_what_cannot_be_used(tmp_path, monkeypatch):

@@ -206,7 +206,9 @@ def test_names_of_classes(tmp_path):
 
 def test_what_cannot_be_used(tmp_path, repository, monkeypatch):
     images = [picture(seed) for seed in range(3)]
-    assert "is not there" in refusal(f"parquet:{tmp_path / 'none'}")
+    for size in (None, 8):
+        assert "is not there" in refusal(f"parquet:{tmp_path / 'none'}", image_size=size)
+        assert "write dataset=parquet:PATH" in refusal("parquet:", image_size=size)
     assert "called after a split" in refusal(f"parquet:{tmp_path}")
     assert "`image_size` is needed" in refusal(f"parquet:{repository}", image_size=None)
     file = hub_file(tmp_path / "a.parquet", images, [0, 1, 2])

@@ -10,10 +10,12 @@ import pytest
 from sklearn.datasets import load_digits
 
 import std_keras
+from std_keras.data import load
 from std_keras.errors import InputError
 from std_keras.runs.run import Run
+from std_keras.teachers import checkup
 from std_keras.training import train
-from std_keras.training.check_teacher import check_teacher
+from std_keras.training.check_teacher import check_teacher, samples
 from tests import processes
 from tests.runtimes.networks import write_linear
 from tests.training.tiny import config
@@ -95,13 +97,40 @@ def test_a_run_begins_with_it_and_goes_on_without(teacher_run, tmp_path, caplog)
     own = config(
         depth=1, tokens="spatial", distillation="hard", teacher=(str(teacher_run),), teacher_check=9
     )
-    with pytest.raises(std_keras.errors.Interrupted):
-        train(own, model_dir=tmp_path / "run", stop=lambda: True)
+    with pytest.raises(std_keras.errors.Interrupted, match="a checkpoint is saved"):
+        train(own, model_dir=tmp_path / "run", stop=lambda: "held-out" in caplog.text)
     assert "on 9 held-out images (test)" in caplog.text
     caplog.clear()
     with pytest.raises(std_keras.errors.Interrupted):
         train(own.replace(teacher_check=0), model_dir=tmp_path / "other", stop=lambda: True)
     assert "held-out images" not in caplog.text
+
+
+def test_a_run_is_stopped_between_the_batches_of_it(teacher_run, tmp_path, caplog, monkeypatch):
+    caplog.set_level("INFO", logger="std_keras")
+    tried, batch = [], checkup._batch
+    monkeypatch.setattr(checkup, "_batch", lambda images: batch(tried.append(1) or images))
+    own = config(
+        depth=1,
+        tokens="spatial",
+        distillation="hard",
+        teacher=(str(teacher_run),),
+        teacher_check=99,
+    )
+    with pytest.raises(
+        std_keras.errors.Interrupted, match="while a teacher was tried; run the same"
+    ):
+        train(own, model_dir=tmp_path / "run", stop=lambda: len(tried) >= 3)
+    assert len(tried) == 3
+    assert "held-out images" not in caplog.text
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_reading_the_images_for_it_is_stopped_between_batches():
+    dataset, asked = load("digits"), []
+    with pytest.raises(std_keras.errors.Interrupted, match="reading test images for the teachers"):
+        samples(dataset, 300, view_sizes=(), stop=lambda: asked.append(1) or len(asked) > 2)
+    assert len(asked) == 3
 
 
 def test_the_command(teacher_run):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import shutil
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -242,8 +244,34 @@ def test_other_contents_of_the_same_names_and_sizes_are_noticed(tmp_path, pictur
     assert folder_content.has_content_of(named(other), facts)
     changed_at_its_end(other / "val" / "bee" / "0.png")
     assert not folder_content.has_content_of(named(other), facts)
-    del facts["file_ends"]  # As older runs recorded it.
+    assert folder_content.contents(named(other)) != facts["file_contents"]
+    del facts["file_contents"]  # As older runs recorded it.
     assert folder_content.has_content_of(named(other), facts)
+    for folder, same in (pictures, True), (other, False):
+        ends = [
+            hashlib.sha256(Path(file.path).read_bytes()[-4096:]).digest()
+            for file in folder_content._pictures(named(folder))
+        ]
+        facts["file_ends"] = hashlib.sha256(b"".join(ends)).hexdigest()
+        assert folder_content.has_content_of(named(pictures), facts) is same
+
+
+@pytest.mark.parametrize("ending", ["bmp", "png", "ppm", "tiff"])
+def test_a_picture_that_is_replaced_in_its_place_is_noticed(tmp_path, ending):
+    """By one of the same size in bytes that differs at the top alone."""
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    file = tmp_path / "train" / "ant" / f"0.{ending}"
+    file.parent.mkdir(parents=True)
+    Image.fromarray(pixels).save(file)
+    before, facts = file.read_bytes(), folder_content.facts(f"folder:{tmp_path}")
+    pixels[:2] ^= 255
+    Image.fromarray(pixels).save(file)
+    after = file.read_bytes()
+    assert len(before) == len(after)
+    assert (before[-4096:] == after[-4096:]) is (ending in ("ppm", "tiff"))
+    assert not folder_content.has_content_of(f"folder:{tmp_path}", facts)
+    file.write_bytes(before)
+    assert folder_content.has_content_of(f"folder:{tmp_path}", facts)
 
 
 def test_an_image_that_was_repaired_gets_a_warning(tmp_path, monkeypatch, pictures):

@@ -92,7 +92,8 @@ def test_a_slow_teacher_is_not_tried_to_the_end(tmp_path):
     teacher = std_keras.train(config(max_train_examples=64), model_dir=tmp_path / "teacher")
     asked = itertools.count()
     with pytest.raises(Interrupted, match="interrupted while a teacher was tried; run the same"):
-        # Once before the teacher, then before each of its batches.
+        # With each of the three batches of images that are read, before the teacher, then before
+        # each of its batches.
         check_teacher(
-            config(teacher=(str(teacher),), distillation="soft"), stop=lambda: next(asked) == 3
+            config(teacher=(str(teacher),), distillation="soft"), stop=lambda: next(asked) == 6
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import tensorflow as tf
 
 from std_keras import teachers
 from std_keras.config import resolve
-from std_keras.data import Shard
+from std_keras.data import Shard, folder_content
 from std_keras.errors import InputError, Interrupted
 from std_keras.teachers import cache as cache_module
 from std_keras.teachers.predictions import PredictionFormat
@@ -232,6 +233,21 @@ def test_other_pictures_are_refused(cached_config, cache_dir, monkeypatch):
     monkeypatch.setattr(stream, "picture_levels", lambda *a: [v + 2.0 for v in levels(*a)])
     with pytest.raises(InputError, match="was made from other images"):
         opened(filled(cached_config, cache_dir))
+
+
+def test_pictures_that_were_replaced_in_their_place_are_refused(
+    cached_config, cache_dir, tmp_path, monkeypatch
+):
+    """The pictures of the first step may be the same."""
+    asked = filled(cached_config, shutil.copytree(cache_dir, tmp_path / "cache"))
+    (file,) = (tmp_path / "cache").glob("*/stream.json")
+    monkeypatch.setattr(folder_content, "contents", lambda name: "these")
+    opened(asked)  # A folder of before knows no more of them.
+    file.write_text(json.dumps({**json.loads(file.read_text()), "picture_contents": "these"}))
+    opened(asked)
+    monkeypatch.setattr(folder_content, "contents", lambda name: "others")
+    with pytest.raises(InputError, match="was made from other images"):
+        opened(asked)
 
 
 def flip_a_bit(path):
