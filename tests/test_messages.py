@@ -17,6 +17,7 @@ ALLOWED = {
     "research/studies": "options of `std-keras analyze`",
     "research/sweeps": "a sweep is written in flags",
     "training/stream.py": "names that the teacher caches on disk have",
+    "extras.py": "flags of pip",
     "runs/machine.py": "flags of git and nvidia-smi",
     "runs/packing/card.py": "the model card shows commands",
     "weights/layouts/std_pytorch.py": "a flag of the reproduction's own program",
