@@ -299,8 +299,8 @@ def test_flatten_layers():
 
 def test_muon():
     message = moved("keras.optimizers.Muon", "std_keras/training/muon.py")
-    overridden = ("_should_use_adamw", "_muon_update_step", "_apply_weight_decay")
-    used = ("_var_key", "_use_weight_decay", "zeropower_via_newtonschulz5")
+    overridden = ("_should_use_adamw", "_distributed_tf_update_step", "_apply_weight_decay")
+    used = ("_var_key", "_use_weight_decay", "_get_variable_index")
     for name in (*overridden, *used):
         assert callable(getattr(keras.optimizers.Muon, name, None)), f"{name}: {message}"
     first, second = (keras.Variable([[1.0]], name="kernel") for _ in range(2))

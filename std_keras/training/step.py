@@ -113,7 +113,7 @@ class Trainer:
         Args:
             iterator: of a distributed data set.
             first_step: steps that were done before.
-            steps: how many to do; it stops at the first non-finite metric.
+            steps: how many to do, one at least; it stops at the first non-finite metric.
         """
         rows, predicted, wait = [], [], 0.0
         for number in range(first_step, first_step + steps):

@@ -30,7 +30,7 @@ HEADS = {
     "softmax inside": [L.Dense(10, activation="softmax")],
     "softmax behind": [L.Dense(10), L.Activation("softmax")],
     "dropout": [L.Identity(name="pool_2"), L.Dense(10), L.Softmax(), L.Dropout(0.5)],
-    "convolution of one pixel": [L.Reshape((1, 1, 6)), L.Conv2D(10, 1), L.Flatten()],
+    "convolution of one pixel": [L.Reshape((1, 1, 6)), L.Conv2D(10, 1, name="last"), L.Flatten()],
 }
 
 

@@ -36,7 +36,7 @@ def test_rematerialisation_and_accumulation_take_less(table, tmp_path):
     [
         (["--output=a.txt"], r"--output=a\.txt must end in \.csv"),
         (["--output=a.csv", "--batch_sizes=8,6"], "--batch_sizes: '6' is not a multiple of 4"),
-        (["--output=a.csv", "--batch_sizes="], "--batch_sizes: ''"),
+        (["--output=a.csv", "--batch_sizes="], "--batch_sizes has an empty value"),
         (["--output=a.csv", "--variants=tiny"], "--variants: 'tiny' is not one of plain, remat"),
     ],
 )

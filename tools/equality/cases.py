@@ -194,7 +194,8 @@ def take_steps(
             trainer = _trainer(case, config, dataset, state, strategy)
             trainer.call(batches, first_step=0, steps=1)
             gradients = _values(_gradients(state))
-            trainer.call(batches, first_step=1, steps=steps - 1)
+            if steps > 1:
+                trainer.call(batches, first_step=1, steps=steps - 1)
         everything = _everything(state)
         return Outcome(before, gradients, _values(everything), _apart(everything, strategy))
 
