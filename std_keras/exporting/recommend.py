@@ -11,6 +11,11 @@ AS_FAST = 1.1
 """Files that take up to so many times the shortest time count as equally fast."""
 
 
+def counts_as_equal(examples: int) -> float:
+    """The difference in top-1 that is none, on so many test images."""
+    return max(CLOSE, 1 / examples)
+
+
 class Measured(Protocol):
     """What is known of a file.
 
@@ -48,7 +53,7 @@ def recommended(files: Iterable[_File], *, examples: int) -> _File | None:
     given = list(files)
     if not given:
         return None
-    least = max(file.top1 for file in given) - max(CLOSE, 1 / examples) - 1e-9
+    least = max(file.top1 for file in given) - counts_as_equal(examples) - 1e-9
     good = [file for file in given if file.top1 >= least]
     longest = AS_FAST * min(file.latency_ms for file in good)
     return min(

@@ -14,7 +14,7 @@ import numpy as np
 
 from std_keras.exporting.flatbuffer import count_ops
 from std_keras.exporting.layer_sensitivity import LayerError
-from std_keras.exporting.recommend import AS_FAST, CLOSE, recommended
+from std_keras.exporting.recommend import AS_FAST, counts_as_equal, recommended
 from std_keras.exporting.verify import balanced_accuracy, largest_difference, top1
 
 
@@ -179,8 +179,8 @@ def table(rows: Mapping[str, FileReport], *, keras_top1: float, examples: int, c
     if chosen is not None:
         text.append(
             f"recommended: {rows[chosen].file}, by the measurements above (of the files within "
-            f"{100 * CLOSE:g} points of the best top-1 the fastest on one thread; up to "
-            f"{AS_FAST - 1:.0%} slower, the smallest)"
+            f"{100 * counts_as_equal(examples):.3g} points of the best top-1 the fastest on one "
+            f"thread; up to {AS_FAST - 1:.0%} slower, the smallest)"
         )
     return "\n".join(text)
 

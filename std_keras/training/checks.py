@@ -195,13 +195,15 @@ def _check_folder(
 
 def refuse_damaged_data(dataset: DataSet, error: tf.errors.OpError) -> None:
     """Raises InputError if a streamed image or record turned out to be unreadable."""
-    if isinstance(dataset.train, FileSource):
-        bad = dataset.train.find_corrupt(thorough=True)
-        if bad:
-            raise InputError(
-                f"dataset={dataset.name}: {len(bad)} image(s) cannot be decoded, such as {bad[0]}; "
-                "remove them, or use corrupt_images=skip"
-            ) from error
+    parts = (dataset.train, dataset.validation, dataset.test)
+    files = [part for part in parts if isinstance(part, FileSource)]
+    bad = [path for part in files for path in part.find_corrupt(thorough=True)]
+    if bad:
+        gone = "" if os.path.exists(bad[0]) else ", which is not there any more"
+        raise InputError(
+            f"dataset={dataset.name}: {len(bad)} image(s) cannot be decoded, such as "
+            f"{bad[0]}{gone}; remove them, or use corrupt_images=skip"
+        ) from error
     if isinstance(error, tf.errors.DataLossError):
         raise InputError(
             f"dataset={dataset.name}: its prepared files are damaged: "

@@ -76,7 +76,17 @@ class Loop:
                     self._show_images(first)  # Not before: the first figures are waited for.
         if training.cache is not None:
             progress.say(training.cache.summary())
-        return finish(training, step=self.step, train_seconds=self.train_seconds)
+        with self._reading():
+            return finish(training, step=self.step, train_seconds=self.train_seconds)
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        """For what reads data: says which file cannot be read."""
+        try:
+            yield
+        except tf.errors.OpError as error:
+            refuse_damaged_data(self.training.dataset, error)
+            raise
 
     def _begin(self) -> None:
         """Shows what the run is, and makes what is not needed for steps."""
@@ -103,11 +113,8 @@ class Loop:
         training = self.training
         if not training.chief:
             return
-        try:
+        with self._reading():
             batch = feed.one_batch(training.config, training.dataset, step=step)
-        except tf.errors.OpError as error:
-            refuse_damaged_data(training.dataset, error)
-            raise
         training.writer.images(batch["images"].numpy(), step=step)
 
     def _next_segment(self) -> tuple[Segment, Iterator[Any]]:
@@ -154,7 +161,9 @@ class Loop:
             values["norm/parameters"] = self._parameter_norm()
             training.writer.scalars("train", step=self.step, epoch=epoch, values=values)
         if cadence.ends_epoch(self.step) and training.mine_step and self._mine_batches:
-            values = training.mine_step(next(self._mine_batches))
+            with self._reading():
+                batch = next(self._mine_batches)
+            values = training.mine_step(batch)
             check_finite(values, training=training, step=self.step, in_step=False)
             training.writer.scalars("train", step=self.step, epoch=epoch, values=values)
         at_end = self.step == cadence.total_steps
@@ -167,7 +176,8 @@ class Loop:
         """Evaluates on the held-out part if there is one, else on the test split, to watch it."""
         training, evaluators = self.training, self.training.evaluators
         part = "validation" if training.dataset.validation is not None else "test"
-        accuracies = evaluators.run(part)
+        with self._reading():
+            accuracies = evaluators.run(part)
         values = by_path(accuracies) | beside_training(accuracies[evaluators.kept_weights])
         training.writer.scalars("eval", step=self.step, epoch=epoch, values=values)
         training.writer.tokens(training.state.model, step=self.step)

@@ -456,3 +456,50 @@ def test_the_first_step_does_not_wait_for_tensorboard(tmp_path, monkeypatch):
     train(config(epochs=1, warmup_epochs=0), model_dir=tmp_path / "run")
     assert order[:2] == ["step", "pictures of 0"]
     assert order.count("pictures of 0") == 1
+
+
+@ALSO_DATA
+def test_figures_do_not_depend_on_how_steps_are_shared_out_among_calls(eagerly, tmp_path):
+    logged = []
+    for steps in (1, 7):
+        options = config(epochs=2, log_every_steps=3, steps_per_call=steps)
+        train(options, model_dir=tmp_path / str(steps))
+        clocks = {"images_per_second", "data_wait"}
+        lines = [
+            {name: value for name, value in line.items() if name not in clocks}
+            for line in metrics(tmp_path / str(steps), "train")
+        ]
+        logged.append(lines)
+    assert logged[0] == logged[1]
+    assert len(logged[0]) == 2
+
+
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_pictures_that_vanish_while_a_run_trains_are_named(tmp_path, part):
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for name in ("train", "val"):
+        for index, label in enumerate("ab" * 8):
+            file = tmp_path / "photos" / name / label / f"{index}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(file)
+    streamed = config(
+        dataset=f"folder:{tmp_path / 'photos'}",
+        image_size=8,
+        batch_size=4,
+        epochs=50,
+        cache_gb=0.0,
+        decoded_dir="none",
+        max_train_examples=0,
+        max_test_examples=0,
+    )
+
+    def stop():
+        if (tmp_path / "run" / "metrics.jsonl").exists():  # Steps are taken.
+            for file in (tmp_path / "photos" / part).rglob("*.png"):
+                file.unlink()
+        return False
+
+    with pytest.raises(InputError, match=r"cannot be decoded, such as .*not there any more"):
+        train(streamed, model_dir=tmp_path / "run", stop=stop)
