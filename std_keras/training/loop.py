@@ -138,13 +138,13 @@ class Loop:
         if self.step == training.first_step:
             steps = min(steps, 1)  # It holds the tracing; then the bar moves, and Ctrl-C is heard.
         began = time.monotonic()
-        try:
-            result = training.trainer.call(batches, first_step=self.step, steps=steps)
-        except tf.errors.OpError as error:
-            if training.cache is not None:
-                training.cache.find_damage(self.step, segment)
-            refuse_damaged_data(training.dataset, error)
-            raise
+        with self._reading():
+            try:
+                result = training.trainer.call(batches, first_step=self.step, steps=steps)
+            except tf.errors.OpError:
+                if training.cache is not None:
+                    training.cache.find_damage(self.step, segment)
+                raise
         seconds = time.monotonic() - began
         self.train_seconds += seconds
         self.step += result.steps

@@ -472,34 +472,3 @@ def test_figures_do_not_depend_on_how_steps_are_shared_out_among_calls(eagerly, 
         logged.append(lines)
     assert logged[0] == logged[1]
     assert len(logged[0]) == 2
-
-
-@pytest.mark.parametrize("part", ["train", "val"])
-def test_pictures_that_vanish_while_a_run_trains_are_named(tmp_path, part):
-    from PIL import Image
-
-    rng = np.random.default_rng(0)
-    for name in ("train", "val"):
-        for index, label in enumerate("ab" * 8):
-            file = tmp_path / "photos" / name / label / f"{index}.png"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(file)
-    streamed = config(
-        dataset=f"folder:{tmp_path / 'photos'}",
-        image_size=8,
-        batch_size=4,
-        epochs=50,
-        cache_gb=0.0,
-        decoded_dir="none",
-        max_train_examples=0,
-        max_test_examples=0,
-    )
-
-    def stop():
-        if (tmp_path / "run" / "metrics.jsonl").exists():  # Steps are taken.
-            for file in (tmp_path / "photos" / part).rglob("*.png"):
-                file.unlink()
-        return False
-
-    with pytest.raises(InputError, match=r"cannot be decoded, such as .*not there any more"):
-        train(streamed, model_dir=tmp_path / "run", stop=stop)
