@@ -164,7 +164,7 @@ def test_a_disk_that_stays_full_stops_the_run_with_its_last_good_checkpoint(run_
             *("--save_failures_allowed=3", f"--model_dir={run}"),
         )
         assert done.returncode == 5, done.stderr
-        assert done.stderr.count("continuing without it: save_failures_allowed") == 3
+        assert done.stderr.count("continuing without it: --save_failures_allowed=3") == 3
         import tensorflow as tf
 
         read_through(tf.train.latest_checkpoint(str(run / "checkpoints")))
