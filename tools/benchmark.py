@@ -9,6 +9,8 @@ Usage: python -m tools.benchmark WHAT --name=value ...   (WHAT --help lists its 
     growth    the time of a step against batch, patches and teachers, with a line and a plot
     startup   seconds from the start of the training program to the end of its first step
     export    latency of exported students, beside their matmuls alone, PyTorch and ONNX Runtime
+    kernels   a model with oneDNN's kernels and with TensorFlow's own
+    shapes    exported students of different widths and numbers of patches
     graph     what each step between a Keras model and its exported file brings, on all families
     all       each of them in turn
 
@@ -41,8 +43,10 @@ from tools.benchmarks import (
     growth,
     infer,
     input_pipeline,
+    kernel_choice,
     overhead,
     results,
+    shapes,
     startup,
     train_step,
 )
@@ -53,15 +57,17 @@ BENCHMARKS: dict[str, Any] = {
     "infer": infer,
     "export": exported,
     "graph": exported_graph,
+    "shapes": shapes,
     "overhead": overhead,
     "growth": growth,
+    "kernels": kernel_choice,
     "startup": startup,
     "all": every,
 }
 # In these a second of the processor is a second of one core.
-ONE_THREAD = ("input", "export", "graph")
+ONE_THREAD = ("input", "export", "graph", "shapes")
 # These measure in processes of their own, and need no TensorFlow in this one.
-IN_PROCESSES = ("train", "infer", "all")
+IN_PROCESSES = ("train", "infer", "kernels", "all")
 # These have processes to end when they are told to end.
 WITH_PROCESSES = (*IN_PROCESSES, "startup")
 # Read when TensorFlow and OpenMP load.

@@ -195,12 +195,14 @@ import os, time  # Every call takes 0.02 s of a clock that nothing else moves.
 from tools.benchmarks.turns import Prepared
 from std_keras.errors import InputError
 
-def prepare(*, log, name, fault="", times=1):
+def prepare(*, log, name, fault="", times=1, threads=0):
     if fault == "refused":
         raise InputError("--model=nothing is not a model")
     print("noise of a library")
     clock = [100.0]
     time.perf_counter = lambda: clock[0]
+    if threads:
+        time.process_time = lambda: threads * clock[0]
     def call():
         if fault == "killed" and os.path.exists(log):
             os._exit(7)
@@ -409,6 +411,9 @@ def run(what, *flags):
         ("train_step", {"seconds": -1.0}, "--seconds=-1.0 is outside its limits"),
         ("train_step", {"variants": "fast"}, "--variants=fast: name some of plain, xla"),
         ("infer", {"batches": "1,0"}, "--batches=1,0: name numbers of at least 1"),
+        ("kernel_choice", {"work": "rest"}, "--work=rest: name some of step, batch, image"),
+        ("shapes", {"widths": "128,0"}, "--widths=128,0: name numbers of at least 1"),
+        ("shapes", {"runs": 0}, "--runs=0 is outside its limits"),
         ("growth", {"points": 2}, "--points=2 is outside its limits"),
         ("growth", {}, "--distillation=none has no teachers to grow by"),
         ("every", {"only": "nothing", "csv": None}, "--only=nothing: name some of input, train"),
@@ -533,6 +538,66 @@ def test_inference_needs_no_data(tools, tmp_path, monkeypatch):
         of_matmuls = found["matmul_gflop_per_s"]["float32"]["best"]
         gflop = 2 * found["gmac_per_image"]
         assert figures["share"] == pytest.approx(gflop / of_matmuls * 2 * images_per_s)
+
+
+class Kernels(InThisProcess):
+    """Keeps which kernels each job asks for; oneDNN's are twice as fast."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = {}
+
+    def __enter__(self):
+        self.said = {}
+        return self
+
+    def start(self, job):
+        self.asked[job.name] = job.environment
+        return super().start(job)
+
+    def figures(self):
+        taken = {name: 1.0 if name.endswith("oneDNN") else 2.0 for name in self.said}
+        every = {name: {"best": s, "median": 1.5 * s} for name, s in taken.items()}
+        return {name: {"seconds": s, "cpu_seconds": s} for name, s in every.items()}
+
+
+def test_each_kind_of_work_runs_with_both_kernels(tools, monkeypatch):
+    kernels, here = tools("kernel_choice"), Kernels()
+    monkeypatch.setattr(kernels, "Processes", lambda: here)
+    size = {"dataset": "digits", "model": "cifar_resnet20", "depth": 8, "batch_size": 2}
+    given = {**dict.fromkeys(kernels.OPTIONS), **kernels.DEFAULTS, **size}
+    found = kernels.run(**{**given, "rounds": 1, "seconds": 0.0, "work": "step,image"})
+    assert here.asked == {
+        f"{kind}, {name}": {"TF_ENABLE_ONEDNN_OPTS": value}
+        for kind in ("step", "image")
+        for name, value in (("oneDNN", "1"), ("own", "0"))
+    }
+    ratios = found["own over oneDNN"]
+    assert set(ratios) == {"step", "image"}
+    assert set(ratios["step"].values()) == {2.0}
+
+
+def test_a_teacher_is_measured_as_it_predicts(tools):
+    """Folded: the same logits."""
+    prepare = tools("our_inference").prepare
+    config = TrainConfig(dataset="digits", model="cifar_resnet20", depth=8).flat()
+    config = json.loads(json.dumps(config))
+    said = []
+    for as_teacher in (False, True):
+        tf.keras.utils.set_random_seed(0)
+        made = prepare(config=config, batch=3, xla=False, as_teacher=as_teacher)
+        said.append(made.call())
+    np.testing.assert_allclose(said[0], said[1], atol=1e-4)
+    assert not np.array_equal(said[0], said[1])
+
+
+def test_processor_seconds_are_those_of_the_turn(tools, jobs):
+    """Three calls of 0.02 s by the clock, in which two threads were busy; each works twice."""
+    with tools("turns").Processes() as processes:
+        processes.start(jobs("a", times=2, threads=2))
+        processes.take_turns(rounds=2, seconds=0.05)
+        used = processes.figures()["a"]["cpu_seconds"]
+    assert used == pytest.approx({"best": 0.02, "median": 0.02, "worst": 0.02})
 
 
 def test_a_benchmark_that_is_ended_leaves_nothing_behind(tmp_path):

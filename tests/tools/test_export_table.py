@@ -70,3 +70,22 @@ def test_the_benchmark_measures_the_matmuls_of_the_file(tmp_path: Path):
     assert found["best_to_matmul"] == pytest.approx(ideal)
     assert found["matmul_ms"]["fastest int8"] <= found["matmul_ms"]["dynamic"]
     assert found["bytes"]["dynamic"] < found["bytes"]["float32"]
+
+
+def test_shapes_are_compared_by_the_arithmetic_of_their_matmuls(tmp_path: Path):
+    done = processes.run(
+        *("-m", "tools.benchmark", "shapes"),
+        *("--widths=8,16", "--sides=2", "--depth=1", "--runs=3", f"--json={tmp_path}/shapes.json"),
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "shapes.json").read_text())["variants"]
+    assert set(found) == {"width 8, 4 patches", "width 16, 4 patches"}
+    for width, row in ((8, found["width 8, 4 patches"]), (16, found["width 16, 4 patches"])):
+        # Token and channel mixing, the token set's two MLPs, two heads in one; not the stem.
+        mixing = 2 * width * 4 * (width // 2) + 2 * 4 * width * 4 * width
+        spatial = width * 5 * (width // 2) + width * (width // 2)
+        channel = 4 * (width + 1) * 4 * width + 4 * 4 * width
+        heads = 100 * (2 * width + 4)
+        assert row["mmac"] * 1e6 == pytest.approx(mixing + spatial + channel + heads, rel=0.1)
+        rate = row["mmac"] / row["ms"]["int8"] / 1e3 * 1e3
+        assert row["gmac_per_s"]["int8"] == pytest.approx(rate)

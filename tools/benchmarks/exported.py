@@ -68,21 +68,19 @@ def run(
     files_dir: str | None = None,
 ) -> dict[str, Any]:
     """The figures; see the module's text and `OPTIONS`."""
-    for flag, value in (("runs", runs), ("width", width), ("depth", depth)):
-        if value < 1:
-            raise InputError(f"--{flag}={value} is outside its limits; it must be at least 1")
+    check_counts(runs=runs, width=width, depth=depth)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(files_dir or temporary)
         folder.mkdir(parents=True, exist_ok=True)
         size = {"image_size": image_size, "patch_size": patch_size, "width": width, "depth": depth}
         calls: dict[str, Callable[[], Any]] = {}
-        files = _student_files(folder, **size)
+        files = student_files(folder, **size)
         for name, content in files.items():
-            calls[name] = _interpreter(content)
-        shapes = _matmul_shapes(files["float32"])
+            calls[name] = interpreter(content)
+        shapes = matmul_shapes(files["float32"])
         for kind in ("float32", "dynamic", "int8"):
             for shape, count in shapes.items():
-                calls[_matmul_name(kind, shape)] = _interpreter(
+                calls[_matmul_name(kind, shape)] = interpreter(
                     _matmul_file(folder, shape, count, kind)
                 )
         if against != "none":
@@ -91,7 +89,7 @@ def run(
             calls |= torch_student.calls(
                 folder, classes=_CLASSES, with_onnxruntime=against == "onnxruntime", **size
             )
-        figures = _measure(calls, runs)
+        figures = measure(calls, runs)
     rates = {
         kind: sum(figures.pop(_matmul_name(kind, shape)) for shape in shapes)
         for kind in ("float32",)
@@ -119,7 +117,14 @@ def run(
     return result
 
 
-def _student_files(
+def check_counts(**flags: int) -> None:
+    """Refuses numbers of things that are not there."""
+    for flag, value in flags.items():
+        if value < 1:
+            raise InputError(f"--{flag}={value} is outside its limits; it must be at least 1")
+
+
+def student_files(
     folder: Path, *, image_size: int, patch_size: int, width: int, depth: int
 ) -> dict[str, bytes]:
     """The student with one token set and random weights; its average head."""
@@ -158,7 +163,7 @@ def _student_files(
     return {name: path.read_bytes() for name, path in paths.items()}
 
 
-def _matmul_shapes(content: bytes) -> Counter[tuple[int, int, int]]:
+def matmul_shapes(content: bytes) -> Counter[tuple[int, int, int]]:
     """(rows, inputs, outputs) of every dense layer in a file, and how many have it."""
     import numpy as np
     from ai_edge_litert.interpreter import Interpreter
@@ -210,16 +215,22 @@ def _matmul_file(folder: Path, shape: tuple[int, int, int], count: int, kind: st
     return path.read_bytes()
 
 
-def _interpreter(content: bytes) -> Callable[[], Any]:
+def interpreter(content: bytes) -> Callable[[], Any]:
+    """A function that runs a file once, on one thread."""
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_content=content, num_threads=1)
-    interpreter.allocate_tensors()
-    return interpreter.invoke
+    loaded = Interpreter(model_content=content, num_threads=1)
+    loaded.allocate_tensors()
+    return loaded.invoke
 
 
-def _measure(calls: dict[str, Callable[[], Any]], runs: int) -> dict[str, float]:
-    """Milliseconds of each, measured in turns: the smallest of the rounds' medians.
+def measure(
+    calls: dict[str, Callable[[], Any]],
+    runs: int,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, float]:
+    """Milliseconds of each by a clock, measured in turns: the smallest of the rounds' medians.
 
     A disturbance by other programs lasts longer than an inference, but rarely for all rounds.
     """
@@ -230,8 +241,8 @@ def _measure(calls: dict[str, Callable[[], Any]], runs: int) -> dict[str, float]
                 call()
             seconds = []
             for _ in range(max(1, runs // _ROUNDS)):
-                start = time.perf_counter()
+                start = clock()
                 call()
-                seconds.append(time.perf_counter() - start)
+                seconds.append(clock() - start)
             medians[name].append(statistics.median(seconds))
     return {name: min(values) * 1e3 for name, values in medians.items()}

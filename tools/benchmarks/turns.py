@@ -72,6 +72,7 @@ class Processes:
         self._noise: dict[str, Any] = {}
         self.started: dict[str, dict[str, Any]] = {}
         self.seconds: dict[str, list[float]] = {}
+        self.cpu_seconds: dict[str, list[float]] = {}
 
     def __enter__(self) -> Processes:
         return self
@@ -106,7 +107,7 @@ class Processes:
         )
         answer = self._ask(job.name, {"maker": job.maker, "options": job.options})
         self.started[job.name] = answer
-        self.seconds[job.name] = []
+        self.seconds[job.name], self.cpu_seconds[job.name] = [], []
         return answer["facts"]
 
     def take_turns(self, *, rounds: int, seconds: float) -> None:
@@ -117,7 +118,9 @@ class Processes:
         for number in range(rounds):
             progress.say(f"round {number + 1} of {rounds}")
             for name in _turned(list(self._running), number):
-                self.seconds[name] += self._ask(name, {"seconds": seconds})["seconds"]
+                taken = self._ask(name, {"seconds": seconds})
+                self.seconds[name] += taken["seconds"]
+                self.cpu_seconds[name].append(taken["cpu_seconds"])
 
     def figures(self) -> dict[str, dict[str, Any]]:
         """Of each job: its seconds, and what its process cost."""
@@ -126,6 +129,7 @@ class Processes:
             started, ended = self.started[name], self._ask(name, {"end": True})
             found[name] = {
                 "seconds": summary(values),
+                "cpu_seconds": summary(self.cpu_seconds[name]),  # Of all threads; one a turn.
                 "first_call_seconds": started["first_seconds"],
                 # Tracing and compiling come with the first call.
                 "compile_seconds": max(
