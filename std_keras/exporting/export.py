@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from std_keras.exporting.tflite_files import Checked
 
 # Those of `std_keras.exporting.tflite`, which loads TensorFlow.
-QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
+QUANTIZATIONS = ("float32", "float16", "dynamic", "int8", "int4")
 INPUT_TYPES = ("uint8", "float32")
 
 
@@ -60,7 +60,8 @@ def export(
         eval_crop_ratio: of `model`: the part of a picture's short side that it looks at, in (0, 1];
             1 if None.
         quantizations: "float32", "float16" (half the size), "dynamic" (weights int8, activations
-            quantised on the fly), "int8" (some activations by ranges measured on training images).
+            quantised on the fly), "int8" (some activations by ranges measured on training images),
+            "int4" (as "dynamic", with 4 bits for most weights, rounded by training images).
         head: the head to export; None for the one that `model.keras` returns.
         weights: "ema" or "raw", see `Run.model`.
         input_type: of the pixels, 0..255, that the TFLite files take: "uint8" or "float32".
@@ -140,7 +141,7 @@ def _export(
         dataset=dataset,
         data_dir=data_dir,
         count=verify_examples,
-        test_only="int8" not in quantizations,  # Its ranges are measured on training images.
+        test_only=not {"int8", "int4"} & set(quantizations),  # These look at training images.
         stop=stop,
     )
     make_output_dir(folder)

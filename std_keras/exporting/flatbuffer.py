@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from std_keras.errors import InputError
+from std_keras.exporting.classifying.small_file import packed
 
 _BUILTIN_NAMES = {
     code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)
@@ -45,6 +46,46 @@ def named_ops(content: bytes) -> list[tuple[str, str]]:
     return found
 
 
+@dataclass(frozen=True)
+class Matmul:
+    """A dense layer of a float32 file.
+
+    Attributes:
+        reads: the number of the tensor that is multiplied.
+        kernel: (outputs, inputs).
+    """
+
+    reads: int
+    kernel: np.ndarray
+
+
+def matmuls(content: bytes) -> dict[str, Matmul]:
+    """The matmuls of the first subgraph with a constant float32 kernel, by the operator's name."""
+    model = _unpacked(content)
+    graph = model.subgraphs[0]
+    found = {}
+    for op, (name, kind) in zip(graph.operators, named_ops(content), strict=True):
+        tensor = graph.tensors[op.inputs[1]] if kind == "FULLY_CONNECTED" else None
+        if tensor is None or tensor.type != schema.TensorType.FLOAT32:
+            continue
+        data = model.buffers[tensor.buffer].data
+        if data is not None and len(data):
+            kernel = np.frombuffer(bytes(data), np.float32).reshape(tensor.shape)
+            found[name] = Matmul(int(op.inputs[0]), kernel)
+    return found
+
+
+def with_kernels(content: bytes, kernels: Mapping[str, np.ndarray]) -> bytes:
+    """The same file with other kernels for some of `matmuls`, float32 of the same shapes."""
+    model = _unpacked(content)
+    graph = model.subgraphs[0]
+    for op, (name, _) in zip(graph.operators, named_ops(content), strict=True):
+        if name in kernels:
+            buffer = model.buffers[graph.tensors[op.inputs[1]].buffer]
+            buffer.data = np.frombuffer(kernels[name].astype("<f4").tobytes(), np.uint8)
+    return packed(model, len(content))
+
+
 def compact(content: bytes) -> bytes:
     """The same file without what a small network pays much for, and with aligned constants.
 
@@ -54,12 +95,7 @@ def compact(content: bytes) -> bytes:
       integers is not. Constants have none: what reads them bears the name of their layer.
     - Tensors that are computed share the empty buffer; those in float32 have no entry for scales.
     """
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
-    for buffer in model.buffers:
-        if buffer.offset > 1:  # It lies behind the tables.
-            end = buffer.offset + buffer.size
-            buffer.data = np.frombuffer(content, np.uint8)[buffer.offset : end]
-            buffer.offset = buffer.size = 0
+    model = _unpacked(content)
     kept = {0: 0}  # Number 0 is the empty one.
     for entry in model.metadata or ():
         kept.setdefault(entry.buffer, len(kept))
@@ -77,27 +113,17 @@ def compact(content: bytes) -> bytes:
     for entry in model.metadata or ():
         entry.buffer = kept[entry.buffer]
     model.buffers = [model.buffers[former] for former in kept]
-    builder = _SharingBuilder(len(content))
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return packed(model, len(content))
 
 
-class _SharingBuilder(flatbuffers.Builder):
-    """Writes equal vectors of integers once, and vectors of bytes at multiples of 16."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__(size)
-        self._written: dict[tuple[str, bytes], Any] = {}
-
-    def CreateNumpyVector(self, x: np.ndarray) -> Any:  # noqa: N802
-        if x.dtype in (np.int32, np.int64):
-            key = (x.dtype.str, x.tobytes())
-            if key not in self._written:
-                self._written[key] = super().CreateNumpyVector(x)
-            return self._written[key]
-        if x.dtype == np.uint8 and len(x):
-            self.Prep(16, len(x))  # As the schema asks for, and its Python code forgets.
-        return super().CreateNumpyVector(x)
+def _unpacked(content: bytes) -> schema.ModelT:
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    for buffer in model.buffers:
+        if buffer.offset > 1:  # It lies behind the tables.
+            end = buffer.offset + buffer.size
+            buffer.data = np.frombuffer(content, np.uint8)[buffer.offset : end]
+            buffer.offset = buffer.size = 0
+    return model
 
 
 def check_builtin_ops(content: bytes, *, model_name: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from std_keras.data.source import Progress, no_progress
-from std_keras.exporting.quantize import STATIC, layer_of, measure_ranges, plan, quantize
+from std_keras.exporting.quantize import layer_of, measure, plan, quantize
 from std_keras.exporting.verify import largest_difference, run_file, top1
 
 
@@ -41,17 +41,17 @@ def layer_errors(
     stop: Callable[[], bool] = lambda: False,
     progress: Progress = no_progress,
 ) -> tuple[LayerError, ...]:
-    """One entry for each layer that "float16", "dynamic" or "int8" changes, the worst first.
+    """One entry for each layer that a quantization changes, the worst first.
 
     By the drop of accuracy, then by the difference of logits. (A table of the errors inside of the
     whole quantised file would name late layers, which inherit what earlier ones did.)
 
     Args:
         content: the float32 file.
-        quantization: one of the three.
+        quantization: any but "float32".
         images: (n, H, W, C) uint8; 50 to 100 tell enough.
         labels: (n,).
-        representative_images: of `convert`, for "int8".
+        representative_images: of `convert`, for "int8" and "int4".
         stop: asked between layers and images; once true, the run ends.
         progress: wraps the loop over layers.
 
@@ -59,14 +59,11 @@ def layer_errors(
         Interrupted: because of `stop`.
     """
     ops = plan(content, quantization=quantization)
-    ranges = None
-    if any(op.activations == STATIC for op in ops):
-        assert representative_images is not None
-        ranges = measure_ranges(content, representative_images)
+    measured = measure(content, ops, representative_images)
     reference = run_file(content, images=images, stop=stop).logits
     found = []
     for op in progress(ops, total=len(ops), what=f"{quantization}, layer by layer"):
-        logits = run_file(quantize(content, [op], ranges=ranges), images=images, stop=stop).logits
+        logits = run_file(quantize(content, [op], measured), images=images, stop=stop).logits
         found.append(
             LayerError(
                 layer=layer_of(op.name),

@@ -8,6 +8,8 @@ ways:
   are patches.
 - static: one range for the tensor, measured on training images. Matmuls along the patches.
 
+For int4, kernels of matmuls along the channels get 4 bits and dynamic ranges; all others 8.
+
 All else stays in float32: norms, residual sums and GELU, which have no fast integer kernels and
 would lose digits between two matmuls.
 """
@@ -24,7 +26,8 @@ from typing import Any
 import numpy as np
 
 from std_keras import quiet
-from std_keras.exporting.flatbuffer import compact, count_ops, named_ops
+from std_keras.exporting.flatbuffer import compact, count_ops, matmuls, named_ops
+from std_keras.exporting.four_bits import second_moments, with_rounded_kernels
 
 FLOAT, DYNAMIC, STATIC = "float", "dynamic", "static"
 # A depthwise convolution is left out: XNNPACK has none with dynamic ranges, and it has few weights.
@@ -47,11 +50,26 @@ class QuantizedOp:
         name: of the operator: the names of its outputs, joined by semicolons.
         kind: of the operator, "FULLY_CONNECTED" for example.
         activations: "dynamic" or "static"; or "float" for kernels in half precision.
+        bits: of a weight in integers, 8 or 4.
     """
 
     name: str
     kind: str
     activations: str
+    bits: int = 8
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is known of a float32 file's tensors from training images.
+
+    Attributes:
+        ranges: of every tensor by name, if an operator has static ones.
+        moments: of `four_bits.second_moments`, for operators of 4 bits.
+    """
+
+    ranges: Ranges | None
+    moments: Mapping[str, np.ndarray]
 
 
 def layer_of(name: str) -> str:
@@ -72,7 +90,7 @@ def has_mixing_mlps(content: bytes) -> bool:
 
 
 def plan(content: bytes, *, quantization: str) -> tuple[QuantizedOp, ...]:
-    """The operators of a float32 file that "float16", "dynamic" or "int8" change, in its order."""
+    """The operators of a float32 file that a quantization but "float32" changes, in its order."""
     if quantization == "float16":
         kinds = (*_WEIGHTED, "DEPTHWISE_CONV_2D")
         return tuple(
@@ -80,18 +98,59 @@ def plan(content: bytes, *, quantization: str) -> tuple[QuantizedOp, ...]:
         )
     ops = [(name, kind) for name, kind in named_ops(content) if kind in _WEIGHTED]
     mixing = has_mixing_mlps(content)
-    static = [
-        quantization == "int8" and (not mixing or bool(_ALONG_PATCHES.search(layer_of(name))))
-        for name, _ in ops
-    ]
-    return tuple(
-        QuantizedOp(name, kind, STATIC if is_static else DYNAMIC)
-        for (name, kind), is_static in zip(ops, static, strict=True)
+    four = _for_four_bits(content) if quantization == "int4" else set()
+
+    def planned(name: str, kind: str) -> QuantizedOp:
+        is_static = quantization == "int8" and (not mixing or _is_along_patches(name))
+        bits = 4 if name in four else 8
+        return QuantizedOp(name, kind, STATIC if is_static else DYNAMIC, bits)
+
+    return tuple(planned(name, kind) for name, kind in ops)
+
+
+def _is_along_patches(name: str) -> bool:
+    return bool(_ALONG_PATCHES.search(layer_of(name)))
+
+
+def _for_four_bits(content: bytes) -> set[str]:
+    """The matmuls that may have kernels of 4 bits.
+
+    XNNPACK takes those with an even number of inputs. Along the patches there are few weights.
+    """
+    return {
+        name
+        for name, found in matmuls(content).items()
+        if not found.kernel.shape[1] % 2 and not _is_along_patches(name)
+    }
+
+
+def needs_images(quantization: str) -> bool:
+    """Whether training images are looked at."""
+    return quantization in ("int8", "int4")
+
+
+def measure(content: bytes, ops: Sequence[QuantizedOp], images: np.ndarray | None) -> Measured:
+    """Runs a float32 file over images, as far as some of its operators ask for it.
+
+    Args:
+        content: the file.
+        ops: those that will be quantised.
+        images: (n, H, W, C) in the type of its input; None if no operator asks for them.
+    """
+    static = any(op.activations == STATIC for op in ops)
+    four = [op.name for op in ops if op.bits == 4]
+    if not (static or four):
+        return Measured(None, {})
+    if images is None:
+        raise ValueError("representative_images are missing")
+    return Measured(
+        _ranges(content, images) if static else None,
+        second_moments(content, four, images) if four else {},
     )
 
 
-def measure_ranges(content: bytes, images: np.ndarray) -> Ranges:
-    """Runs a float32 file over images (n, H, W, C); the range of every tensor by name."""
+def _ranges(content: bytes, images: np.ndarray) -> Ranges:
+    """The range of every tensor by name."""
     quantizer = _quantizer(content)
     quantizer.add_static_config(".*", "FULLY_CONNECTED", 8, 8)
     quantizer.add_static_config(".*", "CONV_2D", 8, 8)
@@ -100,15 +159,16 @@ def measure_ranges(content: bytes, images: np.ndarray) -> Ranges:
         return dict(quantizer.calibrate({"serving_default": samples}, num_threads=1))
 
 
-def quantize(content: bytes, ops: Sequence[QuantizedOp], *, ranges: Ranges | None = None) -> bytes:
+def quantize(content: bytes, ops: Sequence[QuantizedOp], measured: Measured) -> bytes:
     """Quantises the given operators of a float32 file, and no others.
 
     Args:
         content: the float32 file.
         ops: at least one.
-        ranges: of `measure_ranges`, for static ones.
+        measured: of `measure`, for these operators or more.
     """
-    quantizer = _quantizer(content)
+    four = {op.name: measured.moments[op.name] for op in ops if op.bits == 4}
+    quantizer = _quantizer(with_rounded_kernels(content, four) if four else content)
     for op in ops:
         pattern = f"^{re.escape(op.name)};$"
         if op.activations == FLOAT:
@@ -117,13 +177,17 @@ def quantize(content: bytes, ops: Sequence[QuantizedOp], *, ranges: Ranges | Non
             )
         elif op.activations == STATIC:
             quantizer.add_static_config(pattern, op.kind, 8, 8)
+        elif op.bits == 4:  # The kernel is on its grid already.
+            quantizer.add_dynamic_config(
+                pattern, op.kind, 4, algorithm_key="dequantized_weight_recovery"
+            )
         else:
             quantizer.add_dynamic_config(pattern, op.kind, 8)
-    measured = None
-    if any(op.activations == STATIC for op in ops) and ranges is not None:
-        measured = dict(ranges)
+    ranges = None
+    if any(op.activations == STATIC for op in ops) and measured.ranges is not None:
+        ranges = dict(measured.ranges)
     with _silently():
-        result = quantizer.quantize(measured, enable_progress_report=False)
+        result = quantizer.quantize(ranges, enable_progress_report=False)
     return compact(bytes(result.quantized_model))
 
 

@@ -16,17 +16,11 @@ from std_keras import quiet
 from std_keras.exporting.flatbuffer import check_builtin_ops, not_builtin
 from std_keras.exporting.inference import ServingModule
 from std_keras.exporting.pixels import pixels_in_stem
-from std_keras.exporting.quantize import (
-    STATIC,
-    has_mixing_mlps,
-    measure_ranges,
-    plan,
-    quantize,
-)
+from std_keras.exporting.quantize import has_mixing_mlps, measure, needs_images, plan, quantize
 from std_keras.exporting.saved_model import save_silently
 from std_keras.files.paths import plain_path
 
-QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
+QUANTIZATIONS = ("float32", "float16", "dynamic", "int8", "int4")
 INPUT_TYPES = ("uint8", "float32")
 
 # The converter names an operator that it cannot translate as 'tf.ResizeBicubic'.
@@ -53,35 +47,36 @@ def convert(
             int8 per output channel, activations quantised on the fly before each matmul); "int8"
             (as "dynamic", but with ranges that were measured on representative images where that
             is no slower: in matmuls along the patches; a network without GELU is quantised as a
-            whole).
+            whole); "int4" (as "dynamic", but with kernels of 4 bits in matmuls along the channels,
+            rounded by what they multiply representative images to).
         input_type: "uint8" or "float32".
-        representative_images: (n, H, W, C) uint8, for "int8" alone: 100 to 200 training images.
+        representative_images: (n, H, W, C) uint8, for "int8" and "int4" alone: 100 to 200 training
+            images.
         float32_content: what this function returned for "float32" and otherwise the same arguments,
             if it is at hand: that saves most of the time.
 
     Raises:
         InputError: the model uses an operator that is not a builtin one of TFLite.
-        ValueError: an argument has no such value, or "int8" lacks images.
+        ValueError: an argument has no such value, or images are missing.
     """
     if quantization not in QUANTIZATIONS:
         raise ValueError(f"quantization={quantization!r} is not one of {', '.join(QUANTIZATIONS)}")
     if input_type not in INPUT_TYPES:
         raise ValueError(f"input_type={input_type!r} is not one of {', '.join(INPUT_TYPES)}")
-    if (quantization == "int8") != (representative_images is not None):
-        raise ValueError("representative_images apply to quantization='int8' only")
+    if needs_images(quantization) != (representative_images is not None):
+        raise ValueError("representative_images apply to quantization='int8' and 'int4' only")
 
     content = float32_content or _converted(model, "float32", input_type, None)
     if quantization == "float32":
         return content
-    if representative_images is not None and not has_mixing_mlps(content):
+    if quantization == "int8" and not has_mixing_mlps(content):
         return _converted(model, quantization, input_type, representative_images)
     ops = plan(content, quantization=quantization)
     if not ops:
         return content
-    ranges = None
-    if representative_images is not None and any(op.activations == STATIC for op in ops):
-        ranges = measure_ranges(content, representative_images.astype(input_type))
-    return quantize(content, ops, ranges=ranges)
+    images = representative_images
+    pixels = None if images is None else images.astype(input_type)
+    return quantize(content, ops, measure(content, ops, pixels))
 
 
 def _converted(

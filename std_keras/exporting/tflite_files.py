@@ -16,6 +16,7 @@ from std_keras.exporting import layer_sensitivity, report
 from std_keras.exporting.classifying.card import ModelCard
 from std_keras.exporting.classifying.self_description import describe
 from std_keras.exporting.output_folder import write_file
+from std_keras.exporting.quantize import needs_images
 from std_keras.exporting.report import FileReport
 from std_keras.exporting.sample import sample
 
@@ -48,7 +49,7 @@ class TFLiteFiles:
     Args:
         checked: the model, and what its files are compared with.
         folder: where they go.
-        dataset: its training images calibrate int8.
+        dataset: its training images calibrate int8 and int4.
         input_type: "uint8" or "float32".
         max_accuracy_drop: see `std_keras.export`.
         stop: asked between images and layers.
@@ -90,7 +91,7 @@ class TFLiteFiles:
 
     def _convert(self, quantization: str) -> bytes:
         model, input_type = self._checked.model, self._input_type
-        if quantization == "int8" and self._representative is None:
+        if needs_images(quantization) and self._representative is None:
             what = "decoding representative images"
             self._representative, _ = sample(
                 self._dataset.train,
@@ -106,7 +107,7 @@ class TFLiteFiles:
             model,
             quantization=quantization,
             input_type=input_type,
-            representative_images=self._representative if quantization == "int8" else None,
+            representative_images=self._representative if needs_images(quantization) else None,
             float32_content=self._float32,
         )
 

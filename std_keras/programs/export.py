@@ -17,8 +17,9 @@ from std_keras.runs.run import Run
 QUANTIZATION = Option(
     topic=MODEL,
     help="One or more of float32, float16 (half the size), dynamic (int8 weights, activations "
-    "quantised at run time) and int8 (some activations quantised statically, with ranges "
-    "measured on 200 training images), separated by commas.",
+    "quantised at run time), int8 (some activations quantised statically, with ranges measured "
+    "on 200 training images) and int4 (as dynamic, but 4 bits for most weights, rounded by 200 "
+    "training images: the smallest file), separated by commas.",
     kind=str,
 )
 _OPTIONS = {

@@ -10,7 +10,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from std_keras.errors import InputError
 from std_keras.exporting import convert, count_ops, inference_model, xnnpack_partitions
-from std_keras.exporting.flatbuffer import compact
+from std_keras.exporting.flatbuffer import compact, named_ops
 
 
 def run(content: bytes, images: np.ndarray) -> np.ndarray:
@@ -20,7 +20,7 @@ def run(content: bytes, images: np.ndarray) -> np.ndarray:
 
 
 def arguments(quantization: str, images: np.ndarray) -> dict:
-    extra = {"representative_images": images} if quantization == "int8" else {}
+    extra = {"representative_images": images} if quantization in ("int8", "int4") else {}
     return {"quantization": quantization, **extra}
 
 
@@ -33,15 +33,15 @@ def average(student):
 def files(average, images) -> dict[str, bytes]:
     return {
         q: convert(average, **arguments(q, images))
-        for q in ("float32", "float16", "dynamic", "int8")
+        for q in ("float32", "float16", "dynamic", "int8", "int4")
     }
 
 
 # Relative to the largest logit: half precision keeps 11 bits; int8 weights and activations 8 each,
-# through four mixing MLPs and the token MLPs.
+# through four mixing MLPs and the token MLPs; of int4 weights, 4.
 @pytest.mark.parametrize(
     ("quantization", "tolerance"),
-    [("float32", 1e-5), ("float16", 2e-3), ("dynamic", 0.05), ("int8", 0.15)],
+    [("float32", 1e-5), ("float16", 2e-3), ("dynamic", 0.05), ("int8", 0.15), ("int4", 0.5)],
 )
 def test_a_file_equals_the_keras_model(files, average, images, quantization, tolerance):
     expected = np.asarray(average(images.astype(np.float32)))
@@ -146,9 +146,10 @@ def _bicubic(x):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"quantization": "int4"}, "quantization='int4'"),
+        ({"quantization": "int2"}, "quantization='int2'"),
         ({"quantization": "float32", "input_type": "int8"}, "input_type='int8'"),
         ({"quantization": "int8"}, "representative_images"),
+        ({"quantization": "int4"}, "representative_images"),
     ],
 )
 def test_bad_arguments(average, arguments, message):
@@ -191,13 +192,32 @@ def test_weights_are_int8_per_output_channel(files, quantization):
         assert len(kernel["quantization_parameters"]["scales"]) == kernel["shape"][0]
 
 
+def test_int4_is_for_matmuls_along_the_channels_with_an_even_number_of_inputs(files):
+    """XNNPACK takes no others with 4 bits; along the patches there are few weights."""
+    graph = schema.Model.GetRootAs(files["int4"], 0).Subgraphs(0)
+    kinds = [kind for _, kind in named_ops(files["int4"])]
+    four = 0
+    for number, kind in enumerate(kinds):
+        if kind in ("FULLY_CONNECTED", "CONV_2D"):
+            op = graph.Operators(number)
+            name = (graph.Tensors(op.Outputs(0)).Name() or b"").decode()
+            kernel = graph.Tensors(op.Inputs(1))
+            along_patches = "token_mlp" in name or "spatial_mlp" in name
+            other = along_patches or kernel.Shape(1) % 2 or kind == "CONV_2D"
+            assert kernel.Type() == (schema.TensorType.INT8 if other else schema.TensorType.INT4)
+            four += not other
+    # Of two blocks both layers; of two token sets the second, for the first reads a channel more;
+    # and three heads.
+    assert four == 2 * 2 + 2 + 3
+
+
 def test_one_partition(files):
     for quantization, content in files.items():
         assert xnnpack_partitions(content) == 1, quantization
 
 
 def test_a_float32_file_at_hand_gives_the_same(average, files, images):
-    for quantization in ("dynamic", "int8"):
+    for quantization in ("dynamic", "int8", "int4"):
         again = convert(
             average,
             **arguments(quantization, images),

@@ -12,12 +12,12 @@ import io
 import re
 import zipfile
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from std_keras.errors import InputError
 from std_keras.exporting.classifying.card import ModelCard
+from std_keras.exporting.classifying.small_file import packed
 from std_keras.exporting.classifying.tflite_metadata import metadata_flatbuffer
 from std_keras.files.texts import as_utf8
 
@@ -50,10 +50,7 @@ def describe(content: bytes, card: ModelCard) -> bytes:
     card = dataclasses.replace(card, dataset=as_utf8(card.dataset))
     standard = metadata_flatbuffer(card, labels_file=LABELS_FILE, card_file=CARD_FILE)
     model.buffers[entry.buffer].data = np.frombuffer(standard, np.uint8)
-    builder = _AligningBuilder(len(content) + (1 << 16))
-    builder.Finish(model.Pack(builder), file_identifier=_MODEL_IDENTIFIER)
-
-    file = io.BytesIO(bytes(builder.Output()))
+    file = io.BytesIO(packed(model, len(content) + (1 << 16)))
     with zipfile.ZipFile(file, "a") as archive:  # Behind the model; its offsets count from byte 0.
         labels = "".join(f"{_LINE_BREAKS.sub(' ', label)}\n" for label in card.labels)
         for name, text in ((LABELS_FILE, labels), (CARD_FILE, card.to_json())):
@@ -92,18 +89,6 @@ def read_description(content: bytes, *, name: str) -> ModelCard:
 def is_tflite(content: bytes) -> bool:
     """Whether these bytes begin as a TFLite file does."""
     return len(content) > 8 and content[4:8] == _MODEL_IDENTIFIER
-
-
-class _AligningBuilder(flatbuffers.Builder):
-    """Puts constants at multiples of 16 bytes, as the schema demands (force_align).
-
-    The code that is generated from the schema for Python forgets it.
-    """
-
-    def CreateNumpyVector(self, x: np.ndarray) -> int:  # noqa: N802 (the base class's name)
-        if x.dtype == np.uint8:
-            self.Prep(16, x.nbytes)
-        return super().CreateNumpyVector(x)
 
 
 def _read(archive: zipfile.ZipFile, name: str) -> str:
