@@ -15,7 +15,7 @@ import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ DEFAULTS = {
 # Of the results, those that results/benchmarks.csv keeps.
 FIGURES = ("bytes/*", "ms/*", "matmul_ms/*", "best_to_matmul", "* to best")
 _CLASSES = 100
-_QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
+_QUANTIZATIONS = ("float32", "float16", "dynamic", "int8", "int4")
 _ROUNDS = 5
 
 
@@ -125,16 +125,23 @@ def check_counts(**flags: int) -> None:
 
 
 def student_files(
-    folder: Path, *, image_size: int, patch_size: int, width: int, depth: int
+    folder: Path,
+    *,
+    image_size: int,
+    patch_size: int,
+    width: int,
+    depth: int,
+    quantizations: Sequence[str] = _QUANTIZATIONS,
 ) -> dict[str, bytes]:
-    """The student with one token set and random weights; its average head."""
+    """The student with one token set and random weights; its average head. float32 comes first."""
     import keras
     import numpy as np
 
     from std_keras import exporting, models
+    from std_keras.exporting.quantize import needs_images
     from tools.export_table import like_trained
 
-    paths = {name: folder / f"student_{name}.tflite" for name in _QUANTIZATIONS}
+    paths = {name: folder / f"student_{name}.tflite" for name in quantizations}
     if not all(path.is_file() for path in paths.values()):
         keras.utils.set_random_seed(0)
         student = models.create_student(
@@ -155,7 +162,7 @@ def student_files(
             content = exporting.convert(
                 model,
                 quantization=name,
-                representative_images=images if name == "int8" else None,
+                representative_images=images if needs_images(name) else None,
                 float32_content=float32,
             )
             float32 = content if name == "float32" else float32

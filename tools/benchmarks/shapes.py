@@ -57,6 +57,7 @@ def run(
                     patch_size=_PATCH_SIZE,
                     width=width,
                     depth=depth,
+                    quantizations=_KINDS,
                 )
                 shapes = exported.matmul_shapes(files["float32"])
                 macs[name] = sum(
