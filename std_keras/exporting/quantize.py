@@ -165,7 +165,7 @@ def quantize(content: bytes, ops: Sequence[QuantizedOp], measured: Measured) -> 
     Args:
         content: the float32 file.
         ops: at least one.
-        measured: of `measure`, for these operators or more.
+        measured: of `measure`, for these operators and perhaps more.
     """
     four = {op.name: measured.moments[op.name] for op in ops if op.bits == 4}
     quantizer = _quantizer(with_rounded_kernels(content, four) if four else content)
