@@ -193,8 +193,22 @@ def _check_folder(
     )
 
 
+# What reading a picture can end in: it is none, cut off, gone, a folder, not for everybody, or on a
+# broken disk. All are decoded after one of these; a lost worker or full memory is none of them.
+_OF_PICTURES = (
+    tf.errors.InvalidArgumentError,
+    tf.errors.DataLossError,
+    tf.errors.NotFoundError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.PermissionDeniedError,
+    tf.errors.UnknownError,
+)
+
+
 def refuse_damaged_data(dataset: DataSet, error: tf.errors.OpError) -> None:
     """Raises InputError if a streamed image or record turned out to be unreadable."""
+    if not isinstance(error, _OF_PICTURES):
+        return
     parts = (dataset.train, dataset.validation, dataset.test)
     files = [part for part in parts if isinstance(part, FileSource)]
     bad = [path for part in files for path in part.find_corrupt(thorough=True)]

@@ -15,7 +15,8 @@ from PIL import Image
 
 from std_keras import data, progress
 from std_keras.config import TrainConfig
-from std_keras.data import folder_content
+from std_keras.data import evaluation_batches, folder_content
+from std_keras.data.files import FileSource
 from std_keras.data.limit import limited
 from std_keras.errors import InputError
 from std_keras.runs.origin import started_from
@@ -23,7 +24,7 @@ from std_keras.runs.run_directory import RunDirectory
 from std_keras.teachers import parse
 from std_keras.teachers.identity import identity
 from std_keras.training import build
-from std_keras.training.checks import check_same_run, slow_choice
+from std_keras.training.checks import check_same_run, refuse_damaged_data, slow_choice
 
 
 @pytest.fixture(scope="module")
@@ -388,3 +389,51 @@ def test_a_teacher_and_a_start_named_relatively_are_the_same(tmp_path, monkeypat
         check_same_run(run, options("teacher,1,site=last", "start"), digits)
     with pytest.raises(InputError, match="initialize_from="):
         check_same_run(run, options("teacher,1,site=both", "teacher,1"), digits)
+
+
+def cut_off(path):
+    path.write_bytes(path.read_bytes()[:60])
+
+
+def a_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+def a_link_to_itself(path):
+    path.unlink()
+    path.symlink_to(path)
+
+
+@pytest.fixture
+def streamed(tmp_path, digits):
+    """Three pictures as the training part, streamed; a damaged one fails in the pipeline."""
+    paths = [tmp_path / name for name in ("a.png", "b.jpg", "c.bmp")]
+    for path in paths:
+        Image.fromarray(np.full((9, 9, 3), 77, np.uint8)).save(path)
+    source = FileSource([*map(str, paths)], np.zeros(3, np.int32), image_size=8)
+    parts = {"train": source, "validation": None, "test": source.subset(np.arange(0))}
+    return paths, dataclasses.replace(digits, **parts)
+
+
+@pytest.mark.parametrize("place", range(3))
+@pytest.mark.parametrize("damage", [cut_off, Path.unlink, a_folder, a_link_to_itself])
+def test_an_error_of_a_damaged_picture_names_it(streamed, damage, place):
+    paths, dataset = streamed
+    batches = iter(evaluation_batches(dataset.train, batch_size=3))
+    damage(paths[place])
+    with pytest.raises(tf.errors.OpError) as info:
+        next(batches)
+    with pytest.raises(InputError, match=rf"1 image\(s\) cannot be decoded.*{paths[place].name}"):
+        refuse_damaged_data(dataset, info.value)
+
+
+@pytest.mark.parametrize(
+    "kind", [tf.errors.UnavailableError, tf.errors.InternalError, tf.errors.ResourceExhaustedError]
+)
+def test_after_other_errors_no_picture_is_decoded(streamed, monkeypatch, kind):
+    """A lost worker, a compiler, full memory: none of them comes from a picture."""
+    paths, dataset = streamed
+    cut_off(paths[0])
+    monkeypatch.setattr(FileSource, "find_corrupt", None)
+    refuse_damaged_data(dataset, kind(None, None, "something else"))
