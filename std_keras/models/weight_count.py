@@ -1,13 +1,14 @@
-"""How many weights a model would have, before there is memory for them."""
+"""How many weights a model may have, before there is memory for them."""
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import math
-import random
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from typing import Any
 
-import keras
+import tensorflow as tf
 
 # Of any model; a larger one must be explained by the file that describes it.
 ALWAYS_ALLOWED = 2**26
@@ -17,33 +18,45 @@ class UnexplainedWeightsError(ValueError):
     """A file describes far more weights than it holds; completes "FILE ..."."""
 
 
-def check_weight_count(build: Callable[[], keras.Model], *, stored: int) -> None:
-    """Refuses a model with far more weights than its file holds numbers.
+@contextlib.contextmanager
+def explained_weights(stored: int) -> Iterator[None]:
+    """While a model is made of a file, refuses far more weights than the file holds numbers.
 
-    A description of a few bytes can ask for any memory. Here the model is built without it: in
-    this scope Keras makes no variables. It would make them later, in the next such scope of the
-    same thread, so this one has a thread of its own; that leaves the names of layers alone, too.
+    A description of a few bytes can ask for any memory: each variable is counted before it has any.
 
     Args:
-        build: makes the model, its weights drawn by initializers.
         stored: numbers that the file may hold.
 
     Raises:
-        UnexplainedWeightsError: if it has more than 64 million weights, and more than twice as
-            many as there are numbers.
+        UnexplainedWeightsError: once there are more than 64 million weights, and more than twice
+            as many as there are numbers.
     """
+    most, made = max(ALWAYS_ALLOWED, 2 * stored), 0
+    refused: UnexplainedWeightsError | None = None
 
-    def count() -> int:
-        with keras.StatelessScope(initialize_variables=False):
-            return sum(math.prod(weight.shape) for weight in build().weights)
+    def create(following: Callable[..., Any], **options: Any) -> Any:
+        nonlocal made, refused
+        made += _size(options["initial_value"])
+        if made > most:
+            refused = UnexplainedWeightsError(
+                f"describes a model of {made:,} weights or more, but holds at most {stored:,} "
+                "numbers"
+            )
+            raise refused
+        return following(**options)
 
-    state = random.getstate()  # Of which initializers take their seeds.
     try:
-        with ThreadPoolExecutor(1) as pool:
-            wanted = pool.submit(count).result()
+        with tf.variable_creator_scope(create):
+            yield
     finally:
-        random.setstate(state)
-    if wanted > max(ALWAYS_ALLOWED, 2 * stored):
-        raise UnexplainedWeightsError(
-            f"describes a model of {wanted:,} weights, but holds at most {stored:,} numbers"
-        )
+        if refused is not None:  # Whatever Keras made of it on its way.
+            raise refused from None
+
+
+def _size(initial_value: Any) -> int:
+    """The number of weights of a variable, without making its value."""
+    if not callable(initial_value):
+        return int(tf.size(initial_value))
+    # Keras gives a function without arguments, and knows the shape; there is no public way to ask.
+    shape = inspect.getclosurevars(initial_value).nonlocals["self"].shape
+    return math.prod(shape)

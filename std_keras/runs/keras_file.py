@@ -13,7 +13,7 @@ import std_keras.layers  # noqa: F401 (registers the layers that a saved model h
 from std_keras.errors import InputError
 from std_keras.files.archive import HostileArchiveError, check_unpacked_size
 from std_keras.files.whole_file import UnreadableWholeError, check_whole_file
-from std_keras.models.weight_count import UnexplainedWeightsError, check_weight_count
+from std_keras.models.weight_count import UnexplainedWeightsError, explained_weights
 
 # ResNet-1202 has about 20,000. Each takes about a millisecond.
 _MOST_PARTS = 30_000
@@ -36,8 +36,8 @@ def load_keras_file(path: Path) -> keras.Model:
     except (OSError, zipfile.BadZipFile):
         pass  # Keras says what is wrong with it.
     try:
-        _check_weights(path)
-        return keras.models.load_model(path, compile=False, safe_mode=True)
+        with explained_weights(_stored(path)):
+            return keras.models.load_model(path, compile=False, safe_mode=True)
     except UnexplainedWeightsError as error:
         raise InputError(f"{path} {error}") from error
     except Exception as error:  # Keras raises many kinds for a damaged or foreign file.
@@ -60,23 +60,18 @@ def _sequential_work(description: Any) -> int:
     return work
 
 
-def _check_weights(path: Path) -> None:
-    """Refuses a description of far more weights than the file has; raises what Keras raises."""
+def _stored(path: Path) -> int:
+    """How many numbers the file may hold; refuses a description that takes too long to read."""
     with zipfile.ZipFile(path) as archive:
         text = archive.read("config.json")
         if text.count(b'"class_name"') > _MOST_PARTS:
             raise UnexplainedWeightsError(
                 f"describes more than {_MOST_PARTS:,} layers and parts of layers"
             )
-        description = json.loads(text)
-        if _sequential_work(description) > _MOST_SEQUENTIAL:
+        if _sequential_work(json.loads(text)) > _MOST_SEQUENTIAL:
             raise UnexplainedWeightsError(
                 "describes a Sequential of more layers than Keras reads in a minute; save it as a "
                 "functional model, keras.Model(inputs, outputs)"
             )
-        stored = sum(info.file_size for info in archive.infolist())
-    description["compile_config"] = None
-    check_weight_count(
-        lambda: keras.saving.deserialize_keras_object(description, safe_mode=True),
-        stored=stored,  # A byte or more for each; two of four bits are one byte.
-    )
+        # A byte or more for each; two of four bits are one byte.
+        return sum(info.file_size for info in archive.infolist())

@@ -15,7 +15,7 @@ from std_keras import models, progress
 from std_keras.config import TrainConfig
 from std_keras.config import options as config_options
 from std_keras.errors import InputError
-from std_keras.models.weight_count import UnexplainedWeightsError, check_weight_count
+from std_keras.models.weight_count import UnexplainedWeightsError, explained_weights
 from std_keras.runs.origin import keep_license
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.weights import hub, timm_config
@@ -286,24 +286,21 @@ def convert_weights(
         # The one size that no shape of a transformer's weights tells.
         model_options.setdefault("head_dim", facts.options["width"] // described.heads)
 
-    def build() -> keras.Model:
-        create = models.create_student if facts.student else models.create
-        return create(
-            found.model,
-            input_shape=(image_size, image_size, facts.channels),
-            num_classes=num_classes,
-            mean=mean,
-            std=std,
-            **facts.student,
-            **model_options,
-        )
-
+    stored = sum(array.size for array in read.tensors.values())
+    create = models.create_student if facts.student else models.create
     try:
-        check_weight_count(build, stored=sum(array.size for array in read.tensors.values()))
+        with explained_weights(stored), drawn_alike():  # Weights that the file does not have.
+            model = create(
+                found.model,
+                input_shape=(image_size, image_size, facts.channels),
+                num_classes=num_classes,
+                mean=mean,
+                std=std,
+                **facts.student,
+                **model_options,
+            )
     except UnexplainedWeightsError as error:
         raise InputError(f"source={read.path} {error}") from error
-    with drawn_alike():  # Weights that the file does not have.
-        model = build()
     report = load_weights(model, read.tensors, layout=found.layout)
     _check(report, model, read, found.model, options)
     config = _config(options, found, facts, image_size=image_size, model_options=model_options)

@@ -20,7 +20,7 @@ def sequential(layers):
 
 @pytest.mark.parametrize("lengths", [[201], [150, 150], [5] * 2_000])
 def test_sequentials_that_are_built_anew_for_hours(tmp_path, monkeypatch, lengths):
-    monkeypatch.setattr("std_keras.runs.keras_file.check_weight_count", None)
+    monkeypatch.setattr(keras.models, "load_model", None)
     described = sequential(0)
     described["config"]["layers"] = [sequential(length) for length in lengths[:1]]
     described["others"] = [sequential(length) for length in lengths[1:]]
@@ -28,6 +28,23 @@ def test_sequentials_that_are_built_anew_for_hours(tmp_path, monkeypatch, length
         archive.writestr("config.json", json.dumps(described))
     with pytest.raises(InputError, match=r"m\.keras describes a Sequential of more layers"):
         load_keras_file(tmp_path / "m.keras")
+
+
+class Counted(keras.layers.Layer):
+    """Counts how often one is built."""
+
+    built_ones = 0
+
+    def build(self, input_shape):
+        Counted.built_ones += 1
+
+
+def test_a_model_is_built_once(tmp_path, monkeypatch):
+    keras.Sequential([keras.Input((3,)), Counted()]).save(tmp_path / "m.keras")
+    monkeypatch.setattr(Counted, "built_ones", 0)
+    with keras.saving.custom_object_scope({"Counted": Counted}):
+        load_keras_file(tmp_path / "m.keras")
+    assert Counted.built_ones == 1
 
 
 def test_a_functional_model_may_have_more_layers(tmp_path):
