@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from std_keras import progress
@@ -44,6 +45,7 @@ class Loop:
         self._means = StepMeans()
         self._global_norm = tf.function(tf.linalg.global_norm)  # Goes when the run goes.
         self._mine_batches: Iterator[Any] | None = None
+        self._first_batch: list[Any] = []  # Of this process, until its images are shown.
 
     def run(self, stop: Callable[[], bool]) -> dict[str, Any]:
         """Trains to the end and returns the result."""
@@ -66,6 +68,8 @@ class Loop:
                 self._profile(first)
                 if self.step == segment.end:
                     segment, batches = self._next_segment()
+                    if self.step == first and training.chief:
+                        batches = _with_first(batches, self._first_batch)
                 result = self._call(batches, segment)
                 check_finite(result.last, training=training, step=self.step)
                 if training.cache is not None:
@@ -109,13 +113,12 @@ class Loop:
             )
 
     def _show_images(self, step: int) -> None:
-        """Shows the batch that was trained on after `step` steps."""
-        training = self.training
-        if not training.chief:
+        """Shows the batch that was trained on after `step` steps: of a cluster the chief's part."""
+        if not self._first_batch:
             return
-        with self._reading():
-            batch = feed.one_batch(training.config, training.dataset, step=step)
-        training.writer.images(batch["images"].numpy(), step=step)
+        images = self._first_batch.pop()["images"]
+        parts = self.training.strategy.experimental_local_results(images)
+        self.training.writer.images(np.concatenate([p.numpy() for p in parts]), step=step)
 
     def _next_segment(self) -> tuple[Segment, Iterator[Any]]:
         training = self.training
@@ -228,3 +231,10 @@ class Loop:
     def _parameter_norm(self) -> float:
         variables = self.training.state.model.trainable_variables
         return float(self._global_norm([v.value for v in variables]))
+
+
+def _with_first(batches: Iterator[Any], kept: list[Any]) -> Iterator[Any]:
+    """The batches; the first is put into `kept`, too."""
+    kept.append(next(batches))
+    yield kept[0]
+    yield from batches

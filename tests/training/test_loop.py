@@ -17,10 +17,11 @@ from std_keras.config import options, resolve
 from std_keras.data.limit import limited
 from std_keras.errors import InputError, NonFiniteError
 from std_keras.runs.run_directory import RunDirectory
-from std_keras.training import assembly, build, feed, train
+from std_keras.training import assembly, build, feed, stream, train
 from std_keras.training.checkpoints import restore_weights
 from std_keras.training.ema import WeightAverage
 from std_keras.training.evaluators import Evaluators
+from std_keras.training.metric_writer import MetricWriter
 from std_keras.training.step import Trainer
 from tests.training.test_metric_writer import events, scalars
 from tests.training.tiny import config, teacher
@@ -439,23 +440,34 @@ def test_nothing_is_left_open_for_the_next_run_in_this_process(student_run):
 
 
 def test_the_first_step_does_not_wait_for_tensorboard(tmp_path, monkeypatch):
-    """The pictures are of the first batch, and are made after it was trained on."""
-    order = []
-    call, one_batch = Trainer.call, feed.one_batch
+    """The pictures are those of the first batch, shown once it was trained on, not made again."""
+    order, shown, made = [], [], []
+    call, images, stream_of = Trainer.call, MetricWriter.images, stream.training_stream
 
     def called(self, *arguments, **options):
         order.append("step")
         return call(self, *arguments, **options)
 
-    def made(*arguments, step, **options):
+    def show(self, pixels, *, step):
         order.append(f"pictures of {step}")
-        return one_batch(*arguments, step=step, **options)
+        shown.append(pixels)
+        images(self, pixels, step=step)
+
+    def training_stream(*arguments, **options):
+        made.append(options)
+        return stream_of(*arguments, **options)
 
     monkeypatch.setattr(Trainer, "call", called)
-    monkeypatch.setattr(feed, "one_batch", made)
-    train(config(epochs=1, warmup_epochs=0), model_dir=tmp_path / "run")
+    monkeypatch.setattr(MetricWriter, "images", show)
+    monkeypatch.setattr(stream, "training_stream", training_stream)
+    some = config(epochs=1, warmup_epochs=0)
+    train(some, model_dir=tmp_path / "run")
     assert order[:2] == ["step", "pictures of 0"]
     assert order.count("pictures of 0") == 1
+    assert len(made) == 1
+    some = resolve(some, image_size=8, horizontal_flip=False)
+    batch = feed.one_batch(some, build.load_data(some), step=0)
+    np.testing.assert_array_equal(shown[0], batch["images"])
 
 
 @ALSO_DATA
