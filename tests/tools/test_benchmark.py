@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from std_keras.config import TrainConfig, defaults
+from std_keras.config import TrainConfig, defaults, resolve
 from std_keras.errors import InputError, MachineError
 from tests import processes
 
@@ -298,9 +298,43 @@ def test_variants_add_one_thing_each(tools):
             base = made[variant.added_to]
             more = {k for k, v in variant.changes.items() if base.changes.get(k) != v}
             assert set(base.changes) <= set(variant.changes)
-            assert more or variant.metrics != base.metrics
+            assert more or (variant.metrics, variant.view) != (base.metrics, base.view)
     assert made["moving average"].changes["ema_decay"] == 0.5
     assert len(made["a second teacher's token set"].changes["teacher"]) == 2
+
+
+@pytest.mark.parametrize("view", [1, 2])
+def test_batches_are_made_with_the_larger_view_that_is_measured(tools, tmp_path, view):
+    config = TrainConfig(dataset="cifar10", batch_size=4, augmentation="crop_flip")
+    data = tools("setting").dataset(config)
+    config = resolve(config, image_size=32, horizontal_flip=True)
+    stream = tools("setting").pictures(config, data, tmp_path, view=view)
+    batches = list(stream.take(2).as_numpy_iterator())
+    larger = {"images_64"} if view == 2 else set()
+    assert set(batches[0]) == {"images", "targets"} | larger
+    assert batches[0]["images"].shape == (4, 32, 32, 3)
+    assert not np.array_equal(batches[0]["images"], batches[1]["images"])
+    for batch in batches if larger else ():
+        # The same part of the same picture, of twice the side.
+        small = batch["images_64"].reshape(4, 32, 2, 32, 2, 3).mean(axis=(2, 4))
+        assert np.abs(small - batch["images"].astype(float)).mean() < 6
+
+
+def test_grey_images_have_no_rows_of_larger_views(tools, monkeypatch):
+    overhead = tools("overhead")
+    made = []
+
+    def make(config, folder, **options):
+        made.append(options["view"])
+        return (lambda: None), {"parameters": 1, "flop": 1.0}
+
+    monkeypatch.setattr(overhead.our_step, "make", make)
+    for dataset, views in (("digits", {None}), ("cifar100", {None, 1, 2})):
+        made.clear()
+        flags = {**TINY, "dataset": dataset, "teacher": (), "distillation": "none"}
+        found = overhead.run(rounds=1, seconds=0.0, **flags)
+        assert set(made) == views
+        assert ("a teacher's view of twice the side" in found["variants"]) == (2 in views)
 
 
 def test_a_row_of_the_overhead(tools):

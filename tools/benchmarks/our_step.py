@@ -39,7 +39,13 @@ def from_json(fields: Mapping[str, Any]) -> TrainConfig:
 
 
 def make(
-    config: TrainConfig, folder: Path, *, teachers: str, xla: bool, metrics: bool = True
+    config: TrainConfig,
+    folder: Path,
+    *,
+    teachers: str,
+    xla: bool,
+    metrics: bool = True,
+    view: int | None = None,
 ) -> tuple[Callable[[], None], dict[str, Any]]:
     """A function that takes `steps_per_call` steps, and what is to be known of one.
 
@@ -49,6 +55,8 @@ def make(
         teachers: on, cached or off.
         xla: whether XLA compiles the step.
         metrics: whether the step computes what is logged beside the loss.
+        view: None for the same batch again and again; else they are made as in training, with a
+            view of so many times the images' side if that is more than 1.
     """
     import tensorflow as tf
 
@@ -73,14 +81,16 @@ def make(
         trainer, state = training.trainer, training.state
         if not metrics:
             trainer.task = _only_the_loss(trainer.task)
-        batch = setting.batch(data, config.optimization.batch_size)
+        ready: dict[str, Any] = {}
+        if view is None:
+            ready = setting.batch(data, config.optimization.batch_size)
         if teachers == "cached" and trainer.task.teachers:
-            batch |= setting.random_predictions(config, data, len(trainer.task.teachers))
-        batches = iter(
-            strategy.experimental_distribute_dataset(
-                tf.data.Dataset.from_tensors(batch).repeat().prefetch(2)
-            )
-        )
+            ready |= setting.random_predictions(config, data, len(trainer.task.teachers))
+        stream = tf.data.Dataset.from_tensors(ready).repeat()
+        if view is not None:
+            made = setting.pictures(config, data, folder, view=view)
+            stream = tf.data.Dataset.zip(made, stream).map(lambda a, b: {**a, **b})
+        batches = iter(strategy.experimental_distribute_dataset(stream.prefetch(2)))
 
     def step() -> None:
         with strategy.scope():

@@ -1,7 +1,8 @@
 """Measures what each part of distillation adds to the training step of the backbone.
 
 Takes the flags of a training; its model, batch size, optimizer and precision count. Teachers'
-labels come with the batch, so that nothing is measured but what the student itself costs. All
+labels come with the batch, so that nothing is measured but what the student itself costs; and what
+it costs to make the larger view of a teacher that looks at more pixels, without that teacher. All
 variants take turns in one process, in another order in each round; --rounds=5 takes about 60 steps.
 
 Each row is compared with the one that it is "added_to": "added_percent" of its time, by best, by
@@ -20,9 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from std_keras import progress
 from std_keras.config import TrainConfig, options
 from std_keras.config.option import Option
-from tools.benchmarks import our_step, train_step, turns
+from tools.benchmarks import our_step, setting, train_step, turns
 
 _TOPIC = "Overhead benchmark"
 OPTIONS: dict[str, Option] = {
@@ -36,6 +38,7 @@ DEFAULTS = {k: v for k, v in train_step.DEFAULTS.items() if k in OPTIONS}
 # Of the results, those that results/benchmarks.csv keeps.
 FIGURES = ("variants/*/seconds/*", "variants/*/added_percent/*", "variants/*/*_percent")
 _BACKBONE, _STUDENT = "backbone", "one token set at the last site"
+_FED = "batches made while it trains"
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,16 @@ class Variant:
         added_to: the variant that it is compared with; "" for none.
         changes: of the configuration.
         metrics: whether the step computes what is logged.
+        view: None for a batch that is there already; else batches are made while it trains, of
+            pictures of twice the images' side: with a teacher's view of so many times that side,
+            or with 1 without any.
     """
 
     name: str
     added_to: str
     changes: dict[str, Any]
     metrics: bool = False
+    view: int | None = None
 
 
 def variants(config: TrainConfig) -> list[Variant]:
@@ -74,6 +81,8 @@ def variants(config: TrainConfig) -> list[Variant]:
         Variant("moving average", _STUDENT, {**one, **average}),
         Variant("clipping", _STUDENT, {**one, **clipping}),
         Variant("Muon instead of the recipe's optimizer", _STUDENT, {**one, "optimizer": "muon"}),
+        Variant(_FED, _STUDENT, one, view=1),
+        Variant("a teacher's view of twice the side", _FED, one, view=2),
         Variant("metrics", _STUDENT, one, metrics=True),
         Variant(
             "moving average, clipping, metrics",
@@ -98,6 +107,9 @@ def run(*, rounds: int, seconds: float, **flags: Any) -> dict[str, Any]:
     calls: dict[str, Callable[[], None]] = {}
     facts: dict[str, dict[str, Any]] = {}
     made = variants(config)
+    if setting.dataset(config.replace(**off)).image_shape[2] != 3:
+        progress.say("grey images: photographs for larger views are not, so they are left out")
+        made = [variant for variant in made if variant.view is None]
     with tempfile.TemporaryDirectory() as folder:
         for number, variant in enumerate(made):
             calls[variant.name], facts[variant.name] = our_step.make(
@@ -106,6 +118,7 @@ def run(*, rounds: int, seconds: float, **flags: Any) -> dict[str, Any]:
                 teachers="cached" if "teacher" in variant.changes else "off",
                 xla=config.performance.jit_compile,
                 metrics=variant.metrics,
+                view=variant.view,
             )
             calls[variant.name]()
         timed = turns.in_one_process(

@@ -77,6 +77,38 @@ def batch(data: Any, size: int) -> dict[str, Any]:
     return {"images": images, "targets": 0.7 * targets + 0.3 * tf.reverse(targets, [0])}
 
 
+def pictures(config: TrainConfig, data: Any, folder: Path, *, view: int) -> Any:
+    """The batches of a training on photographs of twice the side of the data set's images.
+
+    They are held in memory, as training holds them if it can.
+
+    Args:
+        config: resolved; says how images are changed.
+        data: whose images, which have three channels, and classes they stand for.
+        folder: for the photographs.
+        view: how many times the images' side a larger view has; 1 for none.
+    """
+    import dataclasses
+
+    import numpy as np
+
+    from std_keras.data import Shard
+    from std_keras.data.files import FileSource
+    from std_keras.training import stream
+    from tools.benchmarks import photos
+
+    side, count = data.image_shape[0], config.optimization.batch_size
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = photos.write_jpegs(photos.squares(count, 2 * side), folder)
+    labels = np.arange(count) % data.num_classes
+    held, _ = FileSource(paths, labels, image_size=side).read_all()
+    larger = (view * side,) if view > 1 else ()
+    held.hold(larger)
+    return stream.training_stream(
+        config, dataclasses.replace(data, train=held), shard=Shard(), view_sizes=larger
+    )
+
+
 def with_teachers(config: TrainConfig, data: Any, folder: Path, *, asked: bool) -> TrainConfig:
     """The configuration with teachers that can be loaded.
 
