@@ -27,6 +27,7 @@ from std_keras.training.metrics import StepMeans, beside_training, by_path
 from std_keras.training.stall import StallWarning
 from std_keras.training.step import CallResult
 
+_SUMS = "log_sums.json"  # Beside the checkpoints.
 _PROFILE_AFTER = 20  # Steps; earlier ones hold tracing and warm-up.
 
 
@@ -43,6 +44,8 @@ class Loop:
         self.train_seconds = training.checkpoints.seconds
         self.failed_saves = 0
         self._means = StepMeans()
+        self._sums = training.run.checkpoints / _SUMS
+        self._means.go_on(self._sums, step=self.step)
         self._global_norm = tf.function(tf.linalg.global_norm)  # Goes when the run goes.
         self._mine_batches: Iterator[Any] | None = None
         self._first_batch: list[Any] = []  # Of this process, until its images are shown.
@@ -201,6 +204,8 @@ class Loop:
             if training.cache is not None:
                 training.cache.flush()
             training.checkpoints.save(step=self.step, seconds=self.train_seconds)
+            if training.chief:
+                self._means.keep(self._sums, step=self.step)
             self.failed_saves = 0
         except (MachineError, OSError) as error:
             self.failed_saves += 1

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 
 from std_keras.runs.evaluation import Accuracy
+from std_keras.runs.run_directory import write_atomically
 from std_keras.training.step import CallResult
 
 
 class StepMeans:
-    """Sums of the metrics since they were last logged."""
+    """Sums of the metrics since they were last logged, which an interrupted run goes on with."""
 
     def __init__(self) -> None:
         self._clear()
@@ -24,6 +27,31 @@ class StepMeans:
         self._steps += result.steps
         self._seconds += seconds
         self._waited += min(result.wait_seconds, seconds)  # A clock may be set meanwhile.
+
+    def keep(self, file: Path, *, step: int) -> None:
+        """Writes down the sums after `step` steps; without any there is no file."""
+        sums = {
+            "step": step,
+            "totals": self._totals,
+            "steps": self._steps,
+            "seconds": self._seconds,
+            "waited": self._waited,
+        }
+        if self._steps:
+            write_atomically(file, json.dumps(sums) + "\n")
+        else:
+            file.unlink(missing_ok=True)
+
+    def go_on(self, file: Path, *, step: int) -> None:
+        """Takes up what was kept, if it was kept after `step` steps."""
+        try:
+            sums = json.loads(file.read_text(encoding="utf-8"))
+            if sums["step"] == step:
+                self._totals = {str(n): float(v) for n, v in sums["totals"].items()}
+                self._steps, self._seconds = int(sums["steps"]), float(sums["seconds"])
+                self._waited = float(sums["waited"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            self._clear()  # The next line of the log is of fewer steps, then.
 
     def means(self, batch_size: int) -> dict[str, float]:
         """Means per step, images per second, and the share of time spent waiting for data."""

@@ -54,6 +54,13 @@ def steps(path, split="train"):
     return [line["step"] for line in lines if line["split"] == split and "loss/total" in line]
 
 
+def figures(path):
+    """The lines of the log of training, but for times."""
+    lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    clocks = {"images_per_second", "data_wait"}
+    return [{n: v for n, v in x.items() if n not in clocks} for x in lines if x["split"] == "train"]
+
+
 def event_steps(path, tag="loss/total"):
     accumulator = EventAccumulator(str(path / "tensorboard" / "train"), {"tensors": 0})
     return [event.step for event in accumulator.Reload().Tensors(tag)]
@@ -82,10 +89,10 @@ def test_the_checkpoint_holds_everything_that_training_changes(student_run):
 
 def test_stopped_and_continued(student_config, student_run, tmp_path):
     with pytest.raises(Interrupted) as info:
-        train(student_config, model_dir=tmp_path, stop=StopAfter(2))
-    assert "after step 2 of 6" in str(info.value)
+        train(student_config, model_dir=tmp_path, stop=StopAfter(3))
+    assert "after step 3 of 6" in str(info.value)
     assert str(tmp_path / "checkpoints") in str(info.value)
-    assert newest_checkpoint(tmp_path / "checkpoints") == str(tmp_path / "checkpoints" / "ckpt-2")
+    assert newest_checkpoint(tmp_path / "checkpoints") == str(tmp_path / "checkpoints" / "ckpt-3")
     assert not (tmp_path / "model.keras").exists()
 
     with pytest.raises(InputError, match=r"alpha=0.5, now 0.25"):
@@ -93,6 +100,9 @@ def test_stopped_and_continued(student_config, student_run, tmp_path):
     train(student_config, model_dir=tmp_path)
     assert_same_end(tmp_path, student_run)
     assert steps(tmp_path) == steps(student_run)
+    # It stopped between two lines of the log, of which the second is the mean of steps 3 and 4.
+    for own, other in zip(figures(tmp_path), figures(student_run), strict=True):
+        assert own == other
 
 
 def test_a_full_disk_and_continued_with_other_flags_of_place_and_cadence(

@@ -31,6 +31,33 @@ def test_means_start_again_after_they_were_asked_for():
     assert means.means(batch_size=1)["loss/total"] == pytest.approx(1.0)
 
 
+def test_sums_go_on_in_another_process(tmp_path):
+    first, second, whole = StepMeans(), StepMeans(), StepMeans()
+    parts = [
+        (result(steps=2, totals={"loss/total": 0.1 + 0.2}, waited=0.25), 1.5),
+        (result(steps=1, totals={"loss/total": 0.7}, waited=0.25), 0.75),
+    ]
+    first.add(*parts[0])
+    first.keep(tmp_path / "sums.json", step=2)
+    second.go_on(tmp_path / "sums.json", step=2)
+    second.add(*parts[1])
+    for part in parts:
+        whole.add(*part)
+    assert second.means(batch_size=8) == whole.means(batch_size=8)
+    second.keep(tmp_path / "sums.json", step=3)
+    assert not (tmp_path / "sums.json").exists(), "nothing is left over once it was logged"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"step": 2, "totals": 7}', '{"step": 3}'])
+def test_sums_of_another_step_and_damaged_ones_are_left_alone(tmp_path, text):
+    (tmp_path / "sums.json").write_text(text)
+    for file in ("sums.json", "none.json"):
+        means = StepMeans()
+        means.go_on(tmp_path / file, step=2)
+        means.add(result(steps=1, totals={"loss/total": 5.0}, waited=0.0), 1.0)
+        assert means.means(batch_size=1)["loss/total"] == 5.0
+
+
 def test_names_of_an_evaluation():
     figures = {"ema": {"average": Accuracy(top1=0.5, top5=0.75, loss=1.5)}}
     assert by_path(figures) == {
