@@ -66,27 +66,49 @@ def weights_of(run):
     return keras.models.load_model(run / "model.keras", compile=False).get_weights()
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.slow)])
-def test_workers_end_with_the_weights_of_one_process(tmp_path, count):
-    arguments = ("--epochs=1", "--max_train_examples=640", "--max_test_examples=100")
-    arguments += ("--batch_size=96",)  # Divisible by both; the last flag counts.
+def finished(run, *arguments, count):
+    """Trains to the end; returns the run directory."""
     # On a machine so busy that heartbeats stop, a worker counts as lost: again, as the error says.
     for _ in range(2):
-        workers = start_workers(tmp_path / "cluster", *arguments, count=count)
+        workers = start_workers(run, *arguments, count=count)
         said = [worker.communicate(timeout=600)[1] for worker in workers]
         if {worker.returncode for worker in workers} != {5}:
             break
     assert [worker.returncode for worker in workers] == [0] * count, said
     assert f"{count} replica(s)" in said[0]
-    alone = processes.run(
-        "-m", "std_keras.train", *FLAGS, *arguments, f"--model_dir={tmp_path / 'alone'}"
-    )
+    return run
+
+
+SHORT = (
+    *("--epochs=6", "--max_train_examples=640", "--max_test_examples=100"),
+    "--checkpoint_every_steps=7",  # In the middle of an epoch of 10 steps.
+)
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory):
+    """A run of two workers to which nothing happens."""
+    return finished(tmp_path_factory.mktemp("calm") / "run", *SHORT, count=2)
+
+
+def test_workers_end_with_the_weights_of_one_process(calm, tmp_path):
+    compare_with_one_process(calm, tmp_path / "alone", *SHORT)
+
+
+@pytest.mark.slow
+def test_three_workers_do_so_too(tmp_path):
+    arguments = (*SHORT, "--epochs=1", "--batch_size=96")  # The last flags count.
+    run = finished(tmp_path / "cluster", *arguments, count=3)
+    compare_with_one_process(run, tmp_path / "alone", *arguments)
+
+
+def compare_with_one_process(run, folder, *arguments):
+    alone = processes.run("-m", "std_keras.train", *FLAGS, *arguments, f"--model_dir={folder}")
     assert alone.returncode == 0, alone.stderr
-    results = [json.loads((tmp_path / n / "result.json").read_text()) for n in ("cluster", "alone")]
+    results = [json.loads((path / "result.json").read_text()) for path in (run, folder)]
     loss = [result["heads"]["classification"]["loss"] for result in results]
     assert loss[0] == pytest.approx(loss[1], rel=1e-5)
-    pairs = zip(weights_of(tmp_path / "cluster"), weights_of(tmp_path / "alone"), strict=True)
-    for ours, theirs in pairs:
+    for ours, theirs in zip(weights_of(run), weights_of(folder), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=2e-6)
 
 
@@ -98,15 +120,10 @@ def wait_for_a_checkpoint(run, workers):
         time.sleep(0.05)
 
 
-def test_a_killed_worker_costs_no_more_than_the_steps_after_the_last_checkpoint(tmp_path):
+def test_a_killed_worker_costs_no_more_than_the_steps_after_the_last_checkpoint(calm, tmp_path):
     """The others leave with exit code 5; the job started again ends as if undisturbed."""
-    arguments = ("--epochs=6", "--max_train_examples=640", "--max_test_examples=100")
-    arguments += ("--checkpoint_every_steps=7",)  # In the middle of an epoch of 10 steps.
-    calm = start_workers(tmp_path / "calm", *arguments)
-    assert [worker.wait(timeout=600) for worker in calm] == [0, 0]
-
     run = tmp_path / "disturbed"
-    workers = start_workers(run, *arguments, "--steps_per_call=1")
+    workers = start_workers(run, *SHORT, "--steps_per_call=1")
     wait_for_a_checkpoint(run, workers)
     workers[1].kill()
     said = workers[0].communicate(timeout=600)[1]
@@ -114,11 +131,11 @@ def test_a_killed_worker_costs_no_more_than_the_steps_after_the_last_checkpoint(
     assert "a worker of the cluster was lost" in said.splitlines()[-1]
     assert not (run / "result.json").exists()
 
-    again = start_workers(run, *arguments)
+    again = start_workers(run, *SHORT)
     said = [worker.communicate(timeout=600)[1] for worker in again]
     assert [worker.returncode for worker in again] == [0, 0], said
     assert "continuing" in said[0]
-    for ours, theirs in zip(weights_of(run), weights_of(tmp_path / "calm"), strict=True):
+    for ours, theirs in zip(weights_of(run), weights_of(calm), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
@@ -183,14 +200,14 @@ def test_a_worker_that_ends_after_it_has_answered(tmp_path, index):
     jobs = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
     other = int(jobs["worker"][1 - index].rpartition(":")[2])
     with socket.create_server(("", other)) as answers:
-        worker = start_one(tmp_path / "run", "--cluster_wait_seconds=3", jobs=jobs, index=index)
+        worker = start_one(tmp_path / "run", "--cluster_wait_seconds=1", jobs=jobs, index=index)
         answers.settimeout(600)
         answers.accept()[0].close()
     said = worker.communicate(timeout=600)[1]
     assert worker.returncode == 5, said
-    assert "connecting, for 3 s at most" in said
+    assert "connecting, for 1 s at most" in said
     # TensorFlow may log below it.
-    assert "\nerror: not all processes of the cluster connected within 3 s" in said
+    assert "\nerror: not all processes of the cluster connected within 1 s" in said
     assert "Traceback" not in said
 
 

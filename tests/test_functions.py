@@ -14,6 +14,7 @@ from PIL import Image
 import std_keras
 from std_keras.data import load
 from std_keras.errors import InputError
+from tests.training.tiny import as_python
 
 FUNCTIONS = sorted(name for name in std_keras._NAMES if name not in ("Run", "TrainConfig"))
 TINY = {
@@ -23,10 +24,10 @@ TINY = {
     "width": 16,
     "depth": 2,
     "batch_size": 48,
-    "max_train_examples": 480,
+    "max_train_examples": 96,
     "max_test_examples": 60,
     "learning_rate": 0.01,
-    "log_every_steps": 5,
+    "log_every_steps": 1,
     "epochs": 2,
 }
 
@@ -34,13 +35,15 @@ TINY = {
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory):
     config = std_keras.TrainConfig(**TINY)
-    return std_keras.train(config, model_dir=tmp_path_factory.mktemp("runs") / "teacher")
+    with as_python():
+        return std_keras.train(config, model_dir=tmp_path_factory.mktemp("runs") / "teacher")
 
 
 @pytest.fixture(scope="module")
 def student(teacher, tmp_path_factory):
     config = std_keras.TrainConfig(**TINY, distillation="hard", teacher=(f"{teacher},site=last",))
-    return std_keras.train(config, model_dir=tmp_path_factory.mktemp("runs") / "student")
+    with as_python():
+        return std_keras.train(config, model_dir=tmp_path_factory.mktemp("runs") / "student")
 
 
 def test_from_a_teacher_to_a_classified_picture(student, tmp_path, capfd):

@@ -1,4 +1,4 @@
-"""Two replicas take the traced step that one replica takes; for all kinds see test_equality."""
+"""Two replicas take, traced, the step that one takes in Python; for all kinds see test_equality."""
 
 from __future__ import annotations
 

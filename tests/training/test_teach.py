@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -16,6 +14,8 @@ import std_keras
 from std_keras import models, teachers
 from std_keras.data import load
 from std_keras.errors import InputError, Interrupted
+from tests import processes
+from tests.training.tiny import as_python
 
 L = keras.layers
 TINY = {"dataset": "digits", "max_train_examples": 400, "max_test_examples": 100}
@@ -131,7 +131,7 @@ def test_a_validation_part_chooses_the_penalty_and_is_not_learned(network, tmp_p
     assert found.top1 == pytest.approx(held_out["top1"])
 
 
-def test_killed_before_the_run_is_whole_it_begins_again(network, tmp_path, root):
+def test_killed_before_the_run_is_whole_it_begins_again(network, tmp_path):
     """kill -9 when `model.keras` and `result.json` are there, and `config.json` is not."""
     call = {"backbone_size": 8, **TINY, "max_train_examples": 100}
     script = f"""
@@ -142,7 +142,7 @@ from std_keras.runs.run_directory import RunDirectory
 RunDirectory.write_start = lambda *arguments, **options: os.kill(os.getpid(), signal.SIGKILL)
 std_keras.teach("{network},input=unit", model_dir="{tmp_path / "run"}", **{call})
 """
-    done = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True)
+    done = processes.run("-c", script)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert (tmp_path / "run" / "result.json").is_file()
     (tmp_path / "run" / ".model.part.keras").write_bytes(b"cut off")
@@ -232,12 +232,11 @@ def student(tmp_path_factory):
     """A run of one step: a student with a token set."""
     folder = tmp_path_factory.mktemp("runs")
     tiny = {"width": 16, "depth": 2, "patch_size": 2, "epochs": 1, "batch_size": 50, **TINY}
-    teacher = std_keras.train(
-        std_keras.TrainConfig(**{**tiny, "max_train_examples": 50}), model_dir=folder / "teacher"
-    )
-    options = {**tiny, "max_train_examples": 50, "teacher": (str(teacher),)}
-    config = std_keras.TrainConfig(**options, distillation="hard")
-    return std_keras.train(config, model_dir=folder / "student")
+    tiny["max_train_examples"] = 50
+    with as_python():
+        teacher = std_keras.train(std_keras.TrainConfig(**tiny), model_dir=folder / "teacher")
+        config = std_keras.TrainConfig(**tiny, teacher=(str(teacher),), distillation="hard")
+        return std_keras.train(config, model_dir=folder / "student")
 
 
 def test_a_student_of_ours_stays_one(student, tmp_path):
@@ -268,7 +267,8 @@ def test_a_student_of_ours_stays_one(student, tmp_path):
         batch_size=50,
         **{**TINY, "max_train_examples": 50},
     )
-    begun = std_keras.train(config, model_dir=tmp_path / "begun")
+    with as_python():
+        begun = std_keras.train(config, model_dir=tmp_path / "begun")
     assert begun.model().get_layer("block_0").token_mlp_dim == 8
     assert len(models.head_names(begun.model())) == 2
 
@@ -276,7 +276,8 @@ def test_a_student_of_ours_stays_one(student, tmp_path):
 def test_batch_norms_of_ours_stay_fixed_when_it_is_fine_tuned(tmp_path):
     options = {"model": "cifar_resnet20", "depth": 8, "epochs": 1, "batch_size": 50, **TINY}
     config = std_keras.TrainConfig(**{**options, "max_train_examples": 50})
-    trained = std_keras.train(config, model_dir=tmp_path / "trained")
+    with as_python():
+        trained = std_keras.train(config, model_dir=tmp_path / "trained")
     tiny = {**TINY, "max_train_examples": 64}
 
     def after_a_checkpoint():

@@ -92,7 +92,8 @@ def simple_cache(simple_config, tmp_path_factory):
     folder = tmp_path_factory.mktemp("simple") / "cached"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cache_module, "_VIEWS_PER_CHUNK", 64)
-        precompute(filled(simple_config, folder))
+        with as_python():
+            precompute(filled(simple_config, folder))
     return folder
 
 
@@ -273,7 +274,8 @@ def test_a_damaged_file_is_refused_by_name(simple_config, simple_cache, tmp_path
     reading = filled(simple_config, folder)
     with pytest.raises(InputError, match="damaged or holds other predictions") as info:
         if damage is flip_a_bit:
-            train(reading, model_dir=tmp_path / "run")
+            with as_python():
+                train(reading, model_dir=tmp_path / "run")
         predictions = opened(reading)
         predictions.prepare(0, read_only=True)
         segment = predictions.segment(0)
@@ -283,7 +285,8 @@ def test_a_damaged_file_is_refused_by_name(simple_config, simple_cache, tmp_path
             predictions.find_damage(0, segment)
     assert str(victim) in str(info.value)
     victim.unlink()
-    precompute(reading)
+    with as_python():
+        precompute(reading)
     assert tree(folder) == tree(simple_cache)
 
 
@@ -314,10 +317,12 @@ def test_one_worker_of_a_cluster_reads_but_does_not_fill(cached_config, cache_di
 def test_killed_while_filling_and_continued(simple_config, simple_cache, tmp_path):
     """kill -9 after the first step of the second epoch's first chunk."""
     run, folder = tmp_path / "run", tmp_path / "cached"
-    train(simple_config, model_dir=tmp_path / "plain")
+    with as_python():
+        train(simple_config, model_dir=tmp_path / "plain")
     wanted = filled(simple_config, folder, checkpoint_every_steps=1, steps_per_call=1)
     script = (
         "import runpy, sys; from std_keras.teachers import cache; cache._VIEWS_PER_CHUNK = 64;"
+        "import tensorflow as tf; tf.config.run_functions_eagerly(True);"
         "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
     )
     train_and_kill(
@@ -331,7 +336,8 @@ def test_killed_while_filling_and_continued(simple_config, simple_cache, tmp_pat
     assert sum(name.endswith(".labels") for name in there) < 4
     assert any(name.endswith("-begun") for name in there), "nothing of the open chunk was kept"
 
-    train(wanted, model_dir=run)
+    with as_python():
+        train(wanted, model_dir=run)
     for own, other in zip(weights(run), weights(tmp_path / "plain"), strict=True):
         np.testing.assert_array_equal(own, other)
     assert tree(folder) == tree(simple_cache)

@@ -12,6 +12,7 @@ from std_keras.errors import Interrupted
 from std_keras.runs.trained import load_trained
 from std_keras.training import train
 from std_keras.training.whitening import whiten_stems
+from tests.training.tiny import as_python
 
 
 @pytest.fixture
@@ -62,10 +63,11 @@ def test_a_run_that_goes_on_keeps_its_stem(tmp_path):
         augmentation="none",
         horizontal_flip="alternate",
     )
-    with pytest.raises(Interrupted):
-        train(config, model_dir=tmp_path / "run", stop=StopAfter(1))
-    train(config, model_dir=tmp_path / "run")
-    train(config, model_dir=tmp_path / "whole")
+    with as_python():
+        with pytest.raises(Interrupted):
+            train(config, model_dir=tmp_path / "run", stop=StopAfter(1))
+        train(config, model_dir=tmp_path / "run")
+        train(config, model_dir=tmp_path / "whole")
     parts, whole = (load_trained(tmp_path / name) for name in ("run", "whole"))
     for own, other in zip(parts.get_weights(), whole.get_weights(), strict=True):
         np.testing.assert_array_equal(own, other)

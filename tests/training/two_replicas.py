@@ -1,4 +1,4 @@
-"""Takes the same steps on one replica and on two, and writes both results down.
+"""Takes the same steps on one replica, as Python, and traced on two, and writes both down.
 
 A process of its own: the CPU must be split into two devices before TensorFlow starts. Run as
 `python two_replicas.py FILE`; FILE becomes JSON, by case a list of differences.
@@ -25,6 +25,7 @@ from std_keras.training.matrices import hidden_matrices
 from std_keras.training.muon import Muon
 from std_keras.training.optimizers import decays
 from tests.training.tiny import (
+    as_python,
     batch,
     feed,
     linear_teacher,
@@ -198,11 +199,10 @@ def main(file: str) -> None:
     single = strategy.create_strategy("one_device")
     report: dict[str, Any] = {}
     for name, case in CASES.items():
-        results = []
-        for where in (single, mirrored):
-            with where.scope():
-                results.append(case(where))
-        report[name] = differences(*results)
+        with single.scope(), as_python():
+            one = case(single)
+        with mirrored.scope():
+            report[name] = differences(one, case(mirrored))
     shard = strategy.own_shard(mirrored)
     report["strategy"] = {
         "replicas": mirrored.num_replicas_in_sync,
