@@ -292,7 +292,7 @@ def test_a_full_disk_leaves_no_part_of_a_file(fragile_run, tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--quantization=float32,int4",), r"--quantization=float32,int4: 'int4' is not one of"),
+        (("--quantization=float32,int2",), r"--quantization=float32,int2: 'int2' is not one of"),
         (("--quantization=",), "--quantization has an empty value"),
         (("--head=distillation_3_last",), "--head=distillation_3_last.*use classification"),
         (("--weights=ema",), "--weights=ema: .*no moving average"),
