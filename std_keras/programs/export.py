@@ -19,7 +19,7 @@ QUANTIZATION = Option(
     help="One or more of float32, float16 (half the size), dynamic (int8 weights, activations "
     "quantised at run time), int8 (some activations quantised statically, with ranges measured "
     "on 200 training images) and int4 (as dynamic, but 4 bits for most weights, rounded by 200 "
-    "training images: the smallest file), separated by commas.",
+    "training images: the smallest file, for LiteRT 1.4 or newer), separated by commas.",
     kind=str,
 )
 _OPTIONS = {

@@ -224,3 +224,14 @@ def test_a_float32_file_at_hand_gives_the_same(average, files, images):
             float32_content=files["float32"],
         )
         assert again == files[quantization]
+
+
+def test_a_network_of_convolutions_has_its_head_alone_in_4_bits(resnet, images):
+    model = inference_model(resnet, head="classification")
+    float32 = convert(model, quantization="float32")
+    content = convert(model, **arguments("int4", images), float32_content=float32)
+    graph = schema.Model.GetRootAs(content, 0).Subgraphs(0)
+    kinds = [graph.Tensors(i).Type() for i in range(graph.TensorsLength())]
+    assert kinds.count(schema.TensorType.INT4) == 1
+    expected = run(float32, images)
+    assert np.abs(run(content, images) - expected).max() < 0.3 * np.abs(expected).max()
