@@ -5,7 +5,7 @@ Usage: python -m tools.benchmark WHAT --name=value ...   (WHAT --help lists its 
     input     images per second and core of the data pipeline, for each augmentation preset
     train     one training step with teachers, with cached labels or without, beside PyTorch
     infer     a model in inference, one image at a time and many, beside PyTorch
-    overhead  what token sets, mutual information, average, clipping and metrics add to a step
+    overhead  what token sets, mutual information, Muon, larger views and more add to a step
     growth    the time of a step against batch, patches and teachers, with a line and a plot
     startup   seconds from the start of the training program to the end of its first step
     export    latency of exported students, beside their matmuls alone, PyTorch and ONNX Runtime
