@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import signal
 
@@ -18,6 +19,7 @@ from tests import processes
 from tests.training.tiny import as_python
 
 L = keras.layers
+teach_module = importlib.import_module("std_keras.training.teach")  # The package has the function.
 TINY = {"dataset": "digits", "max_train_examples": 400, "max_test_examples": 100}
 
 
@@ -164,6 +166,25 @@ def test_what_cannot_be_taught(network, tmp_path):
             f"{network},input=unit", backbone_size=8, **TINY, **folder, stop=lambda: True
         )
     assert not (tmp_path / "r" / "config.json").exists()
+
+
+def test_pictures_are_seen_alike_wherever_they_are(tmp_path, monkeypatch):
+    """Their size is not looked at: a folder, a table and a set of the hub hold photographs."""
+    seen = {}
+
+    def fit(run, backbone, size, config, **_):
+        augmentation = config.augmentation
+        seen[config.data.dataset.partition(":")[0]] = (
+            augmentation.crop,
+            augmentation.eval_crop_ratio,
+        )
+
+    monkeypatch.setattr(teach_module, "_fit_head", fit)
+    for dataset in ("folder:x", "csv:x.csv", "parquet:x.parquet", "hf:x/y", "digits", "cifar100"):
+        std_keras.teach("network.keras", model_dir=tmp_path / "run", dataset=dataset)
+    photographs = {"folder", "csv", "parquet", "hf"}
+    assert {name for name, options in seen.items() if options == ("resized", 0.875)} == photographs
+    assert seen["digits"] == seen["cifar100"] == (None, None)  # As every training has it.
 
 
 def test_data_is_looked_at_before_anything_is_downloaded(tmp_path, monkeypatch):
