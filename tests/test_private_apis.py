@@ -199,6 +199,19 @@ def test_eager_context():
     assert rewrites.memory_optimization == type(rewrites).NO_MEM_OPT, message
 
 
+def test_a_cancelled_call():
+    """`tests/test_background.py` has what it is for."""
+    message = moved("tensorflow.python.eager.cancellation", "std_keras/background.py")
+    from std_keras import background
+
+    try:
+        background.optimize_graph(
+            tf.function(lambda x: x + 1.0).get_concrete_function(tf.TensorSpec(()))
+        ).result()
+    except (ImportError, AttributeError, TypeError) as error:
+        pytest.fail(f"{message} ({error})")
+
+
 def test_the_table_of_gradients():
     message = moved("tensorflow.python.framework.ops", "std_keras/custom_gradients.py")
     from std_keras import custom_gradients

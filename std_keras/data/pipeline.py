@@ -218,5 +218,8 @@ def _finish(batches: tf.data.Dataset, shard: Shard) -> tf.data.Dataset:
     # TensorFlow's tuning of threads does not always hear that its iterator is gone, which waits
     # for it then, up to a minute (seen on one core). Now a map has a thread per core, up to 16.
     options.autotune.enabled = False
+    # It begins when its iterator is made, not when the first batch is asked for: the step is traced
+    # in between.
+    options.experimental_warm_start = True
     # A fixed number: left to itself, TensorFlow raises it whenever a step had to wait.
     return batches.prefetch(_AHEAD * shard.local_replicas).with_options(options)

@@ -10,6 +10,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from std_keras import background
+
 # Elements. To compile for a smaller array, about half a second, takes longer than it saves.
 SMALLEST_COMPILED = 2**18
 
@@ -63,5 +65,14 @@ def compiled(function: Callable[..., Any], *inputs: tf.Tensor) -> Any:
 
 @functools.cache
 def _traced(function: Callable[..., Any], signature: tuple[tf.TensorSpec, ...]) -> Any:
-    """One function for all layers of equal shape, so that XLA compiles it once."""
-    return tf.function(function, input_signature=signature, jit_compile=True, autograph=False)
+    """One function for all layers of equal shape, so that XLA compiles it once.
+
+    It does so while Python goes on with the graph that calls it.
+    """
+    made = tf.function(function, input_signature=signature, jit_compile=True, autograph=False)
+    traced = made.get_concrete_function()
+    with tf.init_scope():  # Out of the graph that is being made.
+        # A graph round it: called alone, it would be compiled for itself.
+        around = tf.function(traced, input_signature=signature, autograph=False)
+        background.run_once(around.get_concrete_function())
+    return traced

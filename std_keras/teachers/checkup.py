@@ -58,8 +58,9 @@ class CheckUp:
         train_examples: how many training images were looked at.
         train_agreement: the fraction of these whose label is the most probable class.
         train_entropy: mean entropy of the predictions for these, in nats.
-        images_per_second: after the first batch; None if there is no other.
-        memory_mib: by which the process grew while the teacher was loaded and used.
+        images_per_second: after the first batch; None if there is no other, or if something else
+            ran beside it.
+        memory_mib: by which the process grew while the teacher was loaded and used; None likewise.
         top1_by_range: top-1 on some held-out images with each `input`, if the user chooses it.
         input: the `input` that the numbers above belong to, if the user chooses it.
         class_order: class names in the order of the teacher's outputs, if another order than the
@@ -76,7 +77,7 @@ class CheckUp:
     train_agreement: float
     train_entropy: float
     images_per_second: float | None
-    memory_mib: float
+    memory_mib: float | None
     top1_by_range: Mapping[str, float] | None = None
     input: str | None = None
     class_order: tuple[str, ...] | None = None
@@ -84,13 +85,14 @@ class CheckUp:
 
     def line(self) -> str:
         """The figures in one line of a log."""
-        rate = self.images_per_second
-        speed = "" if rate is None else f"{rate:,.0f} images/s, "
+        rate, memory = self.images_per_second, self.memory_mib
+        costs = [] if rate is None else [f"{rate:,.0f} images/s"]
+        costs += [] if memory is None else [f"{memory:,.0f} MiB"]
         return (
             f"teacher {self.teacher}: top-1 {self.top1:.4f} and entropy {self.entropy:.3f} nats on "
             f"{self.examples} held-out images ({self.held_out}); {self.train_agreement:.4f} and "
-            f"{self.train_entropy:.3f} nats on {self.train_examples} training images; "
-            f"{speed}{self.memory_mib:,.0f} MiB"
+            f"{self.train_entropy:.3f} nats on {self.train_examples} training images"
+            + (f"; {', '.join(costs)}" if costs else "")
         )
 
     def as_dict(self) -> dict[str, Any]:

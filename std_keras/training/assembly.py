@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -14,8 +15,8 @@ from std_keras.data import DataSet, Shard
 from std_keras.errors import InputError
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.teachers import Teacher
-from std_keras.training import build, optimizers, start, stream, teacher_views
-from std_keras.training.cached_predictions import CachedPredictions, open_cache, prediction_format
+from std_keras.training import build, feed, optimizers, start, stream, teacher_views
+from std_keras.training.cached_predictions import CachedPredictions, Segment, open_cache, prediction_format
 from std_keras.training.cadence import Cadence
 from std_keras.training.check_teacher import check_before_training
 from std_keras.training.checkpoints import Checkpoints
@@ -55,6 +56,8 @@ class Training:
         view_sizes: for each teacher, the side of what it sees.
         larger_views: the sizes of views that a batch needs besides the student's images, if
             teachers predict for it.
+        begun: the first segment and its batches, if they were begun; the loop takes them out, so
+            that they go when they are used up.
     """
 
     config: TrainConfig
@@ -76,6 +79,7 @@ class Training:
     writer: MetricWriter
     view_sizes: tuple[int, ...]
     larger_views: tuple[int, ...]
+    begun: list[tuple[Segment, Iterator[Any]]]
 
     def any_worker(self, truth: bool) -> bool:
         """Whether it is true in any worker of the cluster; all wait here for each other."""
@@ -92,6 +96,7 @@ def assemble(
     *,
     strategy: tf.distribute.Strategy,
     chief: bool = True,
+    begin: bool = False,
     stop: Callable[[], bool] = lambda: False,
 ) -> Training:
     """Makes all parts of a run and restores its newest checkpoint; call it inside the strategy's
@@ -103,6 +108,8 @@ def assemble(
         run: the run directory; need not exist if this process is not the chief.
         strategy: where it runs.
         chief: whether this process writes to the run directory.
+        begin: whether the loop follows, so that the first batches and the graph of the step are
+            made while teachers are tried.
         stop: asked between the batches that teachers are tried on and views are decoded of.
 
     Raises:
@@ -160,9 +167,6 @@ def assemble(
             config.distillation, dataset, performance=config.performance, view_sizes=sizes
         )
         _refuse_in_cluster(loaded, shard)
-        if chief and not first_step:
-            check_before_training(loaded, config, dataset, view_sizes=larger_views, stop=stop)
-        teacher_views.hold(config, dataset, larger_views, stop=stop)
     task = create_task(
         config.distillation,
         config.mine,
@@ -179,6 +183,29 @@ def assemble(
         options=_step_options(config),
         record=cache is not None,
     )
+    begun = []
+    # Views are to be in memory when the stream begins, and a teacher on the host is one program,
+    # which cannot be tried while it predicts for the stream.
+    simple = not larger_views and not any(teacher.on_host for teacher in loaded)
+    if begin and simple and first_step < cadence.total_steps:
+        first = feed.segment_batches(
+            config,
+            dataset,
+            strategy=strategy,
+            shard=shard,
+            cache=cache,
+            teachers=loaded,
+            step=first_step,
+            total_steps=cadence.total_steps,
+            view_sizes=larger_views,
+        )
+        begun.append(first)
+        trainer.make_ready(first[1])
+    # From here on a start need not wait for what TensorFlow does in other threads.
+    if chief and not first_step:
+        check_before_training(loaded, config, dataset, view_sizes=larger_views, stop=stop)
+    if teachers_needed:
+        teacher_views.hold(config, dataset, larger_views, stop=stop)
     writer = MetricWriter(
         run, step=first_step, enabled=chief, may_fail=config.run.save_failures_allowed > 0
     )
@@ -207,6 +234,7 @@ def assemble(
         writer=writer,
         view_sizes=sizes,
         larger_views=larger_views,
+        begun=begun,
     )
 
 

@@ -107,6 +107,8 @@ def check_before_training(
 ) -> list[CheckUp]:
     """Logs a check-up of the teachers of a run, on few images, before it begins.
 
+    Speed and memory are not among the figures: something else runs beside it.
+
     Args:
         loaded: the teachers.
         config: of the run.
@@ -135,6 +137,8 @@ def check_before_training(
             hard=options.kind == "hard",
             stop=stop,
         )
+        # TensorFlow works on the first step meanwhile.
+        checked = dataclasses.replace(checked, images_per_second=None, memory_mib=None)
         tell(checked)
         found.append(checked)
     return found

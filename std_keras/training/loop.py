@@ -125,6 +125,8 @@ class Loop:
 
     def _next_segment(self) -> tuple[Segment, Iterator[Any]]:
         training = self.training
+        if training.begun:
+            return training.begun.pop()
         return feed.segment_batches(
             training.config,
             training.dataset,

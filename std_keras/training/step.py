@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from std_keras import background
 from std_keras.teachers.predictions import NAMES
 from std_keras.training import optimizers
 from std_keras.training.gradients import gradients_or_zeros
@@ -90,7 +92,8 @@ class Trainer:
         default_factory=lambda: bool(tf.config.list_logical_devices("GPU")), kw_only=True
     )
     _names: tuple[str, ...] = field(init=False)
-    _one: Callable[..., Any] = field(init=False)
+    _one: Any = field(init=False)
+    _ready: Future[None] | None = field(default=None, init=False)
     _apply: Callable[..., tf.Tensor] = field(init=False)
     _move_average: Callable[..., None] | None = field(init=False)
 
@@ -107,6 +110,23 @@ class Trainer:
                 self._move_average = tf.function(average.update, jit_compile=True)
         self._one = tf.function(self._step, autograph=False, reduce_retracing=True)
 
+    def make_ready(self, batches: Any) -> None:
+        """Traces the step, and has its graph optimised while the caller goes on.
+
+        It changes nothing but when this is done: with the first step otherwise. Only where one
+        CPU trains; other devices place the graph's inputs differently.
+
+        Args:
+            batches: the iterator of the first call, of which nothing is taken.
+        """
+        one_cpu = self.strategy.num_replicas_in_sync == 1 and not self.looks_ahead
+        if not one_cpu or tf.config.functions_run_eagerly():
+            return
+        step = self._one.get_concrete_function(
+            batches.element_spec, tf.TensorSpec((), tf.int64)
+        )
+        self._ready = background.optimize_graph(step)
+
     def call(self, iterator: Iterator[Any], *, first_step: int, steps: int) -> CallResult:
         """Does `steps` steps with the next batches of `iterator`.
 
@@ -116,6 +136,9 @@ class Trainer:
             steps: how many to do, one at least; it stops at the first non-finite metric.
         """
         rows, predicted, wait = [], [], 0.0
+        if self._ready is not None:
+            self._ready.result()
+            self._ready = None
         for number in range(first_step, first_step + steps):
             began = time.monotonic()
             with self.waiting.named(number + 1):

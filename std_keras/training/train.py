@@ -131,7 +131,9 @@ def _train(
         progress.warn(slow)
     with strategy.scope():
         with own_signal_handlers():
-            training = assemble(config, dataset, run, strategy=strategy, chief=chief, stop=leaves)
+            training = assemble(
+                config, dataset, run, strategy=strategy, chief=chief, begin=True, stop=leaves
+            )
         if chief and not run.exists():
             keep_license(config, run)
             followed = config.distillation.teachers if config.distillation.uses_teachers else ()

@@ -50,6 +50,24 @@ def digits_digest(*, start_step: int) -> str:
     return digest.hexdigest()
 
 
+def test_batches_are_made_before_they_are_asked_for():
+    made = threading.Event()
+
+    class Heard(ArraySource):
+        def decode(self, raw):
+            tf.py_function(made.set, [], [])
+            return super().decode(raw)
+
+    source = Heard(np.zeros((24, 4, 4, 1), np.uint8), np.zeros(24, np.int32))
+    batches = iter(
+        training_batches(
+            source, batch_size=12, num_classes=5, data_seed=3, augmentation=Augmentation()
+        )
+    )
+    assert made.wait(timeout=60)
+    assert next(batches)["images"].shape == (12, 4, 4, 1)
+
+
 def test_same_batches_in_another_process():
     """Of another seed of Python's hashes, and with a thread less."""
     script = f"from {__name__} import digits_digest; print(hash('x'), digits_digest(start_step=21))"

@@ -100,6 +100,7 @@ def test_a_run_begins_with_it_and_goes_on_without(teacher_run, tmp_path, caplog)
     with pytest.raises(std_keras.errors.Interrupted, match="a checkpoint is saved"):
         train(own, model_dir=tmp_path / "run", stop=lambda: "held-out" in caplog.text)
     assert "on 9 held-out images (test)" in caplog.text
+    assert caplog.text.index("on 9 training images\n") > 0  # Nothing of speed and memory.
     caplog.clear()
     with pytest.raises(std_keras.errors.Interrupted):
         train(own.replace(teacher_check=0), model_dir=tmp_path / "other", stop=lambda: True)

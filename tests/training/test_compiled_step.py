@@ -212,7 +212,8 @@ def test_bytes_of_the_compiled_step():
     assert found <= 290_000
 
 
-def test_a_run_is_traced_once(tmp_path):
+@pytest.mark.parametrize("begin", [False, True])
+def test_a_run_is_traced_once(tmp_path, begin):
     """Calls of two lengths, epochs, evaluations of two parts with two sets of weights."""
     dataset = build.load_data(config(validation_fraction=0.2))
     chosen = resolve(
@@ -222,10 +223,12 @@ def test_a_run_is_traced_once(tmp_path):
     )
     run = RunDirectory(tmp_path / "run")
     run.prepare()
-    made = assemble(chosen, dataset, run, strategy=tf.distribute.get_strategy())
+    strategy = tf.distribute.get_strategy()
+    made = assemble(chosen, dataset, run, strategy=strategy, begin=begin)
+    assert made.trainer._one.experimental_get_tracing_count() == int(begin)
     loop = Loop(made)
     loop.run(lambda: False)
-    assert loop.step == 9
+    assert loop.step == 9 and not made.begun
     assert set(made.evaluators.parts) == {"validation", "test"}
     functions = [made.trainer._one, *(e._all for e in made.evaluators.parts.values())]
     assert [f.experimental_get_tracing_count() for f in functions] == [1, 1, 1]

@@ -231,6 +231,29 @@ def test_accumulation_estimates_the_information_part_by_part():
     assert figures[1] == pytest.approx([(first + second) / 2], rel=1e-4)
 
 
+def test_a_step_that_was_made_ready_is_the_same_step():
+    """To the bit, and nothing was trained, traced again or taken from the data by it."""
+    some, made = [batch(8, seed=1), batch(8, seed=2)], []
+    for ready in (False, True):
+        state = make_state(randomize(student(("last",))), critics=True, ema=0.9)
+        before = values(state.model.weights)
+        own = trainer(state, teachers=[linear_teacher(0)], batch_size=8, mine_weight=0.1)
+        source = feed(ONE, some)
+        if ready:
+            own.make_ready(source)
+            assert own._one.experimental_get_tracing_count() == 1
+            own._ready.result()
+            for old, new in zip(before, values(state.model.weights), strict=True):
+                np.testing.assert_array_equal(old, new)
+        result = own.call(source, first_step=0, steps=2)
+        assert own._one.experimental_get_tracing_count() == 1
+        made.append((values(state.model.weights), result.totals))
+    (plain, plain_totals), (ready, ready_totals) = made
+    assert plain_totals == ready_totals
+    for one, other in zip(plain, ready, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_xla_gives_the_same_steps():
     finals, figures = [], []
     for compiled in (False, True):
