@@ -1,4 +1,4 @@
-"""Work that is done in another thread before it is asked for: it is done, once, and changes nothing."""
+"""Work done in another thread before it is asked for: it is done once, and changes nothing."""
 
 from __future__ import annotations
 

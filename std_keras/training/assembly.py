@@ -16,7 +16,12 @@ from std_keras.errors import InputError
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.teachers import Teacher
 from std_keras.training import build, feed, optimizers, start, stream, teacher_views
-from std_keras.training.cached_predictions import CachedPredictions, Segment, open_cache, prediction_format
+from std_keras.training.cached_predictions import (
+    CachedPredictions,
+    Segment,
+    open_cache,
+    prediction_format,
+)
 from std_keras.training.cadence import Cadence
 from std_keras.training.check_teacher import check_before_training
 from std_keras.training.checkpoints import Checkpoints

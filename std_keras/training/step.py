@@ -122,9 +122,7 @@ class Trainer:
         one_cpu = self.strategy.num_replicas_in_sync == 1 and not self.looks_ahead
         if not one_cpu or tf.config.functions_run_eagerly():
             return
-        step = self._one.get_concrete_function(
-            batches.element_spec, tf.TensorSpec((), tf.int64)
-        )
+        step = self._one.get_concrete_function(batches.element_spec, tf.TensorSpec((), tf.int64))
         self._ready = background.optimize_graph(step)
 
     def call(self, iterator: Iterator[Any], *, first_step: int, steps: int) -> CallResult:
