@@ -59,20 +59,29 @@ def _is_muted() -> bool:
 
 
 @contextlib.contextmanager
-def _without_garbage() -> Iterator[None]:
-    """For imports at the start of a program: what they make stays to its end.
+def without_garbage_collection() -> Iterator[None]:
+    """For a start, which makes hundreds of thousands of objects and drops few of them.
 
-    To look through 700,000 objects for those that nobody needs, again and again while they are
-    made, was a quarter of the processor time of these imports, and each later search did it too.
+    To look through all for those that nobody needs, again and again while more are made, was a
+    quarter of the processor time of the imports.
     """
     enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
         if enabled:
             gc.enable()
+
+
+@contextlib.contextmanager
+def _kept() -> Iterator[None]:
+    """For imports at the start of a program: what they make stays to its end, so no later search
+    for garbage looks at it."""
+    try:
+        yield
+    finally:
+        gc.freeze()
 
 
 # Keras and TensorFlow import these where they are installed, for scikit-learn's estimators, data
@@ -108,7 +117,7 @@ def load_tensorflow() -> None:
 
     For programs: call it before anything else imports them. What is there then is kept.
     """
-    with _without_garbage(), _as_if_missing(_UNUSED):
+    with without_garbage_collection(), _kept(), _as_if_missing(_UNUSED):
         _load()
 
 

@@ -48,6 +48,11 @@ def find(spec: TeacherSpec) -> Kind:
     )
 
 
+def runs_on_host(spec: TeacherSpec) -> bool:
+    """Whether it will run outside TensorFlow; see `Teacher.on_host`."""
+    return find(spec) in FILES.values()
+
+
 def _advice(path: Path) -> str:
     """What to do about a file that is no `.keras` file."""
     suffix = path.suffix.lower()

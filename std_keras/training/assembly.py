@@ -14,7 +14,8 @@ from std_keras.config import TrainConfig
 from std_keras.data import DataSet, Shard
 from std_keras.errors import InputError
 from std_keras.runs.run_directory import RunDirectory
-from std_keras.teachers import Teacher
+from std_keras.teachers import Teacher, parse
+from std_keras.teachers.identity import runs_on_host
 from std_keras.training import build, feed, optimizers, start, stream, teacher_views
 from std_keras.training.cached_predictions import (
     CachedPredictions,
@@ -167,6 +168,22 @@ def assemble(
         read_only = config.distillation.teacher_cache_mode == "read"
         teachers_needed = not cache.prepare(first_step, read_only=read_only)
     loaded, larger_views = [], teacher_views.larger(sizes, dataset)
+    begun = []
+    if begin and first_step < cadence.total_steps and not _waits_for_teachers(config, larger_views):
+        # TensorFlow makes the first batches while all that follows is made.
+        begun.append(
+            feed.segment_batches(
+                config,
+                dataset,
+                strategy=strategy,
+                shard=shard,
+                cache=cache,
+                teachers=(),
+                step=first_step,
+                total_steps=cadence.total_steps,
+                view_sizes=larger_views,
+            )
+        )
     if teachers_needed:
         loaded = build.load_teachers(
             config.distillation, dataset, performance=config.performance, view_sizes=sizes
@@ -188,25 +205,9 @@ def assemble(
         options=_step_options(config),
         record=cache is not None,
     )
-    begun = []
-    # Views are to be in memory when the stream begins, and a teacher on the host is one program,
-    # which cannot be tried while it predicts for the stream.
-    simple = not larger_views and not any(teacher.on_host for teacher in loaded)
-    if begin and simple and first_step < cadence.total_steps:
-        first = feed.segment_batches(
-            config,
-            dataset,
-            strategy=strategy,
-            shard=shard,
-            cache=cache,
-            teachers=loaded,
-            step=first_step,
-            total_steps=cadence.total_steps,
-            view_sizes=larger_views,
-        )
-        begun.append(first)
-        trainer.make_ready(first[1])
-    # From here on a start need not wait for what TensorFlow does in other threads.
+    if begun:
+        trainer.make_ready(begun[0][1].element_spec)
+    # While TensorFlow optimises the graph of the step.
     if chief and not first_step:
         check_before_training(loaded, config, dataset, view_sizes=larger_views, stop=stop)
     if teachers_needed:
@@ -241,6 +242,14 @@ def assemble(
         larger_views=larger_views,
         begun=begun,
     )
+
+
+def _waits_for_teachers(config: TrainConfig, larger_views: Sequence[int]) -> bool:
+    """Whether the stream of batches can begin only when the teachers are there: they predict in
+    it, or their views are to be in memory first."""
+    options = config.distillation
+    followed = options.teachers if options.uses_teachers else ()
+    return bool(larger_views) or any(runs_on_host(parse(teacher)) for teacher in followed)
 
 
 def _origin(config: TrainConfig, *, cached: bool, read: bool, continued: bool) -> str:

@@ -50,8 +50,10 @@ class Loop:
         self._mine_batches: Iterator[Any] | None = None
         self._first_batch: list[Any] = []  # Of this process, until its images are shown.
 
-    def run(self, stop: Callable[[], bool]) -> dict[str, Any]:
-        """Trains to the end and returns the result."""
+    def run(
+        self, stop: Callable[[], bool], *, started: Callable[[], None] = lambda: None
+    ) -> dict[str, Any]:
+        """Trains to the end and returns the result; calls `started` after the first step."""
         training = self.training
         options, total = training.config.run, training.cadence.total_steps
         self._begin()
@@ -80,6 +82,7 @@ class Loop:
                 bar.advance(result.steps, f"loss {result.last['loss/total']:.3f}")
                 self._events()
                 if self.step - result.steps == first:
+                    started()
                     self._show_images(first)  # Not before: the first figures are waited for.
         if training.cache is not None:
             progress.say(training.cache.summary())

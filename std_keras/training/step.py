@@ -110,20 +110,19 @@ class Trainer:
                 self._move_average = tf.function(average.update, jit_compile=True)
         self._one = tf.function(self._step, autograph=False, reduce_retracing=True)
 
-    def make_ready(self, batches: Any) -> None:
+    def make_ready(self, batch: Any) -> None:
         """Traces the step, and has its graph optimised while the caller goes on.
 
         It changes nothing but when this is done: with the first step otherwise. Only where one
         CPU trains; other devices place the graph's inputs differently.
 
         Args:
-            batches: the iterator of the first call, of which nothing is taken.
+            batch: the specs of the tensors that `call` will get.
         """
         one_cpu = self.strategy.num_replicas_in_sync == 1 and not self.looks_ahead
-        if not one_cpu or tf.config.functions_run_eagerly():
-            return
-        step = self._one.get_concrete_function(batches.element_spec, tf.TensorSpec((), tf.int64))
-        self._ready = background.optimize_graph(step)
+        if one_cpu and not tf.config.functions_run_eagerly():
+            step = self._one.get_concrete_function(batch, tf.TensorSpec((), tf.int64))
+            self._ready = background.optimize_graph(step)
 
     def call(self, iterator: Iterator[Any], *, first_step: int, steps: int) -> CallResult:
         """Does `steps` steps with the next batches of `iterator`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -73,7 +74,16 @@ def train(
     if chief:
         directory.prepare()
     try:
-        _train(config, run=directory, strategy=strategy, chief=chief, stop=stop)
+        with contextlib.ExitStack() as starting:  # Until the first step is done.
+            starting.enter_context(quiet.without_garbage_collection())
+            _train(
+                config,
+                run=directory,
+                strategy=strategy,
+                chief=chief,
+                stop=stop,
+                started=starting.close,
+            )
     except lost_worker_errors() as error:
         if not in_cluster(strategy):
             raise
@@ -94,6 +104,7 @@ def _train(
     strategy: tf.distribute.Strategy,
     chief: bool,
     stop: Callable[[], bool],
+    started: Callable[[], None],
 ) -> None:
     from std_keras.data import folder_content, summary
     from std_keras.teachers import parse
@@ -151,6 +162,6 @@ def _train(
                 origin=origin_of(config),
             )
         try:
-            Loop(training).run(stop)
+            Loop(training).run(stop, started=started)
         finally:
             training.writer.close()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import shutil
 
 import numpy as np
@@ -154,3 +155,26 @@ def test_larger_patches_start_a_student_of_larger_images(source, tmp_path, monke
         "stem resampled from 4 to 8 pixels; new: tokens_0_last, distillation_0_last" in line
         for line in lines
     )
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_no_garbage_is_collected_before_the_first_step(tmp_path, before):
+    """Then it is again, unless the caller wants none; `stop` is asked between the calls."""
+    asked = []
+    if not before:
+        gc.disable()
+    try:
+        train(
+            CONFIG, model_dir=tmp_path / "run", stop=lambda: asked.append(gc.isenabled()) or False
+        )
+        assert gc.isenabled() is before
+    finally:
+        gc.enable()
+    assert asked.count(before) > 0 and asked[-1] is before
+    assert asked[0] is False and asked == sorted(asked)
+
+
+def test_garbage_is_collected_again_after_a_start_that_fails(tmp_path):
+    with pytest.raises(InputError):
+        train(CONFIG.replace(dataset="folder:nowhere"), model_dir=tmp_path / "run")
+    assert gc.isenabled()

@@ -240,7 +240,7 @@ def test_a_step_that_was_made_ready_is_the_same_step():
         own = trainer(state, teachers=[linear_teacher(0)], batch_size=8, mine_weight=0.1)
         source = feed(ONE, some)
         if ready:
-            own.make_ready(source)
+            own.make_ready(source.element_spec)
             assert own._one.experimental_get_tracing_count() == 1
             own._ready.result()
             for old, new in zip(before, values(state.model.weights), strict=True):
