@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,7 +85,7 @@ class Training:
     writer: MetricWriter
     view_sizes: tuple[int, ...]
     larger_views: tuple[int, ...]
-    begun: list[tuple[Segment, Iterator[Any]]]
+    begun: list[tuple[Segment, Any]]
 
     def any_worker(self, truth: bool) -> bool:
         """Whether it is true in any worker of the cluster; all wait here for each other."""
@@ -168,7 +168,7 @@ def assemble(
         read_only = config.distillation.teacher_cache_mode == "read"
         teachers_needed = not cache.prepare(first_step, read_only=read_only)
     loaded, larger_views = [], teacher_views.larger(sizes, dataset)
-    begun = []
+    begun: list[tuple[Segment, Any]] = []
     if begin and first_step < cadence.total_steps and not _waits_for_teachers(config, larger_views):
         # TensorFlow makes the first batches while all that follows is made.
         begun.append(
@@ -205,6 +205,9 @@ def assemble(
         options=_step_options(config),
         record=cache is not None,
     )
+    if first_step:
+        progress.say(f"continuing {run.path} after step {first_step}")
+    _describe(config, state, cadence, replicas=strategy.num_replicas_in_sync)
     if begun:
         trainer.make_ready(begun[0][1].element_spec)
     # While TensorFlow optimises the graph of the step.
@@ -215,9 +218,6 @@ def assemble(
     writer = MetricWriter(
         run, step=first_step, enabled=chief, may_fail=config.run.save_failures_allowed > 0
     )
-    if first_step:
-        progress.say(f"continuing {run.path} after step {first_step}")
-    _describe(config, state, cadence, replicas=strategy.num_replicas_in_sync)
     return Training(
         config=config,
         dataset=dataset,

@@ -49,7 +49,15 @@ def segment_batches(
         merged = both.map(lambda batch, predictions: {**batch, **predictions})
         return merged.prefetch(2)
 
+    if shard.replicas == 1 and _trains_on_the_host():
+        # The same batches; TensorFlow's own way to devices makes none before one is asked for.
+        return segment, iter(batches(None))
     return segment, iter(strategy.distribute_datasets_from_function(batches))
+
+
+def _trains_on_the_host() -> bool:
+    """Whether batches are used where they are made."""
+    return all(device.device_type == "CPU" for device in tf.config.list_logical_devices())
 
 
 def mine_batches(
