@@ -87,8 +87,8 @@ def test_a_call_that_cannot_be_names_the_argument(student, tmp_path):
         (lambda: std_keras.evaluate(tmp_path / "no"), "^model_dir=.*no: there is no such"),
         (lambda: std_keras.export(student, output_dir=__file__), "^output_dir=.*is a file"),
         (
-            lambda: std_keras.export(student, output_dir=tmp_path, quantizations=("int4",)),
-            "^quantizations=int4: 'int4' is not one of float32",
+            lambda: std_keras.export(student, output_dir=tmp_path, quantizations=("int2",)),
+            "^quantizations=int2: 'int2' is not one of float32",
         ),
         (
             lambda: std_keras.export(student, output_dir=tmp_path, max_accuracy_drop=2),

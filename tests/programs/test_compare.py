@@ -172,7 +172,7 @@ def test_other_classes_are_refused(compared, tmp_path):
         ((), "RUN is missing"),
         (("{teacher}", "--budget_mb=0"), "--budget_mb=0.0 must be a number above 0"),
         (("{teacher}", "--budget_ms=-1"), "--budget_ms=-1.0 must be a number above 0"),
-        (("{teacher}", "--quantization=int4"), "--quantization=int4: 'int4' is not one of"),
+        (("{teacher}", "--quantization=int2"), "--quantization=int2: 'int2' is not one of"),
         (("{teacher}", "--best_by=size"), "best_by"),
     ],
 )
