@@ -15,7 +15,7 @@ def choose() -> None:
     these (a 2-core AMD EPYC with AVX2) a training step took 9.2 s with them and 14.4 s without.
     There is no exception: no training step, evaluation or teacher was more than 3 % slower, with
     AVX-512 or as if there were AVX2 alone. Single images in TensorFlow are, which no program
-    computes (docs/speed.md, "oneDNN"; `python -m tools.benchmark kernels`).
+    computes (the page on speed has the table).
     """
     if platform.machine().lower() in ("x86_64", "amd64"):
         os.environ.setdefault(CHOICE, "1")

@@ -169,7 +169,8 @@ def assemble(
         teachers_needed = not cache.prepare(first_step, read_only=read_only)
     loaded, larger_views = [], teacher_views.larger(sizes, dataset)
     begun: list[tuple[Segment, Any]] = []
-    if begin and first_step < cadence.total_steps and not _waits_for_teachers(config, larger_views):
+    waits = teachers_needed and _waits_for_teachers(config, larger_views)
+    if begin and first_step < cadence.total_steps and not waits:
         # TensorFlow makes the first batches while all that follows is made.
         begun.append(
             feed.segment_batches(

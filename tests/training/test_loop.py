@@ -298,7 +298,7 @@ def test_a_teacher_that_returns_nan_is_named_with_the_last_good_checkpoint(
     monkeypatch.setattr(teachers, "load", lambda *a, **k: teacher(network))
     monkeypatch.setattr("std_keras.teachers.identity.identity", lambda spec: {})
     options = {"checkpoint_every_steps": 1, "max_train_examples": 64, "teacher_check": 0}
-    broken = config(distillation="soft", teacher=("x",), **options)
+    broken = config(distillation="soft", teacher=("keras:x",), **options)
     with pytest.raises(NonFiniteError) as info:
         train(broken, model_dir=tmp_path)
     message = str(info.value)
@@ -321,7 +321,7 @@ def test_information_that_is_not_finite_ends_the_run_before_a_checkpoint(
     monkeypatch.setattr("std_keras.teachers.identity.identity", lambda spec: {})
     options = {"mine_weight": 0.1, "mine_schedule": "epoch", "max_train_examples": 32}
     with pytest.raises(NonFiniteError, match="mine/tokens_0_last became non-finite at step 1"):
-        train(config(distillation="hard", teacher=("x",), **options), model_dir=tmp_path)
+        train(config(distillation="hard", teacher=("keras:x",), **options), model_dir=tmp_path)
     assert not list((tmp_path / "checkpoints").glob("*.index"))
 
 
