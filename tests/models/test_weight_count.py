@@ -43,14 +43,21 @@ def test_nobody_can_swallow_it():
     dense(3)  # Outside nothing is counted.
 
 
-@pytest.mark.parametrize("name", ["mixer_s16", "cifar_resnet20", "swin_t", "deit_ti16"])
-def test_models_of_all_kinds_are_counted(name, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("mixer_s16", {"width": 16, "depth": 2}),
+        ("cifar_resnet20", {"depth": 8}),
+        ("swin_t", {"window_size": 4}),
+        ("deit_ti16", {"depth": 2}),
+    ],
+)
+def test_models_of_all_kinds_are_counted(name, size, monkeypatch):
     """To the last weight, as Keras counts them; also inside of models, and on many devices."""
     monkeypatch.setattr(weight_count, "ALWAYS_ALLOWED", 0)
 
     def build():
-        window = {"window_size": 4} if name == "swin_t" else {}
-        return models.create(name, input_shape=(32, 32, 3), num_classes=10, **window)
+        return models.create(name, input_shape=(32, 32, 3), num_classes=10, **size)
 
     count = build().count_params()
     with explained_weights((count + 1) // 2):
