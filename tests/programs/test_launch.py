@@ -16,9 +16,36 @@ FLAGS = (
 )
 
 
+# Its workers are forked from it before anything of TensorFlow runs; how they start as a user's do
+# is below, and in tests/test_packaging.py.
+LAUNCHER = """
+import os, runpy, socket, sys, types
+from tests import forking, processes
+
+own, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+if not forking.fork():
+    own.close()
+    request = forking.serve(other)
+    if request is not None:
+        forking.run(request)
+    sys.exit()
+other.close()
+processes._server = lambda: own
+
+class Popen(processes.Process):
+    def __init__(self, command, *, env, **options):
+        assert command[0] == sys.executable
+        super().__init__(command[1:], cwd=os.getcwd(), env=env)
+
+from std_keras.programs import launch
+launch.subprocess = types.SimpleNamespace(Popen=Popen, PIPE=None)
+runpy.run_module("std_keras", run_name="__main__")
+"""
+
+
 def start(*arguments):
-    """The launcher; its workers start as a user's do."""
-    return processes.start("-m", "std_keras", "launch", *arguments)
+    """The launcher."""
+    return processes.start("-c", LAUNCHER, "launch", *arguments)
 
 
 def finish(process):
