@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -375,7 +376,8 @@ def test_predictions_in_the_batch_give_the_compiled_step_of_teachers():
             jit_compile=jit,
         )
         made.task, made.record = dataclasses.replace(made.task, prediction_format=form), True
-        result = made.call(feed(tf.distribute.get_strategy(), [given]), first_step=0, steps=1)
+        with contextlib.nullcontext() if jit else as_python():
+            result = made.call(feed(tf.distribute.get_strategy(), [given]), first_step=0, steps=1)
         assert set(result.predictions) == (set() if jit else set(encoded))
         ends.append(values(state.model.trainable_variables))
     for own, other in zip(*ends, strict=True):
