@@ -126,32 +126,43 @@ def test_installed_wheel_finds_its_flag_files(wheel, tmp_path):
     assert "--dataset=digits" in done.stdout
 
 
+# TensorFlow is loaded once for all of them.
+COMMANDS = """
+import json, sys
+from std_keras.programs import program
+from std_keras.programs.main import main
+
+for sys.argv[1:] in json.loads(sys.argv[1]):
+    assert program.run(main) == 0
+"""
+
+
 def test_the_walk_of_an_installed_user(installed, tmp_path):
     """Digits, a teacher, its student, files for a phone, their answer, a page: commands alone."""
 
-    def command(*arguments):
-        done = installed(tmp_path, "std-keras", *arguments)
+    def successful(done):
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     short = ("--epochs=1", "--warmup_epochs=0", "--batch_size=32", "--ema_decay=0")
     short += ("--max_train_examples=96", "--max_test_examples=40")
     small = ("--width=16", "--depth=2")
-    command(
-        *("train", "--flagfile=digits_resnet20.flags", *short, "--depth=8"),
-        "--model_dir=runs/teacher",
-    )
+    teacher = ("train", "--flagfile=digits_resnet20.flags", *short, "--depth=8")
+    successful(installed(tmp_path, "std-keras", *teacher, "--model_dir=runs/teacher"))
     student = ("--distillation=hard", "--teacher=runs/teacher,site=last", *small)
-    command("train", "--flagfile=digits_mixer.flags", *short, *student, "--model_dir=runs/student")
-    found = json.loads(command("evaluate", "--model_dir=runs/student"))
-    assert found["top1"] == json.loads((tmp_path / "runs/student/result.json").read_text())["top1"]
-    command("export", "--model_dir=runs/student", "--output_dir=files", "--quantization=float32")
     Image.new("L", (8, 8), 128).save(tmp_path / "picture.png")
-    (line,) = command(
-        "classify", "--model=files/student_float32.tflite", "--json", "picture.png"
-    ).splitlines()
+    commands = (
+        ("train", "--flagfile=digits_mixer.flags", *short, *student, "--model_dir=runs/student"),
+        ("evaluate", "--model_dir=runs/student"),
+        ("export", "--model_dir=runs/student", "--output_dir=files", "--quantization=float32"),
+        ("report", "runs/teacher", "runs/student", "--output_dir=page", "--samples=2"),
+    )
+    said = successful(installed(tmp_path, "python", "-c", COMMANDS, json.dumps(commands)))
+    found, _ = json.JSONDecoder().raw_decode(said)
+    assert found["top1"] == json.loads((tmp_path / "runs/student/result.json").read_text())["top1"]
+    classify = ("classify", "--model=files/student_float32.tflite", "--json", "picture.png")
+    (line,) = successful(installed(tmp_path, "std-keras", *classify)).splitlines()
     assert [p["label"] in set("0123456789") for p in json.loads(line)["predictions"]] == [True] * 5
-    command("report", "runs/teacher", "runs/student", "--output_dir=page", "--samples=2")
     assert (tmp_path / "page" / "report.html").is_file()
     assert {path.name for path in tmp_path.iterdir()} == {"files", "page", "picture.png", "runs"}
 
