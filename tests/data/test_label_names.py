@@ -84,10 +84,11 @@ def test_a_name_that_would_be_two_lines_is_refused(labelled, label):
             look(name)
 
 
-@pytest.mark.parametrize("label", ["#a", "a b", "a,b", "'a", "\ufeffa", "a\tb", "\u200b", "数"])
-def test_other_names_come_back_from_labels_txt(labelled, tmp_path, label):
-    names = load(labelled([f"x{label}x", "bee"])).label_names
-    assert sorted(names) == sorted([f"x{label}x", "bee"])
+def test_other_names_come_back_from_labels_txt(labelled, tmp_path):
+    odd = ["#a", "a b", "a,b", "'a", "\ufeffa", "a\tb", "\u200b", "数"]
+    given = ["bee", *(f"x{label}x" for label in odd)]
+    names = load(labelled(given)).label_names
+    assert sorted(names) == sorted(given)
     run = RunDirectory(tmp_path / "run")
     run.path.mkdir()
     run.labels_file.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
