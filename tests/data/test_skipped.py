@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -72,8 +73,18 @@ def name(request, photos, tmp_path, monkeypatch):
     return request.param.format(photos)
 
 
-@pytest.mark.parametrize("cache_gb", [1.0, 0.0])
-@pytest.mark.parametrize("whole_pictures", [False, True])
+# Pictures in files, and in Parquet, both ways; the two tables of files are alike.
+@pytest.mark.parametrize(
+    ("name", "cache_gb", "whole_pictures"),
+    [
+        *itertools.product(["folder:{}", "parquet:{}/hub.parquet"], [1.0, 0.0], [False, True]),
+        ("csv:{}/list.csv", 1.0, False),
+        ("csv:{}/list.csv", 0.0, True),
+        ("parquet:{}/list.parquet", 1.0, True),
+        ("parquet:{}/list.parquet", 0.0, False),
+    ],
+    indirect=["name"],
+)
 def test_four_files_are_left_out_and_the_rest_is_read(name, cache_gb, whole_pictures):
     loaded = data.load(
         name,
