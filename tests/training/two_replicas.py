@@ -42,9 +42,9 @@ Result = dict[str, Any]
 TEACHERS = [linear_teacher(0, scale=0.5), linear_teacher(1, scale=0.3)]
 
 
-def small_student() -> keras.Model:
-    """One block, two teachers."""
-    return randomize(student(["last", "last"], depth=1))
+def small_student(teachers: int = 1) -> keras.Model:
+    """One block."""
+    return randomize(student(["last"] * teachers, depth=1))
 
 
 def everything(state: Any) -> list[Any]:
@@ -55,7 +55,7 @@ def everything(state: Any) -> list[Any]:
 def steps_of(strategy: tf.distribute.Strategy, state: Any, *, count: int, **options: Any) -> Result:
     """Takes `count` steps; names, start and end of all variables, and the figures."""
     before = values(everything(state))
-    sites = len(TEACHERS) if "tokens_0_last" in state.outputs.output else 0
+    sites = sum(f"tokens_{i}_last" in state.outputs.output for i in range(len(TEACHERS)))
     scope = {"confidence_scope": "batch"} if sites else {}
     made = trainer(
         state,
@@ -95,11 +95,11 @@ def outcome(strategy: tf.distribute.Strategy, state: Any, before: Any, figures: 
 
 
 def distilled(strategy: tf.distribute.Strategy) -> Result:
-    """Two steps of gradient descent: clipping, L2, MINE, weights of the batch scope, averages.
+    """Two steps of two teachers: clipping, L2, MINE, weights of the batch scope, averages.
 
     Plain descent, so that a wrong size of a gradient shows (AdamW would hide it).
     """
-    state = make_state(small_student(), optimizer=sgd(0.1), critics=True, ema=0.9)
+    state = make_state(small_student(teachers=2), optimizer=sgd(0.1), critics=True, ema=0.9)
     return steps_of(strategy, state, count=2, mine_weight=0.2, clip_norm=0.5, l2=0.05)
 
 
