@@ -8,7 +8,7 @@ from PIL import Image
 
 from std_keras.errors import InputError
 from std_keras.training import train
-from tests.training.tiny import config
+from tests.training.tiny import as_python, config
 
 
 @pytest.mark.parametrize("part", ["train", "val"])
@@ -36,5 +36,6 @@ def test_pictures_that_vanish_while_a_run_trains_are_named(tmp_path, part):
                 file.unlink()
         return False
 
-    with pytest.raises(InputError, match=r"cannot be decoded, such as .*not there any more"):
+    expected = pytest.raises(InputError, match=r"cannot be decoded, such as .*not there any more")
+    with expected, as_python():
         train(streamed, model_dir=tmp_path / "run", stop=stop)
