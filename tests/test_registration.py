@@ -56,10 +56,9 @@ def run(script, *arguments):
 
 @pytest.mark.parametrize(
     "imports",
-    [  # `import std_keras, keras` is what all families are loaded after, below.
+    [  # All families are loaded after `import std_keras`, below.
         "import keras, std_keras",
         "import std_keras, tensorflow, keras",
-        "import std_keras, importlib.util; importlib.util.find_spec('keras'); import keras",
     ],
 )
 def test_plain_keras_loads_a_student(saved, imports):
@@ -117,8 +116,9 @@ def families(tmp_path_factory):
                 said = np.asarray(model(pixels), np.float32).tolist()
                 expected.setdefault(kind, {})[name] = said
     script = """
-import json, pathlib, sys
+import importlib.util, json, pathlib, sys
 import std_keras
+assert importlib.util.find_spec("keras").name == "keras"  # Whoever looks for it does no harm.
 import keras, numpy as np
 known = [*keras.saving.get_custom_objects()]
 found = {}
