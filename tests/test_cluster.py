@@ -19,7 +19,7 @@ FLAGS = (
     "--model=mixer_s16",
     "--patch_size=4",
     "--width=16",
-    "--depth=2",
+    "--depth=1",
     "--batch_size=64",
     "--optimizer=sgd",
     "--learning_rate=0.05",
@@ -80,7 +80,7 @@ def finished(run, *arguments, count):
 
 
 SHORT = (
-    *("--epochs=6", "--max_train_examples=640", "--max_test_examples=100"),
+    *("--epochs=4", "--max_train_examples=640", "--max_test_examples=100"),
     "--checkpoint_every_steps=7",  # In the middle of an epoch of 10 steps.
 )
 
