@@ -121,12 +121,13 @@ def test_the_teacher_is_as_good_as_alone(live):
 
 def test_from_the_student_s_pixels_it_would_be_blind(settings, live, tmp_path):
     """A run of before views goes on as it began: with the student's pixels."""
-    with pytest.raises(Interrupted):
+    with as_python(), pytest.raises(Interrupted):
         train(settings(), model_dir=tmp_path, stop=stop_after(3, tmp_path))
     recorded = json.loads((tmp_path / "examples.json").read_text())
     del recorded["teacher_views"]
     (tmp_path / "examples.json").write_text(json.dumps(recorded))
-    train(settings(), model_dir=tmp_path)
+    with as_python():
+        train(settings(), model_dir=tmp_path)
     accuracies = lines(tmp_path, "teacher_0/accuracy")
     assert accuracies[:3] == [1.0] * 3
     assert np.mean(accuracies[3:]) < 0.8
@@ -144,9 +145,9 @@ def test_interrupted_and_continued_it_ends_with_the_same_bits(settings, live, tm
 
 def test_cached_predictions_are_those_of_the_views(settings, live, tmp_path, monkeypatch, caplog):
     wanted = settings(teacher_cache=str(tmp_path / "cached"))
-    with pytest.raises(Interrupted):
+    with as_python(), pytest.raises(Interrupted):
         precompute(wanted, stop=stop_after(4, tmp_path))
-    with caplog.at_level("INFO", "std_keras"):
+    with caplog.at_level("INFO", "std_keras"), as_python():
         assert precompute(wanted)["computed"] == 80
     assert "sees 24x24 pixels of the same crop" in caplog.text
     monkeypatch.setattr(teachers, "load", None)
