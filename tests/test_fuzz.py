@@ -19,6 +19,7 @@ from PIL import Image
 
 from std_keras.programs import program
 from tests import processes
+from tests.training.tiny import as_python
 
 DOCUMENTED = {0, 2, 3, 4, 5, 75}
 COUNT = int(os.environ.get("STD_KERAS_FUZZ", "0"))
@@ -167,12 +168,13 @@ def test_images(capsys, tmp_path, seed):
                 image.save(folder / f"{i}.{kind}")
     victim = tmp_path / "data" / "train" / "a" / f"1.{kind}"
     victim.write_bytes(mutate(rng, victim.read_bytes()))
-    code, error = call(
-        capsys,
-        "train",
-        f"--dataset=folder:{tmp_path / 'data'}",
-        *("--image_size=8", "--model=mixer_s16", "--patch_size=4", "--width=8", "--depth=1"),
-        *("--batch_size=4", "--epochs=1", f"--corrupt_images={rng.choice(['skip', 'refuse'])}"),
-        *(f"--cache_gb={rng.choice([0, 1])}", f"--model_dir={tmp_path / 'run'}"),
-    )
+    with as_python():
+        code, error = call(
+            capsys,
+            "train",
+            f"--dataset=folder:{tmp_path / 'data'}",
+            *("--image_size=8", "--model=mixer_s16", "--patch_size=4", "--width=8", "--depth=1"),
+            *("--batch_size=4", "--epochs=1", f"--corrupt_images={rng.choice(['skip', 'refuse'])}"),
+            *(f"--cache_gb={rng.choice([0, 1])}", f"--model_dir={tmp_path / 'run'}"),
+        )
     check(code, error, f"altered {kind}")
