@@ -14,6 +14,7 @@ from std_keras.runs.run_directory import RunDirectory
 from std_keras.training import start, train
 from std_keras.weights.initialize import input_normalization
 from std_keras.weights.run import write_run
+from tests.training.tiny import as_python
 
 MODEL = {"patch_size": 4, "width": 8, "depth": 2}
 CONFIG = TrainConfig(
@@ -120,10 +121,11 @@ def test_a_training_starts_there_and_goes_on_from_its_checkpoint(source, tmp_pat
     # What the source says need not be said again, neither now nor when it goes on.
     config = config.replace(steps_per_call=1, **dict.fromkeys(("model", *MODEL)))
     calls = iter([False, True])
-    with pytest.raises(Interrupted):
-        train(config, model_dir=tmp_path / "run", stop=lambda: next(calls))
-    shutil.rmtree(config.optimization.initialize_from)
-    train(config, model_dir=tmp_path / "run")
+    with as_python():
+        with pytest.raises(Interrupted):
+            train(config, model_dir=tmp_path / "run", stop=lambda: next(calls))
+        shutil.rmtree(config.optimization.initialize_from)
+        train(config, model_dir=tmp_path / "run")
     from std_keras.runs.trained import load_trained
 
     assert_same_weights(load_trained(tmp_path / "run"), model, atol=1e-6)
@@ -144,7 +146,8 @@ def test_larger_patches_start_a_student_of_larger_images(source, tmp_path, monke
         distillation="soft",
         teacher=(config.optimization.initialize_from,),
     ).replace(patch_size=8, augmentation="none")
-    run = train(config, model_dir=tmp_path / "run")
+    with as_python():
+        run = train(config, model_dir=tmp_path / "run")
     kept = {w.path: w.numpy() for w in run.model().weights}
     for weight in model.weights:
         if weight.path != "stem/kernel":
@@ -164,9 +167,12 @@ def test_no_garbage_is_collected_before_the_first_step(tmp_path, before):
     if not before:
         gc.disable()
     try:
-        train(
-            CONFIG, model_dir=tmp_path / "run", stop=lambda: asked.append(gc.isenabled()) or False
-        )
+        with as_python():
+            train(
+                CONFIG,
+                model_dir=tmp_path / "run",
+                stop=lambda: asked.append(gc.isenabled()) or False,
+            )
         assert gc.isenabled() is before
     finally:
         gc.enable()
