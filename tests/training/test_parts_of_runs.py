@@ -11,7 +11,7 @@ from std_keras import data
 from std_keras.errors import Interrupted
 from std_keras.training import train
 from tests.training.test_metric_writer import events
-from tests.training.tiny import config
+from tests.training.tiny import as_python, config
 
 OPTIONS = {"validation_fraction": 0.1, "max_train_examples": 0}
 
@@ -22,7 +22,8 @@ def read(path):
 
 def test_a_run_says_where_its_parts_came_from(tmp_path, caplog):
     caplog.set_level("INFO", logger="std_keras")
-    train(config(**OPTIONS, epochs=1, batch_size=256), model_dir=tmp_path)
+    with as_python():
+        train(config(**OPTIONS, epochs=1, batch_size=256), model_dir=tmp_path)
     result = read(tmp_path / "result.json")
     assert result["splits"] == {
         "train": {"examples": 1293, "from": "80 % of the digits"},
@@ -82,12 +83,13 @@ def test_a_run_of_before_goes_on_with_its_own_parts(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "load", spy)
     calls = iter([False, True])
     run = config(**OPTIONS, epochs=1, batch_size=256)
-    with pytest.raises(Interrupted):
+    with as_python(), pytest.raises(Interrupted):
         train(run, model_dir=tmp_path, stop=lambda: next(calls))
     examples = read(tmp_path / "examples.json")
     del examples["stratified"]
     (tmp_path / "examples.json").write_text(json.dumps(examples))
-    train(run, model_dir=tmp_path)
+    with as_python():
+        train(run, model_dir=tmp_path)
     assert (seen[0].stratified, seen[1].stratified) == (True, False)
     assert (seen[1].validation.take()[0] == kept.validation.take()[0]).all()
     origin = read(tmp_path / "result.json")["splits"]["validation"]["from"]
