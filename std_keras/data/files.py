@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -25,6 +26,17 @@ _TAIL = 64
 _ENDINGS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND", b"GI": b";"}
 
 _UNREADABLE = (tf.errors.OpError, InputError, OSError)
+
+
+@functools.lru_cache(maxsize=8)
+def _reader(size: int, crop_ratio: float) -> Callable[[bytes, int], tf.Tensor]:
+    """Reads the square of a file with this turn: one graph for all parts of a data set."""
+
+    def read(path: tf.Tensor, turn: tf.Tensor) -> tf.Tensor:
+        return resize_and_crop(read_image(path, turn), size, crop_ratio=crop_ratio)
+
+    signature = [tf.TensorSpec((), tf.string), tf.TensorSpec((), tf.int32)]
+    return tf.function(read, input_signature=signature, autograph=False)
 
 
 class FileSource(IndexedSource):
@@ -55,15 +67,7 @@ class FileSource(IndexedSource):
             self._path_tensor = tf.constant([os.fsencode(p) for p in self._paths], tf.string)
             self._label_tensor = tf.constant(self._labels)
         self._turn_tensor: tf.Tensor | None = None
-        self._read = tf.function(
-            self._read_one,
-            input_signature=[tf.TensorSpec((), tf.string), tf.TensorSpec((), tf.int32)],
-            autograph=False,
-        )
-
-    def _read_one(self, path: tf.Tensor, turn: tf.Tensor) -> tf.Tensor:
-        image = read_image(path, turn)
-        return resize_and_crop(image, self.image_shape[0], crop_ratio=self._crop_ratio)
+        self._read = _reader(image_size, crop_ratio)
 
     def _rows(self, raw: tf.Tensor) -> dict[str, tf.Tensor]:
         """What reading the examples of indices (b,) needs, each with leading axis b."""
