@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from std_keras.data import load
+from std_keras.data import files, load
 from std_keras.data.arrays import ArraySource
 from std_keras.data.files import FileSource
 from std_keras.data.smaller_copy import write_smaller_copy
@@ -263,3 +263,11 @@ def test_a_jpeg_that_was_cut_and_ended_is_refused(image_folder):
     assert str(path) in refusal(image_folder)
     with pytest.raises(InputError, match="truncated"):
         open_picture(path)
+
+
+def test_all_parts_are_read_by_one_graph(image_folder):
+    files._reader.cache_clear()
+    loaded = load(f"folder:{image_folder}", image_size=11)
+    assert loaded.train.size and loaded.test.size
+    assert files._reader.cache_info().misses == 1
+    assert files._reader(11, 1.0).experimental_get_tracing_count() == 1
