@@ -191,7 +191,10 @@ def test_a_damaged_keras_file(keras_file, damage):
 @pytest.mark.parametrize(
     ("layers", "words"),
     [
-        ([("Dense", {"units": 10**9})], "describes a model of 64,000,000,000 weights or more, but holds"),
+        (
+            [("Dense", {"units": 10**9})],
+            "describes a model of 64,000,000,000 weights or more, but holds",
+        ),
         ([("Dense", {"units": 8000})] * 3, "describes a model of 128,528,000 weights or more"),
         ([("ReLU", {})] * 30_000, "describes more than 30,000 layers"),
     ],
