@@ -11,7 +11,7 @@ import pytest
 from tests import processes
 
 FLAGS = (
-    *("--dataset=digits", "--model=mixer_s16", "--patch_size=4", "--width=8", "--depth=2"),
+    *("--dataset=digits", "--model=mixer_s16", "--patch_size=4", "--width=8", "--depth=1"),
     *("--batch_size=64", "--max_train_examples=640", "--max_test_examples=64"),
 )
 
