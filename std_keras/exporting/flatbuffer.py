@@ -53,10 +53,29 @@ class Matmul:
     Attributes:
         reads: the number of the tensor that is multiplied.
         kernel: (outputs, inputs).
+        buffer: the number of where the kernel lies; that of other matmuls that share it, too.
     """
 
     reads: int
     kernel: np.ndarray
+    buffer: int
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A kernel of 4 bits.
+
+    Attributes:
+        numbers: (outputs, inputs) int8, whole numbers from -7 to 7.
+        scales: (outputs,) float32, by which they are multiplied.
+    """
+
+    numbers: np.ndarray
+    scales: np.ndarray
+
+    def values(self) -> np.ndarray:
+        """(outputs, inputs): the kernel."""
+        return self.numbers * self.scales[:, np.newaxis]
 
 
 def matmuls(content: bytes) -> dict[str, Matmul]:
@@ -71,18 +90,28 @@ def matmuls(content: bytes) -> dict[str, Matmul]:
         data = model.buffers[tensor.buffer].data
         if data is not None and len(data):
             kernel = np.frombuffer(bytes(data), np.float32).reshape(tensor.shape)
-            found[name] = Matmul(int(op.inputs[0]), kernel)
+            found[name] = Matmul(int(op.inputs[0]), kernel, int(tensor.buffer))
     return found
 
 
-def with_kernels(content: bytes, kernels: Mapping[str, np.ndarray]) -> bytes:
-    """The same file with other kernels for some of `matmuls`, float32 of the same shapes."""
+def with_grids(content: bytes, grids: Mapping[str, Grid]) -> bytes:
+    """The same file with other kernels for some matmuls that have kernels of 4 bits.
+
+    Args:
+        content: the file.
+        grids: by the operator's name, of the shapes that the kernels have.
+    """
     model = _unpacked(content)
     graph = model.subgraphs[0]
     for op, (name, _) in zip(graph.operators, named_ops(content), strict=True):
-        if name in kernels:
-            buffer = model.buffers[graph.tensors[op.inputs[1]].buffer]
-            buffer.data = np.frombuffer(kernels[name].astype("<f4").tobytes(), np.uint8)
+        if name in grids:
+            tensor = graph.tensors[op.inputs[1]]
+            if tensor.type != schema.TensorType.INT4:
+                raise ValueError(f"{name} has no kernel of 4 bits")
+            tensor.quantization.scale = grids[name].scales
+            nibbles = grids[name].numbers.reshape(-1).view(np.uint8) & 0xF
+            # Two in a byte, the first in its lower half; a matmul's inputs are even.
+            model.buffers[tensor.buffer].data = nibbles[::2] | nibbles[1::2] << 4
     return packed(model, len(content))
 
 

@@ -12,27 +12,33 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from std_keras.exporting.flatbuffer import matmuls, with_kernels
+from std_keras.exporting.flatbuffer import Grid, matmuls
 
 LARGEST = 7
 """Kernels are whole numbers from -7 to 7, times a scale per output channel."""
 # What is added to the diagonal of the rows' second moments, as a part of its mean; as published.
 _DAMPING = 0.01
+# Weights below it are 0: runtimes ask for scales that float32 holds with all its digits.
+_NOTHING = 1e-30
 # Parts of a channel's largest value that are tried as the end of the grid.
 _ENDS = np.linspace(0.4, 1.0, 31)
 
 
-def with_rounded_kernels(content: bytes, moments: Mapping[str, np.ndarray]) -> bytes:
-    """A float32 file whose named matmuls have kernels on grids of 4 bits.
+def rounded_kernels(content: bytes, moments: Mapping[str, np.ndarray]) -> dict[str, Grid]:
+    """The kernels of some matmuls of a float32 file in 4 bits.
 
     Args:
         content: the float32 file.
         moments: of `second_moments`, for the operators whose kernels are rounded.
     """
     found = matmuls(content)
-    return with_kernels(
-        content, {name: rounded(found[name].kernel, moments[name]) for name in moments}
-    )
+    sums: dict[int, np.ndarray] = {}  # Matmuls may share a kernel: it is rounded for all of them.
+    for name, own in moments.items():
+        number = found[name].buffer
+        sums[number] = sums[number] + own if number in sums else own
+    kernels = {found[name].buffer: found[name].kernel for name in moments}
+    grids = {number: rounded(kernels[number], total) for number, total in sums.items()}
+    return {name: grids[found[name].buffer] for name in moments}
 
 
 def second_moments(
@@ -67,15 +73,12 @@ def second_moments(
     return sums
 
 
-def rounded(kernel: np.ndarray, moments: np.ndarray) -> np.ndarray:
+def rounded(kernel: np.ndarray, moments: np.ndarray) -> Grid:
     """The kernel on its grid.
 
     Args:
         kernel: (outputs, inputs).
         moments: (inputs, inputs), of the rows that are multiplied with it.
-
-    Returns:
-        float32, of the same shape.
     """
     left = kernel.astype(np.float64)
     scales = _scales(left)
@@ -88,13 +91,13 @@ def rounded(kernel: np.ndarray, moments: np.ndarray) -> np.ndarray:
         result[:, i] = _on_grid(left[:, i], scales)
         error = (left[:, i] - result[:, i]) / upper[i, i]
         left[:, i + 1 :] -= np.outer(error, upper[i, i + 1 :])
-    return result.astype(np.float32)
+    return Grid(np.round(result / scales[:, np.newaxis]).astype(np.int8), scales.astype(np.float32))
 
 
 def _scales(kernel: np.ndarray) -> np.ndarray:
     """(outputs,): the step of each channel's grid by which its values change least."""
     largest = np.abs(kernel).max(axis=1)
-    steps = np.where(largest > 0, largest, 1.0) / LARGEST
+    steps = np.where(largest > _NOTHING, largest, 1.0) / LARGEST
     tried = [steps * end for end in _ENDS]
     errors = [np.square(_on_grid(kernel.T, step).T - kernel).sum(axis=1) for step in tried]
     return np.take_along_axis(np.stack(tried), np.argmin(errors, axis=0)[np.newaxis], axis=0)[0]

@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 
 from std_keras import quiet
-from std_keras.exporting.flatbuffer import compact, count_ops, matmuls, named_ops
-from std_keras.exporting.four_bits import second_moments, with_rounded_kernels
+from std_keras.exporting.flatbuffer import compact, count_ops, matmuls, named_ops, with_grids
+from std_keras.exporting.four_bits import rounded_kernels, second_moments
 
 FLOAT, DYNAMIC, STATIC = "float", "dynamic", "static"
 # A depthwise convolution is left out: XNNPACK has none with dynamic ranges, and it has few weights.
@@ -168,7 +168,7 @@ def quantize(content: bytes, ops: Sequence[QuantizedOp], measured: Measured) -> 
         measured: of `measure`, for these operators and perhaps more.
     """
     four = {op.name: measured.moments[op.name] for op in ops if op.bits == 4}
-    quantizer = _quantizer(with_rounded_kernels(content, four) if four else content)
+    quantizer = _quantizer(content)
     for op in ops:
         pattern = f"^{re.escape(op.name)};$"
         if op.activations == FLOAT:
@@ -177,18 +177,19 @@ def quantize(content: bytes, ops: Sequence[QuantizedOp], measured: Measured) -> 
             )
         elif op.activations == STATIC:
             quantizer.add_static_config(pattern, op.kind, 8, 8)
-        elif op.bits == 4:  # The kernel is on its grid already.
-            quantizer.add_dynamic_config(
-                pattern, op.kind, 4, algorithm_key="dequantized_weight_recovery"
-            )
         else:
-            quantizer.add_dynamic_config(pattern, op.kind, 8)
+            quantizer.add_dynamic_config(pattern, op.kind, op.bits)
     ranges = None
     if any(op.activations == STATIC for op in ops) and measured.ranges is not None:
         ranges = dict(measured.ranges)
     with _silently():
         result = quantizer.quantize(ranges, enable_progress_report=False)
-    return compact(bytes(result.quantized_model))
+    quantized = bytes(result.quantized_model)
+    if (
+        four
+    ):  # The quantizer's own kernels are rounded to the nearest; its reading of grids guesses.
+        quantized = with_grids(quantized, rounded_kernels(content, four))
+    return compact(quantized)
 
 
 @contextlib.contextmanager
