@@ -12,12 +12,17 @@ the cross-entropy stands beside it. The first 1,000 test images, one forward and
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+
+from std_keras.errors import InputError
+from std_keras.programs import flags, program
+from std_keras.programs.program import StopRequest
 
 IMAGES = 1_000
 TEMPERATURE = 3.0
@@ -108,7 +113,13 @@ def _norm(gradients: Any) -> float:
     return float(tf.reduce_mean(tf.norm(flat, axis=1)))
 
 
-def main(run_directory: str, teacher: str, data_dir: str | None = None) -> None:
+def main(arguments: Sequence[str], stop: StopRequest) -> None:
+    """Prints the table."""
+    if "--help" in arguments:
+        raise flags.HelpRequested(str(__doc__))
+    if len(arguments) not in (2, 3):
+        raise InputError(f"{list(arguments)} must be RUN TEACHER [DATA_DIR]; --help describes them")
+    run_directory, teacher, data_dir = (*arguments, None)[:3]
     from std_keras import data, teachers
     from std_keras.runs.run_directory import RunDirectory
     from std_keras.runs.trained import load_trained, untrained
@@ -133,6 +144,4 @@ def main(run_directory: str, teacher: str, data_dir: str | None = None) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (3, 4):
-        sys.exit(__doc__)
-    main(*sys.argv[1:])
+    sys.exit(program.run(main))

@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 from std_keras import losses, models
-from tools.token_gradients import TEMPERATURE, token_uses
+from std_keras.programs import program
+from tools.token_gradients import TEMPERATURE, main, token_uses
 
 
 @pytest.fixture
@@ -69,3 +70,13 @@ def test_a_token_that_the_head_does_not_read_brings_nothing(batch, kept):
     assert uses[kept].gradient > 0
     left = uses[1 - kept]
     assert (left.head_weights, left.variance, left.gradient) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [([], "must be RUN TEACHER"), (["nowhere", "keras:ResNet50"], "nowhere is not a finished run")],
+)
+def test_wrong_arguments_get_one_sentence(arguments, words, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["token_gradients", *arguments])
+    assert program.run(main) == 2
+    assert words in capsys.readouterr().err
