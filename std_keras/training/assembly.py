@@ -12,7 +12,7 @@ import tensorflow as tf
 from std_keras import models, progress
 from std_keras.config import TrainConfig
 from std_keras.data import DataSet, Shard
-from std_keras.errors import InputError
+from std_keras.errors import InputError, Interrupted
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.teachers import Teacher, parse
 from std_keras.teachers.identity import runs_on_host
@@ -116,7 +116,8 @@ def assemble(
         chief: whether this process writes to the run directory.
         begin: whether the loop follows, so that the first batches and the graph of the step are
             made while teachers are tried.
-        stop: asked between the batches that teachers are tried on and views are decoded of.
+        stop: asked before the step is traced, if that is done here under teachers, and between the
+            batches that teachers are tried on and views are decoded of.
 
     Raises:
         InputError: if something asked for cannot be done.
@@ -209,6 +210,8 @@ def assemble(
     if first_step:
         progress.say(f"continuing {run.path} after step {first_step}")
     _describe(config, state, cadence, replicas=strategy.num_replicas_in_sync)
+    if loaded and begun and stop():
+        raise Interrupted("interrupted before the first step; run the same command again")
     if begun:
         trainer.make_ready(begun[0][1].element_spec)
     # While TensorFlow optimises the graph of the step.

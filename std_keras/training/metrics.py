@@ -50,7 +50,7 @@ class StepMeans:
                 self._totals = {str(n): float(v) for n, v in sums["totals"].items()}
                 self._steps, self._seconds = int(sums["steps"]), float(sums["seconds"])
                 self._waited = float(sums["waited"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
             self._clear()  # The next line of the log is of fewer steps, then.
 
     def means(self, batch_size: int) -> dict[str, float]:

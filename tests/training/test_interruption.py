@@ -14,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from std_keras.errors import InputError, Interrupted, MachineError
 from std_keras.training import train
 from std_keras.training.checkpoints import Checkpoints, newest_checkpoint
+from std_keras.training.step import Trainer
 from tests.training.killed import train_and_kill
 from tests.training.tiny import as_python
 
@@ -89,7 +90,7 @@ def test_the_checkpoint_holds_everything_that_training_changes(student_run):
 
 def test_stopped_and_continued(student_config, student_run, tmp_path):
     with pytest.raises(Interrupted) as info:
-        train(student_config, model_dir=tmp_path, stop=StopAfter(3))
+        train(student_config, model_dir=tmp_path, stop=StopAfter(4))  # Once before the step.
     assert "after step 3 of 6" in str(info.value)
     assert str(tmp_path / "checkpoints") in str(info.value)
     assert newest_checkpoint(tmp_path / "checkpoints") == str(tmp_path / "checkpoints" / "ckpt-3")
@@ -103,6 +104,12 @@ def test_stopped_and_continued(student_config, student_run, tmp_path):
     # It stopped between two lines of the log, of which the second is the mean of steps 3 and 4.
     for own, other in zip(figures(tmp_path), figures(student_run), strict=True):
         assert own == other
+
+
+def test_a_start_is_stopped_before_the_step_is_traced(student_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(Trainer, "make_ready", lambda *_: pytest.fail("it was traced"))
+    with pytest.raises(Interrupted, match="before the first step"):
+        train(student_config, model_dir=tmp_path, stop=lambda: True)
 
 
 def test_a_full_disk_and_continued_with_other_flags_of_place_and_cadence(
@@ -142,7 +149,7 @@ def test_stopped_and_continued_with_the_epoch_schedule_and_muon(student_config, 
     with as_python():
         train(config, model_dir=tmp_path / "whole")
         with pytest.raises(Interrupted, match="after step 4 of 6"):
-            train(config, model_dir=tmp_path / "run", stop=StopAfter(4))
+            train(config, model_dir=tmp_path / "run", stop=StopAfter(5))
         train(config, model_dir=tmp_path / "run")
     assert_same_end(tmp_path / "run", tmp_path / "whole")
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]

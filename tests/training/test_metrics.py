@@ -48,7 +48,17 @@ def test_sums_go_on_in_another_process(tmp_path):
     assert not (tmp_path / "sums.json").exists(), "nothing is left over once it was logged"
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"step": 2, "totals": 7}', '{"step": 3}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"step": 2, "totals": 7}',
+        '{"step": 3}',
+        '{"step": 2, "totals": {}, "steps": Infinity}',
+    ],
+)
 def test_sums_of_another_step_and_damaged_ones_are_left_alone(tmp_path, text):
     (tmp_path / "sums.json").write_text(text)
     for file in ("sums.json", "none.json"):
