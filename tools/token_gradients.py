@@ -119,7 +119,8 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
         raise flags.HelpRequested(str(__doc__))
     if len(arguments) not in (2, 3):
         raise InputError(f"{list(arguments)} must be RUN TEACHER [DATA_DIR]; --help describes them")
-    run_directory, teacher, data_dir = (*arguments, None)[:3]
+    run_directory, teacher, *rest = arguments
+    data_dir = rest[0] if rest else None
     from std_keras import data, teachers
     from std_keras.runs.run_directory import RunDirectory
     from std_keras.runs.trained import load_trained, untrained
