@@ -304,7 +304,7 @@ def test_a_teacher_that_returns_nan_is_named_with_the_last_good_checkpoint(
     message = str(info.value)
     assert "loss/distillation_0" in message and "loss/classification" not in message
     assert f"{tmp_path}/checkpoints/ckpt-" in message
-    assert "teacher=x returned non-finite values" in message
+    assert "teacher=keras:x returned non-finite values" in message
 
 
 @ALSO_DATA
