@@ -74,7 +74,7 @@ def run(
         folder.mkdir(parents=True, exist_ok=True)
         size = {"image_size": image_size, "patch_size": patch_size, "width": width, "depth": depth}
         calls: dict[str, Callable[[], Any]] = {}
-        files = student_files(folder, **size)
+        files = student_files(folder, quantizations=_QUANTIZATIONS, **size)
         for name, content in files.items():
             calls[name] = interpreter(content)
         shapes = matmul_shapes(files["float32"])
