@@ -185,9 +185,8 @@ def quantize(content: bytes, ops: Sequence[QuantizedOp], measured: Measured) -> 
     with _silently():
         result = quantizer.quantize(ranges, enable_progress_report=False)
     quantized = bytes(result.quantized_model)
-    if (
-        four
-    ):  # The quantizer's own kernels are rounded to the nearest; its reading of grids guesses.
+    if four:
+        # The quantizer rounds kernels to the nearest, and guesses the grid of those that have one.
         quantized = with_grids(quantized, rounded_kernels(content, four))
     return compact(quantized)
 
