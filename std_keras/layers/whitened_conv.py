@@ -70,5 +70,6 @@ class _BothSigns(keras.initializers.Initializer):
     """Orthonormal filters, and their negatives after them."""
 
     def __call__(self, shape: Any, dtype: Any = None) -> Any:
-        orthogonal = keras.initializers.Orthogonal()((*shape[:-1], shape[-1] // 2), dtype)
+        with keras.device("cpu:0"):  # A GPU would load its linear algebra for one small matrix.
+            orthogonal = keras.initializers.Orthogonal()((*shape[:-1], shape[-1] // 2), dtype)
         return keras.ops.concatenate([orthogonal, -orthogonal], axis=-1)
