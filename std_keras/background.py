@@ -27,8 +27,10 @@ def run_once(function: Any) -> Future[None]:
         function: a concrete function of tensors of known shapes, that changes nothing.
     """
 
+    zeros = _zeros(function)  # Here: TensorFlow counts tensors, which names of functions tell.
+
     def call() -> None:
-        function(*_zeros(function))
+        function(*zeros)
 
     return _worker().submit(call)
 
@@ -51,6 +53,7 @@ def optimize_graph(function: Any) -> Future[None]:
     attributes = itertools.chain(*eager.function_call_options.as_attrs().items())
     cancelled = cancellation.CancellationManager()
     cancelled.start_cancel()
+    zeros = _zeros(function)
 
     def call() -> None:
         try:
@@ -58,7 +61,7 @@ def optimize_graph(function: Any) -> Future[None]:
                 execute.execute_with_cancellation(
                     function.name.decode(),
                     num_outputs=len(function.outputs),
-                    inputs=[*_zeros(function), *function.captured_inputs],
+                    inputs=[*zeros, *function.captured_inputs],
                     attrs=tuple(attributes),
                     ctx=eager,
                     cancellation_manager=cancelled,

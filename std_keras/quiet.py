@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 
 from absl import logging as absl_logging
 
-from std_keras import graph_optimizer, kernels, progress
+from std_keras import graph_optimizer, kernels, progress, xla_cache
 
 
 @contextlib.contextmanager
@@ -123,6 +123,7 @@ def load_tensorflow() -> None:
 
 def _load() -> None:
     kernels.choose()
+    xla_cache.choose()
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     # C++ logs as errors what none are (oneDNN, that it leaves integers to TensorFlow; CUDA, that it
     # was registered before). What is one raises an exception, which says it too.

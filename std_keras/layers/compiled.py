@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from std_keras import background
+from std_keras import background, xla_cache
 
 # Elements. To compile for a smaller array, about half a second, takes longer than it saves.
 SMALLEST_COMPILED = 2**18
@@ -69,6 +69,8 @@ def _traced(function: Callable[..., Any], signature: tuple[tf.TensorSpec, ...]) 
 
     It does so while Python goes on with the graph that calls it.
     """
+    # Other threads count, too, but by few.
+    xla_cache.number_functions(multiple=1000)
     made = tf.function(function, input_signature=signature, jit_compile=True, autograph=False)
     traced = made.get_concrete_function()
     with tf.init_scope():  # Out of the graph that is being made.

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from std_keras import background
+from std_keras import background, xla_cache
 from std_keras.teachers.predictions import NAMES
 from std_keras.training import optimizers
 from std_keras.training.gradients import gradients_or_zeros
@@ -119,6 +119,7 @@ class Trainer:
         Args:
             batch: the specs of the tensors that `call` will get.
         """
+        xla_cache.number_functions()
         one_cpu = self.strategy.num_replicas_in_sync == 1 and not self.looks_ahead
         if one_cpu and not tf.config.functions_run_eagerly():
             step = self._one.get_concrete_function(batch, tf.TensorSpec((), tf.int64))

@@ -84,7 +84,7 @@ def test_a_room_that_stands_alone(room):
         if inside(file.as_posix(), room):
             others = {path for path in imported(file) if not inside(path, room)}
             others = {path for path in others if not inside(path, "files")}
-            shared = {"background", "errors", "extras", "progress", "quiet"}
+            shared = {"background", "errors", "extras", "progress", "quiet", "xla_cache"}
             assert others <= shared, f"std_keras/{file}"
 
 
