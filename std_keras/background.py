@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -18,6 +19,10 @@ import tensorflow as tf
 def _worker() -> ThreadPoolExecutor:
     """One thread: the main one is to have a core left."""
     return ThreadPoolExecutor(1, thread_name_prefix="background")
+
+
+# A process that is forked has none of its parent's threads, and would wait for this one for ever.
+os.register_at_fork(after_in_child=_worker.cache_clear)
 
 
 def run_once(function: Any) -> Future[None]:

@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import warnings
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 # What a program imports after its flags are read, and for the digits.
@@ -59,6 +60,18 @@ def fork() -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Python does not like the threads of others, which wait.
         return os.fork()
+
+
+def in_fork(check: Callable[[], bool]) -> bool:
+    """Whether a check holds in a process that is forked from this one."""
+    process = fork()
+    if not process:
+        holds = False
+        try:
+            holds = check()
+        finally:
+            os._exit(not holds)
+    return os.waitpid(process, 0)[1] == 0
 
 
 def reap() -> None:

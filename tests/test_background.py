@@ -13,6 +13,7 @@ import tensorflow as tf
 from tensorflow.python.eager import context
 
 from std_keras import background
+from tests.forking import in_fork
 
 
 def optimized(call: Callable[[], Any]) -> list[set[str]]:
@@ -81,6 +82,11 @@ def test_a_graph_that_cannot_be_optimized_is_left_to_its_first_call():
             impossible(tf.constant(1.0))
     finally:
         tf.config.set_soft_device_placement(True)
+
+
+def test_a_forked_process_has_a_thread_of_its_own():
+    background._worker().submit(int).result()
+    assert in_fork(lambda: background._worker().submit(int).result(timeout=60) == 0)
 
 
 COMPILED = """

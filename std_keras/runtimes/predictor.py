@@ -37,8 +37,8 @@ class HostPredictor:
 
     def __init__(self, file: ImageFile, *, layout: str, name: str, threads: int = 0) -> None:
         self._file, self._layout, self._name = file, layout, name
-        threads = threads or len(os.sched_getaffinity(0))
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="teacher")
+        self._threads = threads or len(os.sched_getaffinity(0))
+        self._start()
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """The outputs (B, ...) float32 for float32 images (B, H, W, C) in the file's own range.
@@ -46,12 +46,18 @@ class HostPredictor:
         Raises:
             InputError: if the file fails.
         """
+        if self._process != os.getpid():  # A fork has none of its parent's threads.
+            self._start()
         size = self._file.input.batch or _SLICE
         parts = [images[begin : begin + size] for begin in range(0, len(images), size)]
         try:
             return np.concatenate(list(self._pool.map(self._part, parts)))
         except RuntimeError as error:
             raise InputError(f"{self._name} fails on images: {error}") from error
+
+    def _start(self) -> None:
+        self._process = os.getpid()
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="teacher")
 
     def _part(self, images: np.ndarray) -> np.ndarray:
         count, wanted = len(images), self._file.input.batch

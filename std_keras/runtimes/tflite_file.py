@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import threading
 from pathlib import Path
@@ -24,6 +25,12 @@ _KINDS = (np.float32, np.uint8, np.int8, np.int16)
 _FLEX = re.compile(r"\((Flex\w{1,80})\)")
 _CUSTOM = re.compile(r"unresolved custom op: (\w{1,80})")
 _STARTING = threading.Lock()  # Standard error is one for all threads.
+# A fork waits for its end, or its process would find the lock taken and standard error turned away.
+os.register_at_fork(
+    before=_STARTING.acquire,
+    after_in_parent=_STARTING.release,
+    after_in_child=_STARTING.release,
+)
 
 
 class TfliteFile:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+
 import numpy as np
 import pytest
 
 from std_keras.errors import InputError
 from std_keras.runtimes.image_file import ImageInput
 from std_keras.runtimes.predictor import HostPredictor, open_file
+from tests.forking import in_fork
 from tests.runtimes.networks import CHANNELS, SIDE, expected, write_linear
 
 IMAGES = np.random.default_rng(2).uniform(0, 1, (37, SIDE, SIDE, CHANNELS)).astype(np.float32)
@@ -23,6 +26,19 @@ def test_batches(tmp_path, batch, threads):
     np.testing.assert_array_equal(outputs, predictor(IMAGES))
     one = HostPredictor(file, layout="nchw", name="t", threads=1)
     np.testing.assert_array_equal(outputs, one(IMAGES))
+
+
+def test_a_forked_process_has_threads_of_its_own(tmp_path):
+    file = open_file(write_linear(tmp_path / "t.onnx"), name="t")
+    predictor = HostPredictor(file, layout="nchw", name="t", threads=2)
+    outputs = predictor(IMAGES)
+
+    def same():
+        signal.alarm(60)  # Instead of waiting for ever.
+        return np.array_equal(predictor(IMAGES), outputs)
+
+    assert in_fork(same)
+    np.testing.assert_array_equal(predictor(IMAGES), outputs)
 
 
 class Failing:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
+import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,8 +16,10 @@ import tensorflow as tf
 from std_keras.errors import InputError
 from std_keras.exporting.classifying.card import ModelCard
 from std_keras.exporting.classifying.self_description import describe
+from std_keras.runtimes import tflite_file
 from std_keras.runtimes.tflite_file import TfliteFile
 from std_keras.runtimes.trial import tried
+from tests.forking import in_fork
 from tests.runtimes.networks import CHANNELS, CLASSES, MATRIX, SIDE, expected
 
 IMAGES = np.random.default_rng(1).uniform(0, 1, (5, SIDE, SIDE, CHANNELS)).astype(np.float32)
@@ -92,6 +96,34 @@ def test_many_threads(tmp_path):
         outputs = list(pool.map(file.run, batches))
     for batch, output in zip(batches, outputs, strict=True):
         np.testing.assert_allclose(output, expected(batch), rtol=1e-4, atol=1e-4)
+
+
+def test_a_fork_waits_until_no_interpreter_starts(tmp_path, monkeypatch):
+    """While one does, its lock is taken and standard error is turned away."""
+    file = opened(tmp_path / "t.tflite", content())
+    starts, end = threading.Event(), threading.Event()
+    interpreter = tflite_file.Interpreter
+
+    def slowly(**arguments):
+        starts.set()
+        end.wait(60)
+        return interpreter(**arguments)
+
+    monkeypatch.setattr(tflite_file, "Interpreter", slowly)
+    image = np.zeros((1, SIDE, SIDE, CHANNELS), np.float32)
+    terminal = os.fstat(2)
+    with ThreadPoolExecutor(2) as pool:
+        running = pool.submit(file.run, image)
+        starts.wait(60)
+        forked = pool.submit(
+            in_fork,
+            lambda: tflite_file._STARTING.acquire(timeout=60) and os.fstat(2) == terminal,
+        )
+        with pytest.raises(TimeoutError):
+            forked.result(timeout=0.2)
+        end.set()
+        assert forked.result(timeout=60)
+        assert running.result(timeout=60).shape == (1, CLASSES)
 
 
 def test_truncated_files(tmp_path):
