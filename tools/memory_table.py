@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from std_keras.errors import InputError, Interrupted
 from std_keras.programs import flags, program
 from std_keras.programs.program import StopRequest
 from std_keras.runs import machine
+from tools.benchmarks import memory
 
 ROOT = Path(__file__).resolve().parent.parent
 _PROGRAM = (sys.executable, "-m", "tools.memory_table")
@@ -200,7 +200,7 @@ def _peak() -> float:
 
     if tf.config.list_physical_devices("GPU"):
         return float(tf.config.experimental.get_memory_info("GPU:0")["peak"]) / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    return memory.peak_bytes() / 1e6
 
 
 def markdown(path: Path) -> str:

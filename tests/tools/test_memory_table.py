@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 
 from std_keras.errors import InputError
@@ -13,6 +16,15 @@ from std_keras.programs.program import StopRequest
 @pytest.fixture(scope="module")
 def table(root):
     yield importlib.import_module("tools.memory_table")
+
+
+def test_the_peak_of_a_process_is_not_that_of_the_one_that_started_it(root):
+    code = "from tools.benchmarks import memory; print(memory.peak_bytes())"
+    ballast = np.ones(400_000_000, np.uint8)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, stdout=subprocess.PIPE, text=True, check=True
+    )
+    assert 1_000_000 < int(done.stdout) < len(ballast) / 2
 
 
 @pytest.mark.slow
