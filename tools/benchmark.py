@@ -30,12 +30,11 @@ from typing import Any
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
-from std_keras import kernels
+from std_keras import kernels, quiet
 from std_keras.config.option import Option
 from std_keras.errors import InputError, MachineError
 from std_keras.programs import flags
 from std_keras.programs.program import StopRequest, console
-from std_keras.quiet import muted_stderr
 from tools.benchmarks import (
     every,
     exported,
@@ -105,8 +104,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     if csv_file:
         results.check_csv(csv_file)
     if what not in IN_PROCESSES:
-        with muted_stderr():
-            import tensorflow  # noqa: F401
+        quiet.load_tensorflow()
     if what == "all":  # Its benchmarks print and write rows themselves.
         result = benchmark.run(**options, csv=csv_file)
     else:

@@ -1,6 +1,6 @@
 """How much of a teacher a linear head can follow that reads only so many numbers.
 
-Usage: python -m tools.logit_rank TEACHER DATASET [DATA_DIR]
+Usage: python -m tools.logit_rank TEACHER DATASET [--data_dir=D]
 
 A head that reads P numbers, such as that of the channel token alone (one number for each patch),
 gives logits of rank P at most. The table has, for each P, the best such approximation of the
@@ -11,10 +11,20 @@ that is left, and how often it still names the teacher's class, and the right on
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from std_keras import quiet
+from std_keras.config.option import DATA, Option
+from std_keras.errors import InputError
+from std_keras.programs import flags, program
+from std_keras.programs.program import StopRequest
+
+OPTIONS = {
+    "data_dir": Option(topic=DATA, help="Where TFDS keeps its prepared data sets.", kind=str),
+}
+WORDS = "TEACHER DATASET"
 RANKS = (4, 8, 16, 32, 64, 128, 196)
 
 
@@ -35,10 +45,23 @@ def rows(logits: np.ndarray, labels: np.ndarray) -> Iterator[tuple[int, float, f
         yield rank, float(variance), float(agreement), float((answers == labels).mean())
 
 
-def main(teacher: str, dataset: str, data_dir: str | None = None) -> None:
+def main(arguments: Sequence[str], stop: StopRequest) -> None:
+    """Prints the table."""
+    parsed = flags.parse(
+        arguments,
+        program="python -m tools.logit_rank",
+        about=str(__doc__),
+        options=OPTIONS,
+        defaults={"data_dir": None},
+        words=WORDS,
+    )
+    if len(parsed[WORDS]) != 2:
+        raise InputError(f"{' '.join(parsed[WORDS])} must be TEACHER DATASET")
+    teacher, dataset = parsed[WORDS]
+    quiet.load_tensorflow()
     from std_keras import data, teachers
 
-    loaded = data.load(dataset, data_dir=data_dir)
+    loaded = data.load(dataset, data_dir=parsed["data_dir"], test_only=True)
     spec = teachers.parse(teacher)
     network = teachers.load(spec, image_shape=loaded.image_shape, label_names=loaded.label_names)
     logits, labels = [], []
@@ -53,6 +76,4 @@ def main(teacher: str, dataset: str, data_dir: str | None = None) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (3, 4):
-        sys.exit(__doc__)
-    main(*sys.argv[1:])
+    sys.exit(program.run(main))

@@ -10,17 +10,19 @@ one along the height: forward and backward on eight images, and as a TFLite file
 from __future__ import annotations
 
 import functools
-import os
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from std_keras import quiet
 
-import numpy as np
-import tensorflow as tf
-from ai_edge_litert.interpreter import Interpreter
+quiet.load_tensorflow()
+
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+from ai_edge_litert.interpreter import Interpreter  # noqa: E402
 
 STAGES = ((56, 64), (28, 128), (14, 320), (7, 512))
 K, RUNS, BATCH = 3, 30, 8
@@ -92,7 +94,10 @@ def tflite(form: Form, size: int, channels: int, quantization: str) -> Callable[
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if quantization == "int8":
         converter.representative_dataset = lambda: ([tf.random.normal(shape)] for _ in range(4))
-    interpreter = Interpreter(model_content=converter.convert(), num_threads=1)
+    with quiet.muted_stderr(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        content = converter.convert()
+    interpreter = Interpreter(model_content=content, num_threads=1)
     interpreter.allocate_tensors()
     index = interpreter.get_input_details()[0]["index"]
     interpreter.set_tensor(index, np.random.default_rng(1).normal(size=shape).astype("float32"))

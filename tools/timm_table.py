@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from std_keras import quiet
+
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "hub.md"
 BEGIN, END = "<!-- made by tools.timm_table -->\n\n", "\n<!-- until here -->"
 _HEAD = ("`hf-hub:timm/` and", "model", "pixels", "classes", "licence")
@@ -74,6 +76,7 @@ def _found(timm: Any, architecture: str) -> str:
 
 def main() -> None:
     """Puts the table into the page."""
+    quiet.load_tensorflow()
     from tests.oracles import import_timm
 
     text = PAGE.read_text(encoding="utf-8")

@@ -62,7 +62,7 @@ def test_the_benchmark_measures_the_matmuls_of_the_file(tmp_path: Path):
         "--against=pytorch",
         f"--json={tmp_path}/export.json",
     )
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
     found = json.loads((tmp_path / "export.json").read_text())
     kinds = {"float32", "float16", "dynamic", "int8", "int4"}
     assert set(found["ms"]) == kinds | {"pytorch float32"}

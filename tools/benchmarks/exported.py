@@ -14,11 +14,13 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from std_keras import quiet
 from std_keras.config.option import Option
 from std_keras.errors import InputError
 
@@ -218,7 +220,9 @@ def _matmul_file(folder: Path, shape: tuple[int, int, int], count: int, kind: st
         converter.representative_dataset = lambda: iter([[sample]])
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = converter.inference_output_type = tf.int8
-    path.write_bytes(converter.convert())
+    with quiet.muted_stderr(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path.write_bytes(converter.convert())
     return path.read_bytes()
 
 
