@@ -39,8 +39,18 @@ _OPTIONS = {
         "others keep the rows that the file has.",
         kind=str,
     ),
+    "quantizations": Option(
+        topic=MODEL,
+        help="Kinds of files, separated by commas. The others keep the rows that the file has.",
+        kind=str,
+    ),
+    "latency": Option(
+        topic=RUN,
+        help="Measure latencies: on a quiet machine. Without it their cells stay empty.",
+        kind=bool,
+    ),
 }
-_QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
+_QUANTIZATIONS = ("float32", "float16", "dynamic", "int8", "int4")
 # name: model, side of the images, options. One token set each, at the last site, as the run has.
 _STUDENTS: dict[str, tuple[str, int, dict[str, Any]]] = {
     "mixer_s4_32px": ("mixer_s16", 32, {"patch_size": 4}),
@@ -55,6 +65,15 @@ _STUDENTS: dict[str, tuple[str, int, dict[str, Any]]] = {
 _RANDOM_IMAGES = 32
 _TIMINGS = 3
 _CALIBRATION_IMAGES = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """Which files, where they are kept, and whether they are timed."""
+
+    folder: Path
+    kinds: Sequence[str]
+    latency: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +101,12 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
         program="python -m tools.export_table",
         about=str(__doc__),
         options=_OPTIONS,
-        defaults={"verify_examples": 0, "only": "all"},
+        defaults={
+            "verify_examples": 0,
+            "only": "all",
+            "quantizations": ",".join(_QUANTIZATIONS),
+            "latency": True,
+        },
         required=("output", "files_dir"),
     )
     output, folder = Path(parsed["output"]), Path(parsed["files_dir"])
@@ -93,21 +117,26 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     for name in only:
         if name not in _STUDENTS:
             raise InputError(f"--only={name} is not one of {', '.join(_STUDENTS)}")
+    kinds = parsed["quantizations"].split(",")
+    for kind in kinds:
+        if kind not in _QUANTIZATIONS:
+            raise InputError(f"--quantizations={kind} is not one of {', '.join(_QUANTIZATIONS)}")
+    wanted = Wanted(folder, kinds, latency=parsed["latency"])
     quiet.load_tensorflow()
     folder.mkdir(parents=True, exist_ok=True)
     output.parent.mkdir(parents=True, exist_ok=True)
 
     rows: list[Row] = []
     if parsed["model_dir"]:
-        rows.extend(_rows_of_run(parsed, folder, stop))
+        rows.extend(_rows_of_run(parsed, wanted, stop))
         _save(output, rows)
     for name in only:
-        rows.extend(_rows_of_student(name, folder, stop))
+        rows.extend(_rows_of_student(name, wanted, stop))
         _save(output, rows)  # What is done stays, whatever happens to the next.
     progress.say(f"wrote {output} and {output.with_suffix('.md')}")
 
 
-def _rows_of_run(parsed: dict[str, Any], folder: Path, stop: StopRequest) -> Iterator[Row]:
+def _rows_of_run(parsed: dict[str, Any], wanted: Wanted, stop: StopRequest) -> Iterator[Row]:
     from std_keras import exporting
     from std_keras.exporting.sample import sample
     from std_keras.runs.trained import load_trained
@@ -121,10 +150,10 @@ def _rows_of_run(parsed: dict[str, Any], folder: Path, stop: StopRequest) -> Ite
     )
     images, labels = sample(dataset.test, parsed["verify_examples"], progress=progress.track)
     calibration = sample(dataset.train, 200, progress=progress.track)[0]
-    yield from _rows(f"run {run.name}", model, folder, images, labels, calibration, stop)
+    yield from _rows(f"run {run.name}", model, wanted, images, labels, calibration, stop)
 
 
-def _rows_of_student(name: str, folder: Path, stop: StopRequest) -> Iterator[Row]:
+def _rows_of_student(name: str, wanted: Wanted, stop: StopRequest) -> Iterator[Row]:
     import keras
 
     from std_keras import exporting, models
@@ -143,7 +172,7 @@ def _rows_of_student(name: str, folder: Path, stop: StopRequest) -> Iterator[Row
     images = photos.squares(_RANDOM_IMAGES + _CALIBRATION_IMAGES, side)
     model = exporting.inference_model(student, head="average")
     calibration = images[_RANDOM_IMAGES:]
-    yield from _rows(name, model, folder, images[:_RANDOM_IMAGES], None, calibration, stop)
+    yield from _rows(name, model, wanted, images[:_RANDOM_IMAGES], None, calibration, stop)
     keras.utils.clear_session()
 
 
@@ -172,7 +201,7 @@ def like_trained(student: Any) -> None:
 def _rows(
     name: str,
     model: Any,
-    folder: Path,
+    wanted: Wanted,
     images: Any,
     labels: Any,
     calibration: Any,
@@ -181,27 +210,35 @@ def _rows(
     import numpy as np
 
     from std_keras import exporting
+    from std_keras.exporting.quantize import needs_images
 
     reference = model.predict(images, batch_size=32, verbose=0)
     float32: bytes | None = None
     for quantization in _QUANTIZATIONS:
         if stop:
             raise Interrupted("interrupted; the same command uses the files that are there")
-        path = folder / f"{name.replace(' ', '_')}_{quantization}.tflite"
+        if quantization not in (*wanted.kinds, "float32"):  # From which the others are made.
+            continue
+        path = wanted.folder / f"{name.replace(' ', '_')}_{quantization}.tflite"
         if not path.is_file():
             progress.say(f"converting {path.name}")
             content = exporting.convert(
                 model,
                 quantization=quantization,
-                representative_images=calibration if quantization == "int8" else None,
+                representative_images=calibration if needs_images(quantization) else None,
                 float32_content=float32,
             )
             path.write_bytes(content)
         content = path.read_bytes()
         float32 = content if quantization == "float32" else float32
+        if quantization not in wanted.kinds:
+            continue
         run = exporting.run_file(content, images=images, name=path.name, progress=progress.track)
         same = np.mean(run.logits.argmax(1) == reference.argmax(1))
         difference = exporting.largest_difference(run.logits, reference)
+        times = ["", ""]
+        if wanted.latency:
+            times = [f"{_latency(content, images[0], threads):.2f}" for threads in (1, 2)]
         drop = ""
         if labels is not None:
             drop = f"{exporting.top1(reference, labels) - exporting.top1(run.logits, labels):+.4f}"
@@ -211,8 +248,8 @@ def _rows(
             bytes=str(len(content)),
             ops=str(sum(exporting.count_ops(content).values())),
             xnnpack_partitions=str(exporting.xnnpack_partitions(content)),
-            latency_ms_1_thread=f"{_latency(content, images[0], 1):.2f}",
-            latency_ms_2_threads=f"{_latency(content, images[0], 2):.2f}",
+            latency_ms_1_thread=times[0],
+            latency_ms_2_threads=times[1],
             top1="" if labels is None else f"{exporting.top1(run.logits, labels):.4f}",
             top1_drop=drop,
             same_predictions=f"{same:.4f}",
@@ -234,17 +271,18 @@ def _save(output: Path, measured: Sequence[Row]) -> None:
 
 
 def _with_former(path: Path, rows: Sequence[Row]) -> list[Row]:
-    """The rows, and those of other students that the file has; runs first, then in our order."""
-    found: dict[str, list[Row]] = {}
+    """The rows, and the others that the file has; runs first, then students in our order."""
+    found: dict[tuple[str, str], Row] = {}
     if path.is_file():
         with path.open(newline="", encoding="utf-8") as file:
             for former in csv.DictReader(file):
-                found.setdefault(former["student"], []).append(Row(**former))
-    for name in {row.student for row in rows}:
-        found[name] = [row for row in rows if row.student == name]
-    order = list(_STUDENTS)
-    names = sorted(found, key=lambda name: order.index(name) if name in order else -1)
-    return [row for name in names for row in found[name]]
+                found[former["student"], former["quantization"]] = Row(**former)
+    found |= {(row.student, row.quantization): row for row in rows}
+    students = list(_STUDENTS)
+    names = list(dict.fromkeys(name for name, _ in found))
+    names.sort(key=lambda name: students.index(name) if name in students else -1)
+    order = [(name, kind) for name in names for kind in _QUANTIZATIONS]
+    return [found[key] for key in order if key in found]
 
 
 def _write(path: Path, rows: Sequence[Row]) -> None:

@@ -26,7 +26,8 @@ def test_the_table_says_what_the_files_are(export_table, tmp_path, monkeypatch):
     export_table.main([f"--output={output}", f"--files_dir={files}"], StopRequest())
     with output.open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["quantization"] for row in rows] == ["float32", "float16", "dynamic", "int8"]
+    kinds = ["float32", "float16", "dynamic", "int8", "int4"]
+    assert [row["quantization"] for row in rows] == kinds
     for row in rows:
         assert int(row["bytes"]) == (files / f"tiny_{row['quantization']}.tflite").stat().st_size
         assert row["xnnpack_partitions"] == "1"
@@ -42,6 +43,13 @@ def test_the_table_says_what_the_files_are(export_table, tmp_path, monkeypatch):
     with output.open() as file:
         again = list(csv.DictReader(file))
     assert [row["bytes"] for row in again] == [row["bytes"] for row in rows]
+    # One kind alone leaves the rows of the others as they are.
+    only = ["--quantizations=int4", "--nolatency"]
+    export_table.main([f"--output={output}", f"--files_dir={files}", *only], StopRequest())
+    with output.open() as file:
+        *others, four = csv.DictReader(file)
+    assert others == again[:-1]
+    assert four == {**again[-1], "latency_ms_1_thread": "", "latency_ms_2_threads": ""}
     text = output.with_suffix(".md").read_text()
     assert "python -m tools.export_table --output=" in text
     assert all(row["bytes"] in text for row in rows)
@@ -51,6 +59,9 @@ def test_bad_flags(export_table, tmp_path):
     with pytest.raises(InputError, match=r"--output=.*\.txt must end in \.csv"):
         export_table.main([f"--output={tmp_path}/a.txt", f"--files_dir={tmp_path}"], StopRequest())
     flags = [f"--output={tmp_path}/a.csv", f"--files_dir={tmp_path}", "--only=nobody"]
+    wrong = [*flags[:2], "--quantizations=int4,int2"]
+    with pytest.raises(InputError, match="--quantizations=int2 is not one of float32, "):
+        export_table.main(wrong, StopRequest())
     with pytest.raises(InputError, match="--only=nobody is not one of mixer_s4_32px"):
         export_table.main(flags, StopRequest())
 
