@@ -160,6 +160,31 @@ def test_operations(step):
     assert len(step) <= 3600
 
 
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_updates_are_not_copied_into_the_graph(jit_compile):
+    """TensorFlow optimises the function of a shape, and not every call of it, before a first step;
+    but XLA is to see all that there is."""
+    state = adamw_state(ema=0.9)
+    made = trainer(state, batch_size=BATCH, jit_compile=jit_compile)
+    source = feed(tf.distribute.get_strategy(), [batch(BATCH)])
+    count = tf.constant(1, tf.int64)
+    graph = made._one.get_concrete_function(next(source), count).graph
+    called = Counter(
+        op.get_attr("f").name for op in operations(graph) if op.type == "StatefulPartitionedCall"
+    )
+    kept = [
+        f
+        for f in graph.as_graph_def().library.function
+        if f.attr["_noinline"].b and f.signature.name in called
+    ]
+    # Weights that decay and others have a function for each shape, the averages for each shape.
+    weights = state.model.trainable_variables
+    calls = len(weights) + len(state.average.averages)
+    compiled = 2  # The step and the average, each as a whole.
+    assert sum(called[f.signature.name] for f in kept) == (compiled if jit_compile else calls)
+    assert len(kept) <= 2 * len({tuple(v.shape) for v in weights})
+
+
 def test_what_a_step_in_bfloat16_computes_in_float32():
     """Heads, losses, means of norms, teachers that are no networks; all else has half the bytes."""
     with dtype_policy("mixed_bfloat16"):
