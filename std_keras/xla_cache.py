@@ -43,8 +43,9 @@ def choose() -> None:
         folder = _home() / key
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _clean(folder.parent)
-        if os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > _FREE_BYTES:
-            os.environ[CHOICE] = f"{given} {_FLAG}={folder}".strip()
+        room = os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > _FREE_BYTES
+        if room and "'" not in str(folder):
+            os.environ[CHOICE] = f"{given} {_FLAG}='{folder}'".strip()
 
 
 def number_functions(multiple: int = 100_000) -> None:
