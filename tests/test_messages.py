@@ -21,6 +21,7 @@ ALLOWED = {
     "runs/machine.py": "flags of git and nvidia-smi",
     "runs/packing/card.py": "the model card shows commands",
     "weights/layouts/std_pytorch.py": "a flag of the reproduction's own program",
+    "xla_cache.py": "flags of TensorFlow",
 }
 # A whole command, which somebody may copy, is one in any case.
 _COMMAND = re.compile(r"`std-keras [^`]*`")

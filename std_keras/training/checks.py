@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import os
@@ -125,6 +126,18 @@ def check_same_run(run: RunDirectory, config: TrainConfig, dataset: DataSet) -> 
                 "another `model_dir`"
             )
     _check_folder(run, config, before)
+    _warn_of_other_teachers(run, config)
+
+
+def _warn_of_other_teachers(run: RunDirectory, config: TrainConfig) -> None:
+    """A teacher in the place where it was may have been trained anew since."""
+    for teacher, known in zip(config.distillation.teachers, run.read_teachers(), strict=False):
+        with contextlib.suppress(InputError):  # It is gone; whoever needs it says so.
+            if identity(parse(teacher)).get("teacher weights") != known.get("teacher weights"):
+                progress.warn(
+                    f"teacher={teacher}: its weights changed since {run.path} was started, which "
+                    "goes on with the new ones"
+                )
 
 
 def _with_places_of(begun: TrainConfig, config: TrainConfig, run: RunDirectory) -> TrainConfig:

@@ -317,6 +317,34 @@ def test_a_teacher_that_moved_is_the_same(tmp_path, digits):
         check_same_run(run, options(f"{tmp_path}/other.keras,input=byte"), digits)
 
 
+def test_a_teacher_that_was_trained_anew_gets_a_warning(tmp_path, digits, monkeypatch):
+    model = keras.Sequential(
+        [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)]
+    )
+    model.save(tmp_path / "teacher.keras")
+    teacher = f"{tmp_path}/teacher.keras,input=byte"
+    options = TrainConfig(distillation="hard", teacher=(teacher,))
+    run = RunDirectory(tmp_path / "run")
+    run.prepare()
+    run.write_start(
+        options,
+        label_names=digits.label_names,
+        architecture="{}",
+        teachers=[identity(parse(teacher))],
+    )
+    said = []
+    monkeypatch.setattr(progress, "warn", said.append)
+    check_same_run(run, options, digits)
+    assert said == []
+    model.set_weights([weights + 1 for weights in model.get_weights()])
+    model.save(tmp_path / "teacher.keras")
+    check_same_run(run, options, digits)
+    assert len(said) == 1 and "its weights changed" in said[0]
+    (tmp_path / "teacher.keras").unlink()  # With a full cache a run needs none.
+    check_same_run(run, options, digits)
+    assert len(said) == 1
+
+
 def test_names_of_a_teachers_classes_that_moved_are_the_same(tmp_path, digits):
     keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)]).save(
         tmp_path / "teacher.keras"
