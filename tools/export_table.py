@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -62,6 +63,7 @@ _STUDENTS: dict[str, tuple[str, int, dict[str, Any]]] = {
     "cyclemlp_b1_224px": ("cyclemlp_b1", 224, {}),
     "gmlp_ti16_224px": ("gmlp_ti16", 224, {}),
 }
+_WHERE = re.compile(r"^on (.+?); batch 1", re.MULTILINE)
 _RANDOM_IMAGES = 32
 _TIMINGS = 3
 _CALIBRATION_IMAGES = 16
@@ -129,10 +131,12 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     rows: list[Row] = []
     if parsed["model_dir"]:
         rows.extend(_rows_of_run(parsed, wanted, stop))
-        _save(output, rows)
+        _save(output, rows, timed=wanted.latency)
     for name in only:
         rows.extend(_rows_of_student(name, wanted, stop))
-        _save(output, rows)  # What is done stays, whatever happens to the next.
+        _save(
+            output, rows, timed=wanted.latency
+        )  # What is done stays, whatever happens to the next.
     progress.say(f"wrote {output} and {output.with_suffix('.md')}")
 
 
@@ -258,16 +262,18 @@ def _rows(
         )
 
 
-def _save(output: Path, measured: Sequence[Row]) -> None:
-    """Writes the table and the page, with the rows that the table has of other students."""
+def _save(output: Path, measured: Sequence[Row], *, timed: bool) -> None:
+    """Writes the table and the page, with the other rows that the table has."""
     from std_keras.exporting.report import machine
 
     rows = _with_former(output, measured)
     _write(output, rows)
-    about = machine()
-    output.with_suffix(".md").write_text(
-        _markdown(rows, output.name, f"{about['cores']} cores of an {about['cpu']}")
-    )
+    about, page = machine(), output.with_suffix(".md")
+    where = f"{about['cores']} cores of an {about['cpu']}"
+    if not timed and page.is_file():  # The times that are there stay those of their machine.
+        former = _WHERE.search(page.read_text(encoding="utf-8"))
+        where = former[1] if former else where
+    page.write_text(_markdown(rows, output.name, where), encoding="utf-8")
 
 
 def _with_former(path: Path, rows: Sequence[Row]) -> list[Row]:

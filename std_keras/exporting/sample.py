@@ -34,3 +34,12 @@ def sample(
         some_images, some_labels = source.decode(tf.gather(raw, chosen[first:last] - i * _BATCH))
         images[first:last], labels[first:last] = some_images.numpy(), some_labels.numpy()
     return images, labels
+
+
+def different_images(images: np.ndarray) -> int:
+    """How many of the images (n, H, W, C) show something, and each something else.
+
+    One that comes twice tells a measurement nothing new, and one of a single colour nearly nothing.
+    """
+    shows_something = (images != images[:, :1, :1]).any(axis=(1, 2, 3))
+    return len({image.tobytes() for image in images[shows_something]})

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from std_keras.data import Source
-from std_keras.exporting.sample import sample
+from std_keras.exporting.sample import different_images, sample
 
 
 class Streamed(Source):
@@ -48,3 +48,13 @@ def test_all_of_them(count):
     images, labels = sample(Streamed(300), count)
     np.testing.assert_array_equal(labels, np.arange(300))
     assert len(images) == 300
+
+
+def test_images_of_one_colour_and_those_that_come_again_are_not_counted():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (5, 4, 4, 3)).astype(np.uint8)
+    assert different_images(images) == 5
+    assert different_images(np.concatenate([images, images[::-1]])) == 5
+    colours = np.broadcast_to(images[:, :1, :1], images.shape)
+    assert different_images(colours) == 0
+    assert different_images(np.concatenate([colours, images])) == 5

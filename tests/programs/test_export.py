@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -224,6 +225,17 @@ def test_an_accuracy_drop_beyond_the_limit(fragile_run, tmp_path, capsys):
     export(fragile_run, tmp_path, "--quantization=dynamic", "--max_accuracy_drop=1")
     names = [path.name for path in tmp_path.glob("student_dynamic*")]
     assert names == ["student_dynamic.tflite"]
+
+
+@pytest.mark.parametrize(("examples", "warned"), [(49, True), (50, False)])
+def test_few_images_to_measure_on_are_told_once(fragile_run, tmp_path, caplog, examples, warned):
+    run = tmp_path / "run"
+    shutil.copytree(fragile_run, run)
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**config, "max_train_examples": examples}))
+    export(run, tmp_path / "out", "--quantization=dynamic,int8,int4", "--verify_examples=10")
+    assert caplog.text.count("with fewer than 50 its logits are") == warned
+    assert ("int8 is measured on 49 different training images" in caplog.text) == warned
 
 
 def test_int8_is_calibrated_on_training_images(fragile_run, tmp_path, monkeypatch):
