@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import sys
 import time
@@ -145,6 +146,9 @@ def measure(parsed: dict[str, Any], *, variant: str, batch_size: int) -> dict[st
     from std_keras.training.step import StepOptions, Trainer
     from std_keras.training.task import DistillationTask
 
+    # With one thread TensorFlow computes blocks again before their gradients need them, and holds
+    # as much as without. Most machines have more, so one with a single core measures what they do.
+    tf.config.threading.set_inter_op_parallelism_threads(max(2, len(os.sched_getaffinity(0))))
     side = parsed["image_size"]
     chosen = {name: parsed[name] for name in ("width", "depth") if parsed[name]}
     model = models.create_student(
