@@ -11,13 +11,16 @@ import hashlib
 import importlib.util
 import os
 import platform
+import re
 import shutil
+import stat
 import time
 from pathlib import Path
 from typing import BinaryIO
 
 CHOICE = "TF_XLA_FLAGS"
 _FLAG = "--tf_xla_persistent_cache_directory"
+_ENTRY = "xla_compile_cache__"  # Begins the name of each file that TensorFlow keeps.
 _MOST_BYTES = 1_000_000_000  # A training step of Mixer-S/4 has 10 MB.
 _FREE_BYTES = 500_000_000  # A full disk would end the training, for want of a convenience.
 _DAY = 24 * 3600
@@ -28,24 +31,39 @@ def choose() -> None:
 
     Call it before TensorFlow is imported. The folder's name tells the processor, the cores,
     TensorFlow and what else the compiled code depends on. Nothing is kept where there is a GPU, for
-    which it was never tried, nor where the folder cannot be written or the disk is nearly full.
+    which it was never tried, nor in a folder that another user may write to, or that has no room:
+    TensorFlow ends a training for which it cannot be written.
     """
-    given = os.environ.get(CHOICE, "")
-    if _FLAG in given or _has_gpu():
-        return
-    machine, library = _machine(), importlib.util.find_spec("tensorflow")
-    if machine is None or library is None or library.origin is None:
-        return
-    facts = [machine, library.origin, str(os.stat(library.origin).st_mtime_ns), given]
-    facts += [os.environ.get(name, "") for name in ("XLA_FLAGS", "TF_ENABLE_ONEDNN_OPTS")]
-    key = hashlib.sha256("\n".join(facts).encode(errors="replace")).hexdigest()[:20]
     with contextlib.suppress(OSError, RuntimeError):  # Without a home folder, for example.
-        folder = _home() / key
+        home = _home()
+        given = re.sub(rf"{_FLAG}='{re.escape(str(home))}/\w+'", "", os.environ.get(CHOICE, ""))
+        given = given.strip()
+        # TensorFlow takes what does not begin with a dash for the name of a file of flags.
+        if _FLAG in given or (given and not given.startswith("-")):
+            return
+        os.environ.pop(CHOICE, None)
+        if given:
+            os.environ[CHOICE] = given
+        key = _key(given)
+        if key is None or _has_gpu():
+            return
+        folder = home / key
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _clean(folder.parent)
-        room = os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > _FREE_BYTES
-        if room and "'" not in str(folder):
+        _clean(home)
+        if "'" not in str(folder) and _is_own(folder) and _has_room(folder):
             os.environ[CHOICE] = f"{given} {_FLAG}='{folder}'".strip()
+
+
+def error_of(error: BaseException) -> str | None:
+    """What to say of an error of TensorFlow that comes from the folder; None for any other."""
+    text = str(error)
+    if _ENTRY not in text:
+        return None
+    said = next(line for line in text.splitlines() if _ENTRY in line).strip()
+    return (
+        f"what XLA compiled cannot be kept or read ({said[:300]}); delete {_home()}, or set "
+        f"{CHOICE}={_FLAG}= in the environment, which keeps nothing"
+    )
 
 
 def number_functions(multiple: int = 100_000) -> None:
@@ -60,6 +78,37 @@ def number_functions(multiple: int = 100_000) -> None:
 
     while not (count := ops.uid()) or count % multiple:
         pass
+
+
+def _key(given: str) -> str | None:
+    """A name for all that compiled code depends on; None if that is not known."""
+    machine, library = _machine(), importlib.util.find_spec("tensorflow")
+    if machine is None or library is None or library.origin is None:
+        return None
+    facts = [machine, library.origin, str(os.stat(library.origin).st_mtime_ns), given]
+    facts += [os.environ.get(name, "") for name in ("XLA_FLAGS", "TF_ENABLE_ONEDNN_OPTS")]
+    return hashlib.sha256("\n".join(facts).encode(errors="replace")).hexdigest()[:20]
+
+
+def _is_own(folder: Path) -> bool:
+    """Whether the code in the folder, which is run, is of this user alone."""
+    if folder.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return False
+    entries = [path.lstat() for path in folder.iterdir()]
+    states = [folder.stat(), *entries]
+    return all(state.st_uid == os.geteuid() for state in states) and all(
+        stat.S_ISREG(state.st_mode) for state in entries
+    )
+
+
+def _has_room(folder: Path) -> bool:
+    """Whether a file can be written and renamed; quotas and inodes are not told otherwise."""
+    if shutil.disk_usage(folder).free < _FREE_BYTES:
+        return False
+    probe = folder / f"probe-{os.getpid()}"
+    probe.write_bytes(bytes(2**16))
+    probe.unlink()
+    return True
 
 
 def _home() -> Path:
@@ -115,7 +164,7 @@ def _is_whole(path: Path) -> bool:
         try:
             while file.tell() < size:
                 tag, value = _varint(file), _varint(file)
-                if tag & 7 not in (0, 2):
+                if not tag >> 3 or tag & 7 not in (0, 2):  # No field has the number 0.
                     return False
                 if tag & 7 == 2:
                     file.seek(value, os.SEEK_CUR)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections import namedtuple
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import tensorflow as tf
 
 from std_keras import xla_cache
+from std_keras.errors import MachineError
+from std_keras.programs.program import machine_error
+from std_keras.training.checks import refuse_damaged_data
 
 # Compiles one function, after as many tensors as the argument says; prints its value.
 _PROGRAM = """
@@ -82,7 +88,7 @@ def home(tmp_path, monkeypatch):
 
 def folder() -> str:
     """The one that was chosen; empty if none was."""
-    return os.environ[xla_cache.CHOICE].rpartition("=")[2].strip("'")
+    return os.environ.get(xla_cache.CHOICE, "").rpartition("=")[2].strip("'")
 
 
 def test_it_is_of_this_user_alone(home):
@@ -91,9 +97,15 @@ def test_it_is_of_this_user_alone(home):
     assert os.stat(folder()).st_mode & 0o777 == 0o700
 
 
-@pytest.mark.parametrize("given", ["", "/elsewhere"])
-def test_a_folder_that_the_user_named_stays(given, home, monkeypatch):
-    said = f"--tf_xla_persistent_cache_directory={given}"
+@pytest.mark.parametrize(
+    "said",
+    [
+        "--tf_xla_persistent_cache_directory=",
+        "--tf_xla_persistent_cache_directory=/elsewhere",
+        "/a/file/of/flags",
+    ],
+)
+def test_what_the_user_named_stays(said, home, monkeypatch):
     monkeypatch.setenv(xla_cache.CHOICE, said)
     xla_cache.choose()
     assert os.environ[xla_cache.CHOICE] == said
@@ -127,7 +139,7 @@ def test_none_where_it_cannot_be_kept(home, monkeypatch):
         xla_cache.choose()
         return folder() == ""
 
-    disk = namedtuple("disk", "total used free")(10**12, 10**12, 10**8)
+    disk = SimpleNamespace(total=10**12, used=10**12, free=10**8)
     with monkeypatch.context() as full:
         full.setattr(shutil, "disk_usage", lambda path: disk)
         assert nothing_is_chosen()
@@ -140,6 +152,53 @@ def test_none_where_it_cannot_be_kept(home, monkeypatch):
     shutil.rmtree(home)
     home.write_text("a file")
     assert nothing_is_chosen()
+
+
+def test_none_where_code_may_be_anothers(home, monkeypatch):
+    xla_cache.choose()
+    own = Path(folder())
+    assert own.is_dir()
+    own.chmod(0o777)
+    xla_cache.choose()
+    assert folder() == ""
+    own.chmod(0o700)
+    (own / "a folder.pb").mkdir()
+    xla_cache.choose()
+    assert folder() == ""
+    (own / "a folder.pb").rmdir()
+    with monkeypatch.context() as another:
+        another.setattr(os, "geteuid", lambda: os.getuid() + 1)
+        xla_cache.choose()
+        assert folder() == ""
+    xla_cache.choose()
+    assert folder() == str(own)
+
+
+def test_none_where_no_file_can_be_made(home, monkeypatch):
+    def no_inodes(path, content):
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr(Path, "write_bytes", no_inodes)
+    xla_cache.choose()
+    assert folder() == ""
+
+
+def test_a_child_chooses_anew(home, monkeypatch):
+    xla_cache.choose()
+    first = folder()
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=true")
+    xla_cache.choose()
+    assert folder() not in ("", first)
+
+
+def test_an_error_of_the_cache_is_told_from_others():
+    text = "Graph execution error:\n/x/xla_compile_cache__1__2__CPU.pb; No space left on device"
+    error = tf.errors.DataLossError(None, None, text)
+    assert isinstance(machine_error(error), MachineError)
+    assert "what XLA compiled" in str(machine_error(error))
+    no_data: Any = None
+    refuse_damaged_data(no_data, error)  # It says nothing of the data.
+    assert xla_cache.error_of(tf.errors.DataLossError(None, None, "a record")) is None
 
 
 def test_old_and_damaged_files_go(home, monkeypatch):
@@ -156,10 +215,11 @@ def test_old_and_damaged_files_go(home, monkeypatch):
 
     new, old, older = (write(f"{age}.pb", message, age) for age in (0, day, 2 * day))
     cut, empty = write("cut.pb", message[:-1], 0), write("empty.pb", b"", 0)
+    zeros = write("zeros.pb", bytes(100), 0)
     written, left = write("a.pb.tmp1", b"", 0), write("b.pb.tmp2", b"", 2 * day)
     xla_cache.choose()
     assert new.exists() and old.exists() and written.exists()
-    for path in (older, cut, empty, left):
+    for path in (older, cut, empty, zeros, left):
         assert not path.exists(), path.name
 
 

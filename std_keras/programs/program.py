@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn
 
-from std_keras import progress
+from std_keras import progress, xla_cache
 from std_keras.errors import InputError, Interrupted, MachineError, StdKerasError
 from std_keras.programs.flag_names import as_flags
 from std_keras.programs.flags import HelpRequested
@@ -168,6 +168,8 @@ def machine_error(error: BaseException) -> MachineError | None:
         return MachineError(f"{os.strerror(error.errno)}{where}")
     if isinstance(error, MemoryError):
         return MachineError("out of memory; a smaller --batch_size or more --accumulation_steps")
+    if (cache := xla_cache.error_of(error)) is not None:
+        return MachineError(cache)
     kind, text = type(error).__name__, str(error)
     if kind == "ResourceExhaustedError" or "No space left on device" in text:
         first = text.splitlines()[0] if text else kind

@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from std_keras import progress
+from std_keras import progress, xla_cache
 from std_keras.config import TrainConfig, differing_options
 from std_keras.data import DataSet, folder_content
 from std_keras.data.files import FileSource
@@ -220,7 +220,7 @@ _OF_PICTURES = (
 
 def refuse_damaged_data(dataset: DataSet, error: tf.errors.OpError) -> None:
     """Raises InputError if a streamed image or record turned out to be unreadable."""
-    if not isinstance(error, _OF_PICTURES):
+    if not isinstance(error, _OF_PICTURES) or xla_cache.error_of(error) is not None:
         return
     parts = (dataset.train, dataset.validation, dataset.test)
     files = [part for part in parts if isinstance(part, FileSource)]
