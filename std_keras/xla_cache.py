@@ -14,7 +14,6 @@ import platform
 import re
 import shutil
 import stat
-import time
 from pathlib import Path
 from typing import BinaryIO
 
@@ -137,20 +136,19 @@ def _machine() -> str | None:
 
 def _clean(home: Path) -> None:
     """Deletes what is damaged or was left unfinished, and the oldest files above the limit."""
-    kept, now = [], time.time()
+    found = []
     for path in home.glob("*/*"):
         with contextlib.suppress(OSError):
-            state = path.stat()
-            unfinished = not path.name.endswith(".pb")
-            if now - state.st_mtime > _DAY if unfinished else not _is_whole(path):
-                path.unlink()
-            else:
-                kept.append((state.st_mtime, state.st_size, path))
-    total = 0
-    for _, size, path in sorted(kept, reverse=True):
-        total += size
-        if total > _MOST_BYTES:
-            with contextlib.suppress(OSError):
+            found.append((path.stat().st_mtime, path.stat().st_size, path))
+    newest, total = max((written for written, _, _ in found), default=0.0), 0
+    for written, size, path in sorted(found, reverse=True):
+        with contextlib.suppress(OSError):
+            if path.name.endswith(".pb"):
+                total += size
+                unfit = total > _MOST_BYTES or not _is_whole(path)
+            else:  # Another process writes it now, unless much is newer.
+                unfit = written < newest - _DAY
+            if unfit:
                 path.unlink()
 
 

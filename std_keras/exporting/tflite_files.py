@@ -21,7 +21,7 @@ from std_keras.exporting.report import FileReport
 from std_keras.exporting.sample import different_images, sample
 
 _REPRESENTATIVE_IMAGES = 200
-# Below it int8 and int4 lose by it: see docs/export.md.
+# Different images; below it int8 and int4 lose by it (the page on export has the measurement).
 _ENOUGH_IMAGES = 50
 _SENSITIVITY_IMAGES = 100
 
