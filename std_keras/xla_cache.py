@@ -144,8 +144,8 @@ def _clean(home: Path) -> None:
     for written, size, path in sorted(found, reverse=True):
         with contextlib.suppress(OSError):
             if path.name.endswith(".pb"):
-                total += size
-                unfit = total > _MOST_BYTES or not _is_whole(path)
+                total += size if (whole := _is_whole(path)) else 0
+                unfit = not whole or total > _MOST_BYTES
             else:  # Another process writes it now, unless much is newer.
                 unfit = written < newest - _DAY
             if unfit:
