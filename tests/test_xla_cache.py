@@ -29,13 +29,11 @@ import tensorflow as tf
 
 for number in range(int(sys.argv[1])):
     tf.constant(number)
-xla_cache.number_functions()
 
-@tf.function(jit_compile=True)
-def compiled(x):
+def product(x):
     return tf.reduce_sum(tf.nn.gelu(x) * tf.nn.softmax(x))
 
-print(compiled(tf.linspace(-3.0, 3.0, 1000)).numpy().tobytes().hex())
+print(xla_cache.compiled(product)(tf.linspace(-3.0, 3.0, 1000)).numpy().tobytes().hex())
 """
 
 

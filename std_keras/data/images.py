@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from std_keras import xla_cache
 from std_keras.data.picture_size import refuse_too_large
 from std_keras.files.picture_file import read_pixels
 
@@ -200,4 +201,4 @@ def _to_uint8(pixels: tf.Tensor) -> tf.Tensor:
 
 
 # One pass over the pixels instead of four; for static shapes only, each of which it compiles once.
-_to_uint8_compiled = tf.function(_to_uint8, jit_compile=True, autograph=False)
+_to_uint8_compiled = xla_cache.compiled(_to_uint8)

@@ -69,9 +69,8 @@ def _traced(function: Callable[..., Any], signature: tuple[tf.TensorSpec, ...]) 
 
     It does so while Python goes on with the graph that calls it.
     """
-    # Other threads count, too, but by few.
-    xla_cache.number_functions(multiple=1000)
-    made = tf.function(function, input_signature=signature, jit_compile=True, autograph=False)
+    # There are many, and what was counted before them differs by little.
+    made = xla_cache.compiled(function, input_signature=signature, multiple=1000)
     traced = made.get_concrete_function()
     with tf.init_scope():  # Out of the graph that is being made.
         # A graph round it: called alone, it would be compiled for itself.

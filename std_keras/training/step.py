@@ -103,11 +103,11 @@ class Trainer:
         average = self.state.average
         self._move_average = average.update if average is not None else None
         if self.options.jit_compile:
-            self._apply = tf.function(self._update, jit_compile=True)
+            self._apply = xla_cache.compiled(self._update)
             self.task = self.task.compiled()
             if average is not None and self.strategy.num_replicas_in_sync == 1:
                 # Else a GPU starts some thousand small operations after every step.
-                self._move_average = tf.function(average.update, jit_compile=True)
+                self._move_average = xla_cache.compiled(average.update)
         self._one = tf.function(self._step, autograph=False, reduce_retracing=True)
 
     def make_ready(self, batch: Any) -> None:
@@ -119,7 +119,6 @@ class Trainer:
         Args:
             batch: the specs of the tensors that `call` will get.
         """
-        xla_cache.number_functions()
         one_cpu = self.strategy.num_replicas_in_sync == 1 and not self.looks_ahead
         if one_cpu and not tf.config.functions_run_eagerly():
             step = self._one.get_concrete_function(batch, tf.TensorSpec((), tf.int64))

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from std_keras import xla_cache
 from std_keras.config import TrainConfig
 from std_keras.data import Augmentation, DataSet, Shard, folder_content, training_batches
 from std_keras.data.source import IndexedSource
@@ -68,7 +67,6 @@ def batches(
     """Batches that never repeat, also of another size or seed than the configuration's."""
     assert config.augmentation.label_smoothing is not None
     assert config.augmentation.repeated_augmentation is not None
-    xla_cache.number_functions()
     return training_batches(
         dataset.train,
         batch_size=config.optimization.batch_size if batch_size is None else batch_size,

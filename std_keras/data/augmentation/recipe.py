@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
+from std_keras import xla_cache
 from std_keras.data.augmentation.auto_augment import FILL, draw_cifar10_policy
 from std_keras.data.augmentation.color_jitter import draw_color_jitter
 from std_keras.data.augmentation.erasing import draw_boxes, draw_noise_keys, erase
@@ -239,7 +240,7 @@ class Augmentation:
 # Parameters that belong to the loop over images.
 _EACH_IMAGE = ("operations", "arguments", "erase_boxes", "erase_key")
 
-_mixed_images = tf.function(mix_images, jit_compile=True, autograph=False)
+_mixed_images = xla_cache.compiled(mix_images)
 
 
 @functools.cache
@@ -265,4 +266,4 @@ def _each_image(recipe: Augmentation) -> Callable[[tf.Tensor, Parameters], tf.Te
         signature = tf.TensorSpec(images.shape[1:], images.dtype)
         return tf.map_fn(one, {"image": images, **parameters}, fn_output_signature=signature)
 
-    return tf.function(loop, jit_compile=True, autograph=False)
+    return xla_cache.compiled(loop)
