@@ -63,7 +63,7 @@ _STUDENTS: dict[str, tuple[str, int, dict[str, Any]]] = {
     "cyclemlp_b1_224px": ("cyclemlp_b1", 224, {}),
     "gmlp_ti16_224px": ("gmlp_ti16", 224, {}),
 }
-_WHERE = re.compile(r"^on (.+?); batch 1", re.MULTILINE)
+_WHERE = re.compile(r"^Latencies on (.+?); batch 1", re.MULTILINE)
 _RANDOM_IMAGES = 32
 _TIMINGS = 3
 _CALIBRATION_IMAGES = 16
@@ -309,7 +309,7 @@ def _markdown(rows: Sequence[Row], source: str, machine: str) -> str:
         "    python -m tools.export_table --output=results/export.csv "
         "--files_dir=runs/export_table --model_dir=RUN",
         "",
-        f"on {machine}; batch 1, LiteRT, the smallest of "
+        f"Latencies on {machine}; batch 1, LiteRT, the smallest of "
         f"{_TIMINGS} medians of 50 inferences. Students "
         "without a run have random weights and one token set at the last site; their column "
         f"`same_predictions` is the fraction of {_RANDOM_IMAGES} photographs whose class is that "
