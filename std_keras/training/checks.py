@@ -135,8 +135,8 @@ def _warn_of_other_teachers(run: RunDirectory, config: TrainConfig) -> None:
         with contextlib.suppress(InputError):  # It is gone; whoever needs it says so.
             if identity(parse(teacher)).get("teacher weights") != known.get("teacher weights"):
                 progress.warn(
-                    f"teacher={teacher}: its weights changed since {run.path} was started, which "
-                    "goes on with the new ones"
+                    f"teacher={teacher}: its file changed since {run.path} was started, which "
+                    "goes on with the new one"
                 )
 
 
