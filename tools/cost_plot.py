@@ -42,6 +42,7 @@ _OPTIONS = {
         topic=RUN, help="Images in a step, for rows whose flags do not say.", kind=int
     ),
 }
+_WIDE = 30  # Costs that differ by more than so many times get a logarithmic axis.
 _PASSES = 3  # Forward, backward to the inputs, backward to the weights.
 _GROUPS = {  # Okabe and Ito's colours, which colour-blind readers can tell apart.
     "without a teacher": "#0072b2",
@@ -238,6 +239,9 @@ def draw(found: Sequence[Point], *, label: str = "") -> Any:
     right = max(p.cost for p in found) / unit
     left = min(p.cost for p in found) / unit
     column = right + 0.12 * ((right - left) or right)
+    if right > _WIDE * left:
+        axes.set_xscale("log")
+        column = right * (right / left) ** 0.12
     for point, height in zip(found, heights, strict=True):
         axes.annotate(
             point.arm,

@@ -106,6 +106,20 @@ def test_the_picture_names_every_arm_and_is_the_same_twice(tool, table, monkeypa
     assert table.with_suffix(".svg").read_text() == first
 
 
+@pytest.mark.parametrize(("most", "scale"), [(29.0, "linear"), (31.0, "log")])
+def test_costs_that_differ_much_get_a_logarithmic_axis(tool, most, scale):
+    found = [
+        tool.Point(arm=str(cost), group="without a teacher", cost=cost, top1=50, deviation=0, runs=1)
+        for cost in (1.0, most)
+    ]
+    axes = tool.draw(found).axes[0]
+    assert axes.get_xscale() == scale
+    # The names stand to the right of all points, as far from them on either axis.
+    width = {"linear": lambda x: x, "log": np.log}[scale]
+    (column,) = {text.xyann[0] for text in axes.texts}
+    assert width(column) - width(most) == pytest.approx(0.12 * (width(most) - width(1.0)))
+
+
 def test_minutes_of_training_on_the_machine_of_the_rows(tool, table, monkeypatch):
     head = HEAD + ",train_seconds,processor,cores,accelerator"
     lines = [
