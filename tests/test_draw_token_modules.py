@@ -15,7 +15,7 @@ def drawn(root) -> str:
 
 def test_committed_picture_is_what_the_script_draws(root, drawn):
     committed = (root / "docs" / "token_modules.svg").read_text(encoding="utf-8")
-    assert committed == drawn, "run python tools/draw_token_modules.py"
+    assert committed == drawn, "run python -m tools.draw_token_modules"
 
 
 def test_picture_is_well_formed_and_stays_inside_its_frame(drawn):

@@ -1,6 +1,6 @@
 """Draws docs/token_modules.svg, the picture of the token modules; needs the standard library only.
 
-Usage: python tools/draw_token_modules.py
+Usage: python -m tools.draw_token_modules
 """
 
 # ruff: noqa: RUF001 (the picture shows mathematical signs)
@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
+
+from tools import no_flags
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "token_modules.svg"
 WIDTH, HEIGHT = 1200, 800
@@ -306,5 +308,6 @@ def _arrow(
 
 
 if __name__ == "__main__":
+    no_flags.parse(__doc__, program="python -m tools.draw_token_modules")
     TARGET.parent.mkdir(exist_ok=True)
     TARGET.write_text(draw(), encoding="utf-8")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from std_keras.runs import pretrained
 from std_keras.runs.packing import card
 from std_keras.runs.run_directory import RunDirectory
+from tools import no_flags
 
 
 def main() -> None:
@@ -25,4 +26,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    no_flags.parse(__doc__, program="python -m tools.pretrained_cards")
     main()

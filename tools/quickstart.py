@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tools import no_flags
+
 ROOT = Path(__file__).resolve().parent.parent
 QUANTIZATIONS = ("float32", "float16", "dynamic")
 
@@ -141,6 +143,7 @@ def table(summary: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
+    no_flags.parse(__doc__, program="tools/quickstart.sh")
     # Progress bars of the programs are drawn on this terminal.
     os.environ.setdefault("PYTHONUNBUFFERED", "1")
     sys.exit(main())

@@ -10,7 +10,6 @@ one along the height: forward and backward on eight images, and as a TFLite file
 from __future__ import annotations
 
 import functools
-import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -23,6 +22,8 @@ quiet.load_tensorflow()
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from ai_edge_litert.interpreter import Interpreter  # noqa: E402
+
+from tools import no_flags  # noqa: E402
 
 STAGES = ((56, 64), (28, 128), (14, 320), (7, 512))
 K, RUNS, BATCH = 3, 30, 8
@@ -178,4 +179,7 @@ FORMS: dict[str, Form] = {
 }
 
 if __name__ == "__main__":
-    main(jit_compile="jit_compile" in sys.argv[1:])
+    word = no_flags.parse(
+        __doc__, program="python -m tools.time_cycle_fc", words=("jit_compile",)
+    )
+    main(jit_compile=word is not None)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from std_keras import quiet
+from tools import no_flags
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "hub.md"
 BEGIN, END = "<!-- made by tools.timm_table -->\n\n", "\n<!-- until here -->"
@@ -86,4 +87,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    no_flags.parse(__doc__, program="python -m tools.timm_table")
     main()
