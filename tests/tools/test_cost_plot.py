@@ -109,7 +109,9 @@ def test_the_picture_names_every_arm_and_is_the_same_twice(tool, table, monkeypa
 @pytest.mark.parametrize(("most", "scale"), [(29.0, "linear"), (31.0, "log")])
 def test_costs_that_differ_much_get_a_logarithmic_axis(tool, most, scale):
     found = [
-        tool.Point(arm=str(cost), group="without a teacher", cost=cost, top1=50, deviation=0, runs=1)
+        tool.Point(
+            arm=str(cost), group="without a teacher", cost=cost, top1=50, deviation=0, runs=1
+        )
         for cost in (1.0, most)
     ]
     axes = tool.draw(found).axes[0]
