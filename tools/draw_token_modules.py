@@ -308,6 +308,6 @@ def _arrow(
 
 
 if __name__ == "__main__":
-    no_flags.parse(__doc__, program="python -m tools.draw_token_modules")
+    no_flags.read(__doc__, program="python -m tools.draw_token_modules")
     TARGET.parent.mkdir(exist_ok=True)
     TARGET.write_text(draw(), encoding="utf-8")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 
-def parse(about: str | None, *, program: str, words: tuple[str, ...] = ()) -> str | None:
+def read(about: str | None, *, program: str, words: tuple[str, ...] = ()) -> str | None:
     """The word of the command line, if there is one.
 
     Ends the process after `--help`, or with code 2 if there is anything else on the line.

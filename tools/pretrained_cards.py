@@ -26,5 +26,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    no_flags.parse(__doc__, program="python -m tools.pretrained_cards")
+    no_flags.read(__doc__, program="python -m tools.pretrained_cards")
     main()

@@ -143,7 +143,7 @@ def table(summary: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    no_flags.parse(__doc__, program="tools/quickstart.sh")
+    no_flags.read(__doc__, program="tools/quickstart.sh")
     # Progress bars of the programs are drawn on this terminal.
     os.environ.setdefault("PYTHONUNBUFFERED", "1")
     sys.exit(main())

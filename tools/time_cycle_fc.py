@@ -179,5 +179,5 @@ FORMS: dict[str, Form] = {
 }
 
 if __name__ == "__main__":
-    word = no_flags.parse(__doc__, program="python -m tools.time_cycle_fc", words=("jit_compile",))
+    word = no_flags.read(__doc__, program="python -m tools.time_cycle_fc", words=("jit_compile",))
     main(jit_compile=word is not None)

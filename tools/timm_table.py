@@ -87,5 +87,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    no_flags.parse(__doc__, program="python -m tools.timm_table")
+    no_flags.read(__doc__, program="python -m tools.timm_table")
     main()

@@ -1,8 +1,9 @@
 """Stands in for the training program: leaves the same files within a moment.
 
-The accuracy follows from the seed and --alpha, so that a table's means are known. --clip_norm=99
-asks it to fail as a diverged run does; --width=99 to wait until it is told to stop, --width=98 to
-wait until another seed of its arm has started. `ran.json` says when it ran, and on which cores.
+The accuracy follows from the seed (FAKE_SEED_WEIGHT of it) and --alpha, so that a table's means
+are known. --clip_norm=99 asks it to fail as a diverged run does; --width=99 to wait until it is
+told to stop, --width=98 to wait until another seed of its arm has started. `ran.json` says when it
+ran, and on which cores.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ def main() -> int:
             if time.monotonic() > deadline:
                 return 1
             time.sleep(0.02)
-    top1 = 0.5 + config.optimization.seed / 100 + config.distillation.alpha / 10
+    weight = float(os.environ.get("FAKE_SEED_WEIGHT", "0.01"))
+    top1 = 0.5 + config.optimization.seed * weight + config.distillation.alpha / 10
     heads = {"classification": {"top1": top1 - 0.1, "top5": 0.9, "loss": 1.0}}
     if config.distillation.kind != "none":
         heads["average"] = {"top1": top1, "top5": 0.95, "loss": 1.0}

@@ -458,6 +458,42 @@ def test_one_teacher_cache_for_all_arms_with_teachers(tool, spec, tmp_path):
     assert len({run.config.data.data_seed for run in runs}) == 1
 
 
+def test_a_seed_in_the_flags(tool, spec, sweep, tmp_path, capsys):
+    """It is no difference between arms."""
+    change(spec, '"--flagfile=base.flags"', '"--flagfile=base.flags --data_seed={seed}"')
+    change(spec, "--distillation=none", "--distillation=none --log_dir=logs-{seed}-{seed}")
+    with pytest.raises(InputError, match="log_dir"):
+        plan.runs(specs.read(spec), plan.Choices(runs_dir=tmp_path))
+    change(spec, " --log_dir=logs-{seed}-{seed}", " --alpha=0.{seed}5")
+    runs = plan.runs(specs.read(spec), plan.Choices(runs_dir=tmp_path))
+    configs = {run.name: run.config for run in runs}
+    seeds = {name: config.data.data_seed for name, config in configs.items()}
+    assert seeds == {
+        "teacher-small": 0,
+        "baseline seed 0": 0,
+        "weak seed 0": 0,
+        "baseline seed 2": 2,
+        "weak seed 2": 2,
+    }
+    assert configs["baseline seed 2"].distillation.alpha == 0.25
+    assert sweep() == 0
+    assert "the same run" not in capsys.readouterr().err
+    table = read(tmp_path / "out.csv")
+    assert {"--alpha", "--distillation"} <= set(table[0])
+    assert not {"--seed", "--data_seed"} & set(table[0])
+
+
+def test_seeds_that_change_nothing_are_told(sweep, spec, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("FAKE_SEED_WEIGHT", "0")  # As where the start is given.
+    assert sweep() == 0
+    error = capsys.readouterr().err
+    assert error.count("is the same run as seed") == 2
+    assert "baseline seed 2 is the same run as seed 0: nothing in it depends on --seed" in error
+    assert "--data_seed={seed}" in error
+    assert sweep() == 0  # Nothing is trained, and nothing said.
+    assert "the same run" not in capsys.readouterr().err
+
+
 def test_an_arm_that_names_teachers_replaces_the_common_ones(tool, spec, tmp_path):
     change(spec, '"--flagfile=base.flags"', '"--flagfile=base.flags --teacher=/one --teacher=/two"')
     sweep_ = specs.read(spec)
@@ -514,6 +550,7 @@ def test_the_flags_of_a_row_make_the_same_configuration(tool, spec, tmp_path):
         ("--alpha=0.25", "--alpha=25", "arm weak: --alpha=25.0 must be a fraction"),
         ("--alpha=0.25", "--alhpa=0.25", "did you mean --alpha"),
         ("{small}", "{tiny}", "names no teacher of the sweep; there are small"),
+        ("small =", "seed =", "{seed} is the seed of a run; name that teacher otherwise"),
         ("base.flags", "nowhere.flags", "flags: --flagfile=nowhere.flags: no such file"),
         ("weak =", '"a/b" =', "'a/b' in [arms] becomes a file name"),
         ("weak =", '"#weak" =', "'#weak' in [arms] becomes a file name"),

@@ -179,7 +179,7 @@ def _teacher(spec: Spec, name: str, sources: dict[str, str], choices: Choices) -
 
 
 def _arm(spec: Spec, arm: str, seed: int, sources: dict[str, str], choices: Choices) -> Run:
-    given = [*spec.arm_flags(arm, sources=sources), *_trial(choices)]
+    given = [*spec.arm_flags(arm, seed=seed, sources=sources), *_trial(choices)]
     if choices.validation_fraction:
         given.append(f"--validation_fraction={choices.validation_fraction}")
     given += [*choices.extra_flags, f"--seed={seed}"]

@@ -87,9 +87,18 @@ def _number(value: float | None, *, digits: int) -> str:
 def with_differing_options(rows: Sequence[Row]) -> list[Row]:
     """Adds a column `--NAME` for every flag that is not the same in all arms."""
     flags = [flags_by_name(row["flags"]) for row in rows]
-    arms = [f for f, row in zip(flags, rows, strict=True) if not row["arm"].startswith("teacher-")]
-    names = sorted({n for f in arms for n in f} - {"seed"})
-    differing = [n for n in names if len({f.get(n, "") for f in arms}) > 1]
+    arms = [
+        (f, row["seed"])
+        for f, row in zip(flags, rows, strict=True)
+        if not row["arm"].startswith("teacher-")
+    ]
+    differing = sorted(
+        name
+        for name in {name for f, _ in arms for name in f}
+        if len({f.get(name, "") for f, _ in arms}) > 1
+        # What is the seed in every run tells no arm from another.
+        and any(f.get(name, "0") != seed for f, seed in arms)
+    )
     clean = [{k: v for k, v in row.items() if not k.startswith("--")} for row in rows]
     return [
         row | {f"--{n}": of_row.get(n, "") for n in differing}

@@ -16,6 +16,10 @@
 
 Flag files are found relative to the TOML file, run directories relative to where the command is
 given. An arm that names a teacher replaces the teachers that `flags` name.
+
+Each run has its seed as `--seed`, for the first weights and dropout; images and their augmentation
+are the same for all seeds, which share one cache. `{seed}` in flags is that number: a run that
+starts from given weights needs `--data_seed={seed}`, or all its seeds are one and the same run.
 """
 
 from __future__ import annotations
@@ -43,6 +47,7 @@ _KEYS: dict[str, tuple[type, str]] = {
     "teachers": (dict, "a table of strings"),
     "arms": (dict, "a table of strings"),
 }
+_SEED = "seed"
 _REPEATED = [name for name, option in options().items() if option.repeated]
 
 
@@ -72,8 +77,10 @@ class Spec:
     teachers: Mapping[str, TeacherSource]
     arms: Mapping[str, tuple[str, ...]]
 
-    def arm_flags(self, arm: str, *, sources: Mapping[str, str]) -> list[str]:
+    def arm_flags(self, arm: str, *, seed: int, sources: Mapping[str, str]) -> list[str]:
         """The flags of every arm, then those of this one, with `{NAME}` replaced by sources.
+
+        `{seed}` becomes the seed.
 
         Raises:
             InputError: if it names a teacher that the file does not have.
@@ -81,7 +88,8 @@ class Spec:
         own = self.arms[arm]
         named = [n for n in _REPEATED if any(_names(flag, n) for flag in own)]
         common = [f for f in self.flags if not any(_names(f, n) for n in named)]
-        return [_filled(f, sources, where=f"{self.path}, arm {arm}") for f in (*common, *own)]
+        values = {**sources, _SEED: str(seed)}
+        return [_filled(f, values, where=f"{self.path}, arm {arm}") for f in (*common, *own)]
 
     def teacher_flags(self, teacher: str, *, sources: Mapping[str, str]) -> list[str]:
         """The flags that train a teacher, with `{NAME}` replaced by sources of earlier teachers.
@@ -154,6 +162,8 @@ def _check(values: Mapping[str, Any], path: Path) -> None:
                     )
                 if not isinstance(text, str):
                     raise InputError(f"{path}: {key}.{name} = {text!r} must be a string of flags")
+    if _SEED in values.get("teachers", {}):
+        raise InputError(f"{path}: {{{_SEED}}} is the seed of a run; name that teacher otherwise")
     seeds = values.get("seeds")
     if not seeds or any(type(s) is not int or s < 0 for s in seeds) or len({*seeds}) < len(seeds):
         raise InputError(f"{path}: seeds = {seeds} must be distinct integers, such as [0, 1]")
@@ -185,7 +195,7 @@ def _flags(text: str, *, where: str, base: Path) -> tuple[str, ...]:
 def _filled(flag: str, sources: Mapping[str, str], *, where: str) -> str:
     def source(match: re.Match[str]) -> str:
         if match[1] not in sources:
-            known = ", ".join(sources) or "none"
+            known = ", ".join(name for name in sources if name != _SEED) or "none"
             raise InputError(f"{where}: {flag} names no teacher of the sweep; there are {known}")
         return sources[match[1]]
 

@@ -214,6 +214,11 @@ def _make(
                     progress.warn(f"{run.name} failed ({outcome.exit_code}): {outcome.error}")
                 tables.write(runs)
                 progress.say(tables.line(run))
+                if (twin := tables.twin(run, runs)) is not None:
+                    progress.warn(
+                        f"{run.name} is the same run as seed {twin.seed}: nothing in it depends on "
+                        "--seed; write --data_seed={seed} into its flags"
+                    )
     finally:
         status.close()
     if waiting or interrupted:

@@ -10,6 +10,7 @@ from std_keras import progress
 from std_keras.errors import InputError
 from std_keras.files.texts import as_utf8
 from std_keras.research.sweeps import plan, record, rows, spec, summary
+from std_keras.research.sweeps.metrics import result_of
 from std_keras.runs.run_directory import write_atomically
 
 
@@ -85,6 +86,17 @@ class Tables:
                 source=self.output.name,
             ),
         )
+
+    def twin(self, run: plan.Run, runs: Sequence[plan.Run]) -> plan.Run | None:
+        """A finished run of the arm with another seed and the same figures to the last digit."""
+        if run.is_teacher or not record.is_finished(run):
+            return None
+        heads = result_of(run)["heads"]
+        for other in runs:
+            if other.arm == run.arm and other.seed != run.seed and record.is_finished(other):
+                if result_of(other)["heads"] == heads:
+                    return other
+        return None
 
     def line(self, run: plan.Run) -> str:
         """What came out of a run, for the log."""
