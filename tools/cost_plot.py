@@ -218,7 +218,8 @@ def draw(found: Sequence[Point], *, label: str = "") -> Any:
     """
     from matplotlib.figure import Figure
 
-    exponent = 0 if label else 3 * int(math.log10(max(p.cost for p in found)) // 3)
+    most = max(p.cost for p in found)
+    exponent = 0 if label or not most else 3 * int(math.log10(most) // 3)
     unit = 10.0**exponent
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
@@ -236,12 +237,14 @@ def draw(found: Sequence[Point], *, label: str = "") -> Any:
             )
     low, high = axes.get_ylim()
     heights = spread([p.top1 for p in found], gap=(high - low) / 24)
-    right = max(p.cost for p in found) / unit
-    left = min(p.cost for p in found) / unit
-    column = right + 0.12 * ((right - left) or right)
-    if right > _WIDE * left:
+    if 0 < _WIDE * min(p.cost for p in found) < max(p.cost for p in found):
         axes.set_xscale("log")
-        column = right * (right / left) ** 0.12
+    left, right = axes.get_xlim()
+    beside = 0.06  # Of the axis' length.
+    if axes.get_xscale() == "log":
+        column = right * (right / left) ** beside
+    else:
+        column = right + beside * (right - left)
     for point, height in zip(found, heights, strict=True):
         axes.annotate(
             point.arm,

@@ -460,7 +460,7 @@ def test_one_teacher_cache_for_all_arms_with_teachers(tool, spec, tmp_path):
 
 def test_a_seed_in_the_flags(tool, spec, sweep, tmp_path, capsys):
     """It is no difference between arms."""
-    change(spec, '"--flagfile=base.flags"', '"--flagfile=base.flags --data_seed={seed}"')
+    change(spec, '"--flagfile=base.flags"', '"--flagfile=base.flags --data_seed=1{seed}"')
     change(spec, "--distillation=none", "--distillation=none --log_dir=logs-{seed}-{seed}")
     with pytest.raises(InputError, match="log_dir"):
         plan.runs(specs.read(spec), plan.Choices(runs_dir=tmp_path))
@@ -470,10 +470,10 @@ def test_a_seed_in_the_flags(tool, spec, sweep, tmp_path, capsys):
     seeds = {name: config.data.data_seed for name, config in configs.items()}
     assert seeds == {
         "teacher-small": 0,
-        "baseline seed 0": 0,
-        "weak seed 0": 0,
-        "baseline seed 2": 2,
-        "weak seed 2": 2,
+        "baseline seed 0": 10,
+        "weak seed 0": 10,
+        "baseline seed 2": 12,
+        "weak seed 2": 12,
     }
     assert configs["baseline seed 2"].distillation.alpha == 0.25
     assert sweep() == 0
@@ -488,10 +488,38 @@ def test_seeds_that_change_nothing_are_told(sweep, spec, tmp_path, monkeypatch, 
     assert sweep() == 0
     error = capsys.readouterr().err
     assert error.count("is the same run as seed") == 2
-    assert "baseline seed 2 is the same run as seed 0: nothing in it depends on --seed" in error
+    assert "baseline seed 2 is the same run as seed 0: nothing in it depends on the seed" in error
     assert "--data_seed={seed}" in error
-    assert sweep() == 0  # Nothing is trained, and nothing said.
-    assert "the same run" not in capsys.readouterr().err
+    assert sweep() == 0  # Nothing is trained, but the tables still have these seeds.
+    assert capsys.readouterr().err.count("the same run") == 2
+
+
+def test_one_warning_for_two_seeds_at_once(sweep, spec, monkeypatch, capsys):
+    monkeypatch.setenv("FAKE_SEED_WEIGHT", "0")
+    change(spec, "--alpha=0.25", "--alpha=0.25 --width=98")
+    change(spec, "--flagfile=base.flags", "--flagfile=base.flags --data_seed={seed}")
+    assert sweep("--parallel=2", "--only=weak") == 0
+    error = capsys.readouterr().err
+    assert error.count("the same run") == 1
+    assert "{seed} into its flags" not in error  # It is there.
+
+
+def test_a_flag_of_one_arm_that_is_the_seed_by_chance(sweep, spec, tmp_path):
+    change(spec, "[0, 2]", "[0]")
+    change(spec, "--alpha=0.25", "--alpha=0.25 --crop_padding=0")
+    assert sweep() == 0
+    table = {row["arm"]: row for row in read(tmp_path / "out.csv")}
+    assert table["weak"]["--crop_padding"] == "0"
+    assert table["baseline"]["--crop_padding"] == ""
+
+
+def test_arms_of_other_seeds_are_told_apart(sweep, spec, tmp_path):
+    assert sweep("--only=baseline") == 0
+    change(spec, "[0, 2]", "[1]")
+    assert sweep("--only=weak") == 0
+    columns = read(tmp_path / "out.csv")[0]
+    assert "--alpha" in columns
+    assert "--seed" not in columns
 
 
 def test_an_arm_that_names_teachers_replaces_the_common_ones(tool, spec, tmp_path):
@@ -550,6 +578,7 @@ def test_the_flags_of_a_row_make_the_same_configuration(tool, spec, tmp_path):
         ("--alpha=0.25", "--alpha=25", "arm weak: --alpha=25.0 must be a fraction"),
         ("--alpha=0.25", "--alhpa=0.25", "did you mean --alpha"),
         ("{small}", "{tiny}", "names no teacher of the sweep; there are small"),
+        ("--model_dir=", "--seed={seed} --model_dir=", "teacher small: a teacher is one for all"),
         ("small =", "seed =", "{seed} is the seed of a run; name that teacher otherwise"),
         ("base.flags", "nowhere.flags", "flags: --flagfile=nowhere.flags: no such file"),
         ("weak =", '"a/b" =', "'a/b' in [arms] becomes a file name"),

@@ -116,10 +116,29 @@ def test_costs_that_differ_much_get_a_logarithmic_axis(tool, most, scale):
     ]
     axes = tool.draw(found).axes[0]
     assert axes.get_xscale() == scale
-    # The names stand to the right of all points, as far from them on either axis.
+    # The names stand beside the axis, as far from it on either scale.
     width = {"linear": lambda x: x, "log": np.log}[scale]
     (column,) = {text.xyann[0] for text in axes.texts}
-    assert width(column) - width(most) == pytest.approx(0.12 * (width(most) - width(1.0)))
+    left, right = map(width, axes.get_xlim())
+    assert width(column) - right == pytest.approx(0.06 * (right - left))
+
+
+@pytest.mark.parametrize("costs", [(5.0,), (5.0, 5.0), (0.0, 5.0), (0.0,)])
+def test_names_are_inside_the_picture(tool, costs):
+    """Also where the costs are equal, or one is less than the table can say."""
+    found = [
+        tool.Point(arm=f"a{i}", group="without a teacher", cost=c, top1=50 + i, deviation=0, runs=1)
+        for i, c in enumerate(costs)
+    ]
+    figure = tool.draw(found)
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    assert axes.get_xscale() == "linear"
+    assert len(axes.texts) == len(costs)
+    for text in axes.texts:
+        begins, _ = axes.transData.transform((text.xyann[0], 0.0))
+        # Its own extent has the line to the point in it; the name begins where that ends.
+        assert axes.get_window_extent().x1 < begins < text.get_window_extent().x1 < figure.bbox.x1
 
 
 def test_minutes_of_training_on_the_machine_of_the_rows(tool, table, monkeypatch):

@@ -87,23 +87,30 @@ def _number(value: float | None, *, digits: int) -> str:
 def with_differing_options(rows: Sequence[Row]) -> list[Row]:
     """Adds a column `--NAME` for every flag that is not the same in all arms."""
     flags = [flags_by_name(row["flags"]) for row in rows]
-    arms = [
-        (f, row["seed"])
+    students = [
+        (row["arm"], row["seed"], f)
         for f, row in zip(flags, rows, strict=True)
         if not row["arm"].startswith("teacher-")
     ]
-    differing = sorted(
-        name
-        for name in {name for f, _ in arms for name in f}
-        if len({f.get(name, "") for f, _ in arms}) > 1
-        # What is the seed in every run tells no arm from another.
-        and any(f.get(name, "0") != seed for f, seed in arms)
-    )
+    names = sorted({name for _, _, f in students for name in f} - {"seed"})
+    differing = [name for name in names if _tells_arms_apart(students, name)]
     clean = [{k: v for k, v in row.items() if not k.startswith("--")} for row in rows]
     return [
         row | {f"--{n}": of_row.get(n, "") for n in differing}
         for row, of_row in zip(clean, flags, strict=True)
     ]
+
+
+def _tells_arms_apart(students: Sequence[tuple[str, str, Mapping[str, str]]], name: str) -> bool:
+    """Whether a flag differs between arms, and not only from seed to seed."""
+    of_arm: dict[str, set[str]] = {}
+    of_seed: dict[str, set[str]] = {}
+    for arm, seed, flags in students:
+        of_arm.setdefault(arm, set()).add(flags.get(name, ""))
+        of_seed.setdefault(seed, set()).add(flags.get(name, ""))
+    differs_within_a_seed = any(len(values) > 1 for values in of_seed.values())
+    is_one_value_an_arm = all(len(values) == 1 for values in of_arm.values())
+    return differs_within_a_seed or (is_one_value_an_arm and len(set().union(*of_arm.values())) > 1)
 
 
 def write(path: Path, rows: Sequence[Row], *, command: str) -> None:

@@ -172,6 +172,8 @@ def _check(values: Mapping[str, Any], path: Path) -> None:
 
 
 def _teacher(text: str, *, where: str, base: Path) -> TeacherSource:
+    if f"{{{_SEED}}}" in text:
+        raise InputError(f"{where}: a teacher is one for all seeds, so it cannot have {{{_SEED}}}")
     if not text.startswith("-"):
         return TeacherSource(source=text, flags=None)
     given = _flags(text, where=where, base=base)

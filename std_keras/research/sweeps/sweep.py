@@ -6,7 +6,7 @@ import fcntl
 import os
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -178,6 +178,8 @@ def _make(
     waiting = [run for run in runs if run.files not in done]
     progress.say(f"{len(runs)} runs, {len(runs) - len(waiting)} of them done")
     tables.write(runs)  # A finished sweep gets its tables again.
+    told: set[str] = set()
+    _warn_of_twins(tables.twins(runs), told)
     estimate = Estimate(runs, parallel=len(shares))
     status = progress.Status()
     free = list(shares)
@@ -214,11 +216,7 @@ def _make(
                     progress.warn(f"{run.name} failed ({outcome.exit_code}): {outcome.error}")
                 tables.write(runs)
                 progress.say(tables.line(run))
-                if (twin := tables.twin(run, runs)) is not None:
-                    progress.warn(
-                        f"{run.name} is the same run as seed {twin.seed}: nothing in it depends on "
-                        "--seed; write --data_seed={seed} into its flags"
-                    )
+                _warn_of_twins(tables.twins(runs), told)
     finally:
         status.close()
     if waiting or interrupted:
@@ -227,6 +225,21 @@ def _make(
             "command to continue"
         )
     return failed
+
+
+def _warn_of_twins(twins: Mapping[str, tuple[plan.Run, plan.Run]], told: set[str]) -> None:
+    """Their spread would be taken for that of three trainings, and is that of one."""
+    for arm, (first, second) in twins.items():
+        if arm in told:
+            continue
+        told.add(arm)
+        hint = ""
+        if first.config.data.data_seed == second.config.data.data_seed:
+            hint = "; write --data_seed={seed} into its flags"
+        progress.warn(
+            f"{second.name} is the same run as seed {first.seed}: nothing in it depends on the "
+            f"seed{hint}"
+        )
 
 
 def _locked(folder: Path) -> IO[str]:

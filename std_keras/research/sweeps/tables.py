@@ -87,16 +87,19 @@ class Tables:
             ),
         )
 
-    def twin(self, run: plan.Run, runs: Sequence[plan.Run]) -> plan.Run | None:
-        """A finished run of the arm with another seed and the same figures to the last digit."""
-        if run.is_teacher or not record.is_finished(run):
-            return None
-        heads = result_of(run)["heads"]
-        for other in runs:
-            if other.arm == run.arm and other.seed != run.seed and record.is_finished(other):
-                if result_of(other)["heads"] == heads:
-                    return other
-        return None
+    def twins(self, runs: Sequence[plan.Run]) -> dict[str, tuple[plan.Run, plan.Run]]:
+        """By arm, two finished runs with other seeds and the same figures to the last digit."""
+        found: dict[str, tuple[plan.Run, plan.Run]] = {}
+        ended: dict[str, list[plan.Run]] = {}
+        for run in runs:
+            if run.is_teacher or run.arm in found or not record.is_finished(run):
+                continue
+            for other in ended.setdefault(run.arm, []):
+                if result_of(other)["heads"] == result_of(run)["heads"]:
+                    found[run.arm] = (other, run)
+                    break
+            ended[run.arm].append(run)
+        return found
 
     def line(self, run: plan.Run) -> str:
         """What came out of a run, for the log."""
