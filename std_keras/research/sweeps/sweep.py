@@ -228,7 +228,7 @@ def _make(
 
 
 def _warn_of_twins(twins: Mapping[str, tuple[plan.Run, plan.Run]], told: set[str]) -> None:
-    """Their spread would be taken for that of three trainings, and is that of one."""
+    """Says once an arm that two seeds are one run: their spread is none of several trainings."""
     for arm, (first, second) in twins.items():
         if arm in told:
             continue
