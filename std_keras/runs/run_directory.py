@@ -38,6 +38,9 @@ _UNKNOWN = "backslashreplace"
 _KERAS = frozenset(
     ("module", "class_name", "config", "registered_name", "build_config", "compile_config")
 )
+# What every `result.json` has, of any version.
+_RESULT = ("top1", "top5", "head", "weights", "heads", "parameters", "steps", "epochs")
+_RESULT += ("images_per_second", "train_seconds")
 # Bytes below the run directory's folders: ckpt-N_temp/part-00000-of-00001.data-00000-of-00001.
 _LONGEST_NAME = 120
 
@@ -135,9 +138,13 @@ class RunDirectory:
         """Reads `result.json`.
 
         Raises:
-            InputError: if the run is not finished.
+            InputError: if the run is not finished, or the file is damaged.
         """
-        return self._json(self.result_file)
+        result = self._json(self.result_file)
+        missing = [name for name in _RESULT if name not in result]
+        if missing:
+            raise InputError(f"{self.result_file} is damaged: it lacks {', '.join(missing)}")
+        return result
 
     def write_start(
         self,

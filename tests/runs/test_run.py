@@ -14,6 +14,7 @@ from std_keras.config import TrainConfig
 from std_keras.errors import InputError
 from std_keras.runs import pretrained
 from std_keras.runs.run_directory import RunDirectory
+from tests.results import result
 
 
 @pytest.fixture
@@ -52,14 +53,14 @@ def test_an_unfinished_run(directory):
 
 
 def test_a_finished_run(directory):
-    directory.write_result({"top1": 0.25})
+    directory.write_result(result(top1=0.25))
     run = Run(str(directory.path))
-    assert run.result == {"top1": 0.25}
+    assert run.result == result(top1=0.25)
     assert repr(run).endswith("mixer_s16 on digits, test top-1 0.2500)")
 
 
 def test_weights_from_elsewhere_have_no_accuracy(directory):
-    directory.write_result({"top1": None})
+    directory.write_result(result(top1=None))
     assert repr(Run(directory.path)).endswith("weights from elsewhere)")
 
 

@@ -15,6 +15,7 @@ from std_keras.config import TrainConfig
 from std_keras.errors import InputError
 from std_keras.runs import run_directory as rundir
 from std_keras.runs.run_directory import RunDirectory, replace_atomically, write_atomically
+from tests.results import result
 
 LABELS = ("Katze", "Hündin", "a b", "0")
 
@@ -36,8 +37,8 @@ def test_what_is_written_is_read(run):
     assert run.read_config() == config
     assert run.read_labels() == LABELS
     assert run.architecture_file.read_text() == "{}"
-    run.write_result({"top1": 0.5})
-    assert run.read_result() == {"top1": 0.5}
+    run.write_result(result(top1=0.25))
+    assert run.read_result() == result(top1=0.25)
 
 
 def test_config_json_comes_last_because_it_marks_a_run(run, monkeypatch):
@@ -92,6 +93,13 @@ def test_missing_labels_and_result(run):
     with pytest.raises(InputError, match="labels.txt cannot be read"):
         run.read_labels()
     with pytest.raises(InputError, match="result.json cannot be read"):
+        run.read_result()
+
+
+def test_a_result_that_lacks_figures(run):
+    partial = {name: value for name, value in result().items() if name not in ("top5", "heads")}
+    run.write_result(partial)
+    with pytest.raises(InputError, match=r"result.json is damaged: it lacks top5, heads"):
         run.read_result()
 
 

@@ -25,6 +25,7 @@ from std_keras.teachers import parse
 from std_keras.teachers.identity import identity
 from std_keras.training import build
 from std_keras.training.checks import check_same_run, refuse_damaged_data, slow_choice
+from tests.results import result
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +97,7 @@ def test_what_is_slow_on_a_cpu_is_named(monkeypatch, jit_compile, mixed_precisio
 
 def test_more_epochs_on_a_finished_run_names_the_way_to_go_on(begin, digits):
     run = begin()
-    run.write_result({})
+    run.write_result(result())
     with pytest.raises(InputError, match=f"epochs=3, now 9.*initialize_from={run.path}"):
         check_same_run(run, TrainConfig(epochs=9), digits)
 
@@ -378,7 +379,7 @@ def test_a_start_that_moved_is_the_same(tmp_path, digits):
     start = tmp_path / "start"
     start.mkdir()
     (start / "config.json").write_text("{}")
-    (start / "result.json").write_text("{}")
+    RunDirectory(start).write_result(result())
     (start / "model.keras").write_bytes(b"weights")
 
     def options(start):
@@ -452,10 +453,10 @@ def streamed(tmp_path, digits):
 )
 def test_an_error_of_a_damaged_picture_names_it(streamed, damage, place):
     paths, dataset = streamed
-    batches = iter(evaluation_batches(dataset.train, batch_size=3))
-    damage(paths[place])
+    batches = evaluation_batches(dataset.train, batch_size=3)
+    damage(paths[place])  # Before the iterator is made, which reads ahead.
     with pytest.raises(tf.errors.OpError) as info:
-        next(batches)
+        next(iter(batches))
     with pytest.raises(InputError, match=rf"1 image\(s\) cannot be decoded.*{paths[place].name}"):
         refuse_damaged_data(dataset, info.value)
 

@@ -146,16 +146,22 @@ def _differences(rows: Sequence[Row]) -> list[str]:
     columns = sorted({name for row in rows for name in row if name.startswith("--")})
     if not columns:
         return ["Nothing but the seed."]
-    arms = {row["arm"]: row for row in rows if not row["arm"].startswith("teacher-")}
-    cells = [
-        [f"`{arm}`", *(f"`{row[c]}`" if row.get(c) else "" for c in columns)]
-        for arm, row in arms.items()
-    ]
+    arms: dict[str, list[Row]] = {}
+    for row in rows:
+        if not row["arm"].startswith("teacher-"):
+            arms.setdefault(row["arm"], []).append(row)
+    cells = [[f"`{arm}`", *(_values(of_arm, c) for c in columns)] for arm, of_arm in arms.items()]
     return [
         "An empty cell: the default of the flag.",
         "",
         *_lines(["arm", *(f"`{c}`" for c in columns)], cells),
     ]
+
+
+def _values(rows: Sequence[Row], column: str) -> str:
+    """What an option was in the runs of an arm: one value, or one for each seed."""
+    values = dict.fromkeys(row.get(column, "") for row in rows)
+    return ", ".join(f"`{value}`" if value else "default" for value in values if any(values))
 
 
 def _machines(rows: Sequence[Row]) -> list[str]:

@@ -105,6 +105,11 @@ def sweep(
     if output.suffix != ".csv":
         raise InputError(f"output={output} must end in .csv")
     extra = shlex.split(extra_flags) + ([f"--data_dir={data_dir}"] if data_dir else [])
+    if "{seed}" in extra_flags:
+        raise InputError(
+            f"extra_flags={extra_flags!r}: {{seed}} is understood in the sweep's file only; these "
+            "flags are the teachers' too"
+        )
     choices = plan.Choices(
         runs_dir=Path(runs_dir or Path("runs") / output.stem),
         only=tuple(only),

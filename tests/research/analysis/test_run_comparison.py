@@ -10,6 +10,7 @@ from std_keras.config import TrainConfig
 from std_keras.errors import InputError
 from std_keras.research.analysis import run_comparison
 from std_keras.runs.run_directory import RunDirectory
+from tests.results import result
 
 
 def make(folder, *, lines=(), result=None, examples=None, **flags):
@@ -32,9 +33,9 @@ def test_curves_and_what_counts(tmp_path):
     assert record.curve("train", "loss/total") == ([0.5, 1.0], [2.0, 1.5])
     assert record.curve("eval", "loss/total") == ([], [])
     assert (record.kept_weights, record.main_head, record.result) == ("ema", "average", None)
-    plain = make(tmp_path / "other", result={"top1": 0.5, "head": "classification"})
-    assert (plain.kept_weights, plain.main_head) == ("raw", "classification")
-    assert plain.result == {"top1": 0.5, "head": "classification"}
+    plain = make(tmp_path / "other", result=result(head="confidence"))
+    assert (plain.kept_weights, plain.main_head) == ("raw", "confidence")
+    assert plain.result == result(head="confidence")
 
 
 def test_what_was_watched_is_a_curve_of_an_unfinished_run_too(tmp_path):
