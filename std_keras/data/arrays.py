@@ -29,8 +29,8 @@ class ArraySource(IndexedSource):
             images: see above.
             labels: see above.
             identities: see `IndexedSource.identities`; of the pixels if None.
-            pictures: the same examples with their whole pictures, if these are larger than the
-                images; asked for when another size of them is needed.
+            pictures: the same examples with their whole pictures, if these have another size than
+                the images; asked for when another size or square of them is needed.
         """
         images, labels = np.asarray(images), np.asarray(labels)
         if images.dtype != np.uint8 or images.ndim != 4 or len(images) != len(labels):
@@ -84,6 +84,14 @@ class ArraySource(IndexedSource):
         arrays = self._open().take_views(sizes, progress=progress, what="reading larger images")
         with tf.device("CPU:0"):
             self._larger |= {s: tf.constant(x) for s, x in zip(sizes, arrays, strict=True)}
+
+    def with_crop_ratio(self, ratio: float) -> ArraySource:
+        if self._pictures is None:
+            return self
+        pictures = self._open().with_crop_ratio(ratio)
+        assert isinstance(pictures, IndexedSource)
+        images, labels = pictures.take()
+        return ArraySource(images, labels, identities=self._identities, pictures=lambda: pictures)
 
     def _open(self) -> IndexedSource:
         assert self._pictures is not None

@@ -135,8 +135,8 @@ def load(
         cache_gb: sets up to this size (GiB of decoded pixels, all parts) are held in memory,
             larger ones are read from disk again and again; 0 always reads.
         corrupt_images: `refuse` or `skip` unreadable files (of `folder:` and of tables).
-        eval_crop_ratio: in (0, 1], part of the short side that the square of a test picture has,
-            where pictures are scaled.
+        eval_crop_ratio: in (0, 1], part of the short side that the square of a test or validation
+            picture has, where pictures are scaled.
         whole_pictures: keep training pictures as they are (as files, or encoded in memory) until a
             batch needs them, so that random crops can be cut from all of a picture.
         test_only: do not decode train ahead, nor hold a part of it out: only test will be read.
@@ -209,19 +209,27 @@ def load(
         )
     if validation_fraction and not test_only:
         loaded = _held_out(
-            loaded, fraction=validation_fraction, seed=data_seed, stratified=stratified
+            loaded,
+            fraction=validation_fraction,
+            seed=data_seed,
+            stratified=stratified,
+            eval_crop_ratio=eval_crop_ratio,
         )
     return _data_set(name, loaded, stratified=stratified)
 
 
-def _held_out(loaded: Loaded, *, fraction: float, seed: int, stratified: bool) -> Loaded:
-    """Holds a validation part out of train."""
+def _held_out(
+    loaded: Loaded, *, fraction: float, seed: int, stratified: bool, eval_crop_ratio: float
+) -> Loaded:
+    """Holds a validation part out of train; its squares are those of the test part."""
     if loaded.validation is not None:
         raise InputError(
             f"validation_fraction={fraction:g}: the data has a validation part of its own "
             f"({loaded.origins['validation']}); leave it out"
         )
     train, validation = loaded.train.split(fraction=fraction, seed=seed, stratified=stratified)
+    if eval_crop_ratio != 1.0:
+        validation = validation.with_crop_ratio(eval_crop_ratio)
     of = "all images, whatever their class,"
     if not isinstance(train, IndexedSource):
         of = "the files"

@@ -122,6 +122,11 @@ class FileSource(IndexedSource):
             crop_ratio=self._crop_ratio,
         )
 
+    def with_crop_ratio(self, ratio: float) -> FileSource:
+        return FileSource(
+            self._paths.tolist(), self._labels, image_size=self.image_shape[0], crop_ratio=ratio
+        )
+
     def labels(self) -> np.ndarray:
         return self._labels
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -12,7 +13,7 @@ from std_keras.data.arrays import ArraySource
 from std_keras.data.images import resize_and_crop
 from std_keras.data.label_names import numbered, usable
 from std_keras.data.loaded import Loaded, TestPart
-from std_keras.data.source import IndexedSource
+from std_keras.data.source import IndexedSource, Source
 from std_keras.errors import InputError
 from std_keras.files.archive import HostileArchiveError, check_arrays
 from std_keras.files.paths import user_path
@@ -28,6 +29,30 @@ _PARTS = {
 }
 _NAMES = ("label_names", "class_names")
 _RESIZED_AT_ONCE = 256
+
+
+class ResizedArrays(ArraySource):
+    """Squares in memory, made from pictures of another size, which are read again for others.
+
+    Args:
+        images: the squares (n, S, S, C) uint8.
+        labels: (n,) int32.
+        pictures: reads the pictures (n, H, W, C) uint8.
+    """
+
+    def __init__(
+        self, images: np.ndarray, labels: np.ndarray, *, pictures: Callable[[], np.ndarray]
+    ) -> None:
+        super().__init__(images, labels)
+        self._whole = pictures
+
+    def subset(self, rows: np.ndarray) -> ResizedArrays:
+        images, labels = self._images.numpy()[rows], self.labels()[rows]
+        return ResizedArrays(images, labels, pictures=lambda: self._whole()[rows])
+
+    def with_crop_ratio(self, ratio: float) -> ResizedArrays:
+        squares = _squares(self._whole(), self.image_shape[0], crop_ratio=ratio)
+        return ResizedArrays(squares, self.labels(), pictures=self._whole)
 
 
 def load_npz(
@@ -49,10 +74,11 @@ def load_npz(
     """
     flag = f"dataset={file}"
     arrays = _read(file, flag=flag)
-    parts, origins = {}, {}
+    parts, found_in, origins = {}, {}, {}
     for part, choices in _PARTS.items():
         found = next((pair for pair in choices if set(pair) <= set(arrays)), None)
         if found is not None:
+            found_in[part] = found[0]
             parts[part] = tuple(arrays[name] for name in found)
             origins[part] = f"its arrays {' and '.join(found)}"
     if "train" not in parts:
@@ -63,15 +89,24 @@ def load_npz(
     names = _label_names(arrays, [labels for _, labels in parts.values()], flag=flag)
     sources: dict[str, IndexedSource] = {}
     for part, (images, labels) in parts.items():
-        ratio = 1.0 if part == "train" else eval_crop_ratio
-        pixels = _pixels(images, image_size, crop_ratio=ratio, what=f"{flag}: {origins[part]}")
+        pictures = _pictures(images, image_size, what=f"{flag}: {origins[part]}")
         numbers = _numbers(labels, names, flag=flag)
-        if len(numbers) != len(pixels):
+        if len(numbers) != len(pictures):
             raise InputError(f"{flag}: {origins[part]} are of different lengths")
-        sources[part] = ArraySource(pixels, numbers)
+        if image_size is None or pictures.shape[1:3] == (image_size, image_size):
+            sources[part] = ArraySource(pictures, numbers)
+            continue
+
+        def again(array: str = found_in[part]) -> np.ndarray:
+            return _with_channels(_read(file, flag=flag)[array])
+
+        ratio = 1.0 if part == "train" else eval_crop_ratio
+        squares = _squares(pictures, image_size, crop_ratio=ratio)
+        sources[part] = ResizedArrays(squares, numbers, pictures=again)
     if len({source.image_shape for source in sources.values()}) > 1:
         raise InputError(f"{flag}: its parts have images of different shapes; use `image_size`")
-    train, test = sources["train"], sources.get("test")
+    train = sources["train"]
+    test: Source | None = sources.get("test")
     validation = sources.get("validation")
     if test is None and validation is not None:
         test, validation = validation, None
@@ -87,6 +122,8 @@ def load_npz(
                 fraction=test_part.fraction, seed=test_part.seed, flag="test_fraction"
             )
             origins |= {"train": f"the rest of {whole}", "test": test_part.origin(whole)}
+        if eval_crop_ratio != 1.0:
+            test = test.with_crop_ratio(eval_crop_ratio)
     return Loaded(names, train, test, origins, validation=validation)
 
 
@@ -176,11 +213,9 @@ def _numbers(labels: np.ndarray, names: tuple[str, ...], *, flag: str) -> np.nda
     return np.array([numbers[name] for name in normalized(found.tolist())], np.int32)[rows]
 
 
-def _pixels(
-    images: np.ndarray, image_size: int | None, *, crop_ratio: float, what: str
-) -> np.ndarray:
-    if images.ndim == 3:
-        images = images[..., None]
+def _pictures(images: np.ndarray, image_size: int | None, *, what: str) -> np.ndarray:
+    """The images (n, H, W, C), if they can be used."""
+    images = _with_channels(images)
     if images.ndim != 4 or images.shape[-1] not in (1, 3) or not images.size:
         raise InputError(
             f"{what}: images have the shape {images.shape}; it must be (n, height, width) or "
@@ -190,17 +225,24 @@ def _pixels(
         raise InputError(
             f"{what}: images are {images.dtype}; store their pixels, 0 to 255, as uint8"
         )
-    if image_size is None:
-        if images.shape[1] != images.shape[2]:
-            raise InputError(
-                f"{what}: images of {images.shape[1]} x {images.shape[2]} pixels are "
-                "no squares; `image_size` is needed"
-            )
-        return images
-    rows = range(0, len(images), _RESIZED_AT_ONCE)
+    if image_size is None and images.shape[1] != images.shape[2]:
+        raise InputError(
+            f"{what}: images of {images.shape[1]} x {images.shape[2]} pixels are "
+            "not square; `image_size` is needed"
+        )
+    return images
+
+
+def _with_channels(images: np.ndarray) -> np.ndarray:
+    return images[..., None] if images.ndim == 3 else images
+
+
+def _squares(pictures: np.ndarray, image_size: int, *, crop_ratio: float) -> np.ndarray:
+    """The centres (n, S, S, C) of pictures (n, H, W, C), see `images.resize_and_crop`."""
+    rows = range(0, len(pictures), _RESIZED_AT_ONCE)
     squares = (
         resize_and_crop(
-            tf.constant(images[row : row + _RESIZED_AT_ONCE]), image_size, crop_ratio=crop_ratio
+            tf.constant(pictures[row : row + _RESIZED_AT_ONCE]), image_size, crop_ratio=crop_ratio
         ).numpy()
         for row in rows
     )

@@ -191,7 +191,6 @@ class RecordSource(Source):
         )
 
     def with_crop_ratio(self, ratio: float) -> RecordSource:
-        """The same examples with other squares, see `images.resize_and_crop`."""
         return RecordSource(
             self.files,
             self._parse,
@@ -270,7 +269,6 @@ class RecordArraySource(IndexedSource):
         return rest, held_out
 
     def with_crop_ratio(self, ratio: float) -> RecordArraySource:
-        """The same examples with other squares, see `images.resize_and_crop`."""
         return RecordArraySource(self._records, decoder=self._decoder.with_crop_ratio(ratio))
 
     def subset(self, rows: np.ndarray) -> RecordArraySource:

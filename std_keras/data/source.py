@@ -141,6 +141,13 @@ class Source(abc.ABC):
             InputError: if one of the two would be empty.
         """
 
+    def with_crop_ratio(self, ratio: float) -> Source:
+        """The same examples with other squares, see `images.resize_and_crop`.
+
+        Here: pictures that have the size of the images, of which nothing is cut.
+        """
+        return self
+
     def take(
         self,
         n: int | None = None,

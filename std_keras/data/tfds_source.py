@@ -75,7 +75,6 @@ def load_tfds(
         if not fits:
             return source
         pictures = functools.partial(_pictures, source, name=name, cache_bytes=cache_bytes)
-        larger = bool(sides) and max(sides) > min(height, width)
 
         def decoded() -> dict[str, np.ndarray]:
             images, labels = _decoded(source, info, progress=progress)
@@ -96,9 +95,7 @@ def load_tfds(
             )
         else:
             arrays = decoded()
-        return ArraySource(
-            arrays["images"], arrays["labels"], pictures=pictures if larger else None
-        )
+        return ArraySource(arrays["images"], arrays["labels"], pictures=pictures if sides else None)
 
     if found is not None:
         test_part.refuse_other(flag, f"its {found} split")
@@ -161,9 +158,10 @@ def _pictures(
     encoded = sum(file.bytes for file in source.files)
     if encoded > cache_bytes:
         raise InputError(
-            f"cache_gb={cache_bytes / 2**30:g}: a teacher looks at larger pictures than the "
-            f"student, and those of dataset={name} take {encoded / 2**30:.3g} GiB as they are in "
-            "their files; raise it to that, or use a teacher of the student's size"
+            f"cache_gb={cache_bytes / 2**30:g}: the whole pictures of dataset={name} are needed, "
+            "for a teacher that looks at larger ones than the student or for the squares of a "
+            f"held-out part, and take {encoded / 2**30:.3g} GiB as they are in their files; raise "
+            "it to that, or use a teacher of the student's size"
         )
     return source.in_memory()
 

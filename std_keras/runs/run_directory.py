@@ -39,8 +39,10 @@ _KERAS = frozenset(
     ("module", "class_name", "config", "registered_name", "build_config", "compile_config")
 )
 # What every `result.json` has, of any version.
-_RESULT = ("top1", "top5", "head", "weights", "heads", "parameters", "steps", "epochs")
-_RESULT += ("images_per_second", "train_seconds")
+_RESULT = (
+    *("top1", "top5", "head", "weights", "heads"),
+    *("parameters", "steps", "epochs", "images_per_second", "train_seconds"),
+)
 # Bytes below the run directory's folders: ckpt-N_temp/part-00000-of-00001.data-00000-of-00001.
 _LONGEST_NAME = 120
 

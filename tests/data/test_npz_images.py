@@ -75,7 +75,7 @@ def test_images_alone_are_parted_and_resized(write):
         ({"a": IMAGES}, "has the arrays a; it must have x_train"),
         ({"images": IMAGES / 255, "labels": LABELS}, "are float64; store their pixels"),
         ({"images": IMAGES[:, :, :, :2], "labels": LABELS}, r"shape \(20, 8, 8, 2\)"),
-        ({"images": IMAGES[:, :4], "labels": LABELS}, "4 x 8 pixels are no squares"),
+        ({"images": IMAGES[:, :4], "labels": LABELS}, "4 x 8 pixels are not square"),
         ({"images": IMAGES, "labels": LABELS[:3]}, "of different lengths"),
         ({"images": IMAGES, "labels": LABELS / 2}, "labels are float64"),
         ({"images": IMAGES, "labels": LABELS - 1}, "label -1 is below 0"),
