@@ -7,7 +7,7 @@ import io
 import os
 from pathlib import Path
 
-from std_keras.data.label_names import usable
+from std_keras.data.label_names import in_order, usable
 from std_keras.data.listed import some
 from std_keras.data.picture_list import SPLITS, PictureList, located
 from std_keras.errors import InputError
@@ -17,15 +17,15 @@ from std_keras.files.texts import read_text
 def read_csv(file: str) -> PictureList:
     """A CSV file whose first line names the columns `path`, `label` and maybe `split`.
 
-    Paths are relative to the file's folder. Label names are sorted. A split is train, test or
-    validation (val); without the column, all lines are train.
+    Paths are relative to the file's folder. Label names are sorted, see `in_order`. A split is
+    train, test or validation (val); without the column, all lines are train.
 
     Raises:
         InputError: for a file or line that cannot be used, and for pictures that are not there.
     """
     flag = f"dataset=csv:{file}"
     rows = _read_rows(file, flag=flag)
-    names = tuple(sorted({label for _, label, _ in rows}))
+    names = in_order(label for _, label, _ in rows)
     return PictureList(flag, rows, os.path.dirname(os.path.expanduser(file)), names)
 
 

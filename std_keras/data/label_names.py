@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from std_keras.errors import InputError
 from std_keras.files.paths import is_utf8
@@ -32,6 +32,14 @@ def usable(name: str, *, what: str) -> str:
     else:
         return normalized([name])[0]
     raise InputError(f"{what} {seen!r}, which {fault}; rename it")
+
+
+def in_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Each name once, sorted; numbers by their value, so that class 10 comes after class 9."""
+    found = sorted(set(names))
+    if all(name.isascii() and name.isdigit() for name in found):
+        found.sort(key=int)
+    return tuple(found)
 
 
 def numbered(names: Sequence[str], *, flag: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from std_keras.data.arrays import ArraySource
 from std_keras.data.images import resize_and_crop
-from std_keras.data.label_names import numbered, usable
+from std_keras.data.label_names import in_order, numbered, usable
 from std_keras.data.loaded import Loaded, TestPart
 from std_keras.data.source import IndexedSource, Source
 from std_keras.errors import InputError
@@ -176,7 +176,7 @@ def _label_names(
         raise InputError(f"{flag}: has no labels")
     if together.dtype.kind == "U":
         what = f"{flag}: an image has the label"
-        return tuple(sorted({usable(name, what=what) for name in np.unique(together).tolist()}))
+        return in_order(usable(name, what=what) for name in np.unique(together).tolist())
     named = next((arrays[name] for name in _NAMES if name in arrays), None)
     highest, lowest = int(together.max()), int(together.min())
     if lowest < 0:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from std_keras.data.decoded_images import NOT_KEPT, DecodedImages
-from std_keras.data.label_names import numbered, usable
+from std_keras.data.label_names import in_order, numbered, usable
 from std_keras.data.listed import Part, load_listed, some
 from std_keras.data.loaded import Loaded, TestPart
 from std_keras.data.source import Progress, no_progress
@@ -129,7 +129,7 @@ def _named(
     numbers: Sequence[int] | None = None
     called = {label: usable(str(label), what=f"{flag}: a row has the label") for label in found}
     if not all(isinstance(label, int) for label in found):
-        names = sorted({*called.values()})
+        names = in_order(called.values())
     elif names is None:
         names = [called[label] for label in sorted(found)]
     else:

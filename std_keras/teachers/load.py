@@ -111,8 +111,11 @@ def _checked(
             f"teacher={spec.name} returns NaN for plain grey images of shape "
             f"{teacher.image_shape}; size=N sets the side of its input"
         )
+    own = teacher.label_names
+    if own is None:
+        own = _numbers(spec, outputs.shape[1], label_names)
     if spec.labels is not None:
-        order = _order(spec, outputs.shape[1], teacher.label_names, label_names)
+        order = _order(spec, outputs.shape[1], own, label_names)
         teacher = dataclasses.replace(teacher, order=order)
     else:
         check_labels(
@@ -138,6 +141,25 @@ def _checked(
             "probabilities; use output=logits"
         )
     return dataclasses.replace(teacher, probabilities=distribution)
+
+
+def _numbers(spec: TeacherSpec, classes: int, wanted: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The outputs' numbers as their names, if those of the data set's classes are numbers too.
+
+    Raises:
+        InputError: if the data set has them in another order, and the user did not say which holds.
+    """
+    numbers = tuple(str(index) for index in range(classes))
+    if {*wanted} != {*numbers}:
+        return None
+    if wanted != numbers and spec.labels is None:
+        place = next(i for i, name in enumerate(wanted) if name != numbers[i])
+        raise InputError(
+            f"teacher={spec.name} has no class names, and the data set's class {place} is called "
+            f"{wanted[place]!r}: add ,labels={OWN} if output {wanted[place]} of the teacher stands "
+            "for it, or ,labels=FILE with the names of its outputs, one a line"
+        )
+    return numbers
 
 
 def _order(

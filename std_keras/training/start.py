@@ -27,6 +27,7 @@ from std_keras.training.objectives import own_model
 from std_keras.training.rematerialize import rematerialized
 from std_keras.training.state import TrainState
 from std_keras.training.whitening import whiten_stems
+from std_keras.weights.class_names import has_numbers_for_names
 from std_keras.weights.initialize import (
     copy_weights,
     find_start,
@@ -103,7 +104,7 @@ def create_model(config: TrainConfig, dataset: DataSet, run: RunDirectory) -> ke
         )
     normalization = input_normalization(source.to_json())
     model = build.build_model(config, dataset, normalization=normalization)
-    other_classes = _are_others(start.run.read_labels(), dataset.label_names)
+    other_classes = _are_others(start.run, dataset.label_names)
     done = copy_weights(model, source, path=path, new_heads=other_classes)
     _freeze_batch_norms(model, source.to_json())
     progress.say(f"starting from {path}: {done}")
@@ -147,10 +148,15 @@ def _network_from_elsewhere(
     return model
 
 
-def _are_others(theirs: Sequence[str], ours: Sequence[str]) -> bool:
-    """Whether classes are known to be others; numbers alone (of converted weights) say nothing."""
-    unnamed = all(name.isdecimal() for name in theirs)
-    return not unnamed and normalized(theirs) != normalized(ours)
+def _are_others(start: RunDirectory, ours: Sequence[str]) -> bool:
+    """Whether classes are known to be others.
+
+    The numbers of converted weights without names say nothing, unless ours are numbers too.
+    """
+    theirs = start.read_labels()
+    if has_numbers_for_names(start) and {*theirs} != {*ours}:
+        return False
+    return normalized(theirs) != normalized(ours)
 
 
 def create_state(

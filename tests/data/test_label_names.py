@@ -54,6 +54,13 @@ def labelled(request, tmp_path):
     return make
 
 
+def test_numbers_are_in_the_order_of_their_values(labelled):
+    """Folders are in the order of their names, as torchvision and Keras take them."""
+    given = [str(number) for number in range(12)]
+    found = load(labelled(given)).label_names
+    assert found == tuple(sorted(given) if labelled.kind == "folder" else given)
+
+
 def load(name, **options):
     return data.load(name, image_size=4, whole_as_test=True, **options)
 

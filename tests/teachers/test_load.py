@@ -11,8 +11,12 @@ import pytest
 import tensorflow as tf
 
 from std_keras import models
+from std_keras.config import TrainConfig
 from std_keras.errors import InputError
+from std_keras.runs.run_directory import RunDirectory
 from std_keras.teachers import load, parse
+from std_keras.weights.class_names import NUMBERED
+from std_keras.weights.run import write_run
 
 DIGITS = tuple("0123456789")
 
@@ -85,6 +89,54 @@ def test_other_label_names(make_run, network):
 def test_another_number_of_classes(make_run, network):
     path = make_run(network(classes=7), labels=DIGITS[:7])
     assert "7 classes" in refused(str(path)) and "has 10" in refused(str(path))
+
+
+AS_TEXT = tuple(sorted(str(number) for number in range(12)))  # 0, 1, 10, 11, 2, ...
+
+
+@pytest.fixture
+def nameless(network, tmp_path):
+    """A teacher of twelve classes without names, from each kind of source that may lack them."""
+
+    def make(kind):
+        model = network(classes=12)
+        if kind == "keras file":
+            model.save(tmp_path / "teacher.keras")
+            return f"{tmp_path / 'teacher.keras'},input=byte", model
+        run = RunDirectory(tmp_path / "converted")
+        names = tuple(str(number) for number in range(12))
+        config = TrainConfig(dataset="digits", model="mixer_s16")
+        write_run(run, model=model, config=config, label_names=names, origin={"labels": NUMBERED})
+        return str(run.path), model
+
+    return make
+
+
+@pytest.mark.parametrize("kind", ["keras file", "converted"])
+def test_numbered_outputs_and_numbers_in_another_order(nameless, kind, images, tmp_path):
+    text, model = nameless(kind)
+    logits = model(images.astype(np.float32)).numpy()
+    said = refused(text, labels=AS_TEXT)
+    assert "data set's class 2 is called '10': add ,labels=own" in said
+    own = load_teacher(f"{text},labels=own", labels=AS_TEXT)
+    by_number = [int(name) for name in AS_TEXT]
+    np.testing.assert_allclose(own.logits(images), logits[:, by_number], rtol=1e-5, atol=1e-6)
+    # A network that was trained on folders of these names has the outputs in their order.
+    (tmp_path / "outputs.txt").write_text("\n".join(AS_TEXT))
+    placed = load_teacher(f"{text},labels={tmp_path / 'outputs.txt'}", labels=AS_TEXT)
+    np.testing.assert_allclose(placed.logits(images), logits, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["keras file", "converted"])
+@pytest.mark.parametrize(
+    "labels", [tuple(str(n) for n in range(12)), tuple("abcdefghijkl"), (*"abcdefghijk", "0")]
+)
+def test_numbered_outputs_and_other_names_are_taken_in_order(nameless, kind, images, labels):
+    text, model = nameless(kind)
+    teacher = load_teacher(text, labels=labels)
+    np.testing.assert_allclose(
+        teacher.logits(images), model(images.astype(np.float32)), rtol=1e-5, atol=1e-6
+    )
 
 
 # .keras files

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import gc
 import shutil
 
@@ -12,6 +13,7 @@ from std_keras.data import load
 from std_keras.errors import InputError, Interrupted
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.training import start, train
+from std_keras.weights.class_names import NUMBERED
 from std_keras.weights.initialize import input_normalization
 from std_keras.weights.run import write_run
 from tests.training.tiny import as_python
@@ -97,6 +99,28 @@ def test_heads_of_other_classes_are_new(source, digits, tmp_path):
     started = start.create_model(config, digits, RunDirectory(tmp_path / "run"))
     assert not started.get_layer("classification").kernel.numpy().any()
     np.testing.assert_array_equal(started.get_layer("stem").kernel, model.get_layer("stem").kernel)
+
+
+@pytest.mark.parametrize(
+    ("ours", "labels", "kept"),
+    [
+        (tuple("abcdefghij"), "names", False),  # Digits, and then fashion.
+        (tuple("abcdefghij"), NUMBERED, True),  # Converted, and nobody said of what.
+        (tuple("0123456789"), NUMBERED, True),
+        (tuple("1023456789"), NUMBERED, False),
+        (tuple("0123456789"), "names", True),
+    ],
+)
+def test_heads_of_classes_that_are_numbers(source, digits, tmp_path, ours, labels, kept):
+    model, config = source()
+    run = RunDirectory(config.optimization.initialize_from)
+    run.write_result({**run.read_result(), "origin": {"labels": labels}})
+    data = dataclasses.replace(digits, label_names=ours)
+    started = start.create_model(config, data, RunDirectory(tmp_path / "run"))
+    same = np.array_equal(
+        started.get_layer("classification").kernel, model.get_layer("classification").kernel
+    )
+    assert same == kept
 
 
 def test_images_of_other_channels(source, digits, tmp_path):
