@@ -7,9 +7,25 @@ error (see `std_keras/programs/program.py`).
 from __future__ import annotations
 
 import errno
+import re
 
 # Of an OSError: the disk's fault, not that of the path.
 DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+
+# How the lines of TensorFlow's errors begin that say where an operation was defined.
+_WHERE = ("Graph execution error", "Detected at node", "<stack traces", "File ", "[[{{node")
+_LONGEST = 300
+
+
+def reason_of(error: BaseException) -> str:
+    """What went wrong, in one line: of another library's error, for a sentence of ours.
+
+    TensorFlow puts where an operation was defined, over many lines, in front of what it says.
+    """
+    text = re.sub(r"\{\{function_node [^}]*\}\} ?| ?\[Op:[^\]]*\]", "", str(error))
+    lines = [line.strip() for line in text.splitlines()]
+    said = [x for x in lines if x and not x.startswith(_WHERE) and "root error(s)" not in x]
+    return said[0][:_LONGEST] if said else type(error).__name__
 
 
 class StdKerasError(Exception):

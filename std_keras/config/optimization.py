@@ -55,10 +55,11 @@ class OptimizationOptions(OptionGroup):
         "Epochs of linear warm-up; 5, or a fifth of --epochs if less, if not given.",
         **NATURAL,
     )
-    weight_decay: float = option_field(
-        0.05,
+    weight_decay: float | None = option_field(
+        None,
         float,
-        "Weight decay; not applied to biases, normalisation and tokens.",
+        "Weight decay, 0.05 if not given, for sgd 5e-4; not applied to biases, normalisation and "
+        "tokens.",
         **NATURAL,
     )
     class_weights: str = option_field(

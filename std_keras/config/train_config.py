@@ -144,6 +144,9 @@ def resolve(config: TrainConfig, *, image_size: int, horizontal_flip: bool) -> T
     )
     if config.optimization.warmup_epochs is None:
         filled["warmup_epochs"] = min(5.0, epochs / 5)
+    if config.optimization.weight_decay is None:
+        # sgd adds it to the gradient, which its learning rate of about 0.1 multiplies.
+        filled["weight_decay"] = 5e-4 if config.optimization.optimizer == "sgd" else 0.05
     if config.mine.learning_rate is None:
         filled["mine_learning_rate"] = 1e-4 if config.mine.schedule == "step" else 0.01
     if not config.mine.samples:

@@ -7,6 +7,7 @@ checks what it reads of it against a checksum; whatever is not as it should be i
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -14,7 +15,7 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ import PIL
 import tensorflow as tf
 
 from std_keras import progress
-from std_keras.files import picture_file
+from std_keras.files import jpeg_end, picture_file
 
 AUTO, NONE = "auto", "none"  # Places that are no folders.
 
@@ -33,7 +34,7 @@ _SMALLEST, _LARGEST = 2**24, 2**31
 _ROOM = 2**32  # Bytes of all entries; the ones that were not used for longest go.
 _HALF_WRITTEN = 24 * 3600.0  # Seconds after which nobody goes on writing a file.
 # Whoever changes how pixels are made makes new entries.
-_CODE = ("images.py", "records.py", "files.py", "header.py")
+_CODE = ("images.py", "records.py", "files.py", "header.py", "tfds_source.py")
 
 Arrays = dict[str, np.ndarray]
 
@@ -104,7 +105,7 @@ def decoded_images(place: str) -> DecodedImages:
 def _key(files: Sequence[str], asked: Mapping[str, Any]) -> str | None:
     """A name for what is made of the files; None if one cannot be read."""
     own = Path(__file__).parent
-    code = [*(str(own / name) for name in _CODE), picture_file.__file__]
+    code = [*(str(own / name) for name in _CODE), picture_file.__file__, jpeg_end.__file__]
     try:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             contents = list(pool.map(_hash, [*code, *files]))
@@ -150,14 +151,23 @@ def _make_room(*, made: Path) -> None:
     """Removes the oldest entries but the one just made until all fit, and what killed processes
     left."""
     now = made.stat().st_mtime  # By the file system's clock, which the others go by.
-    for part in made.parent.glob("*.part"):
-        if now - part.stat().st_mtime > _HALF_WRITTEN:
+    for part, state in _states(made.parent.glob("*.part")):
+        if now - state.st_mtime > _HALF_WRITTEN:
             part.unlink(missing_ok=True)
-    entries = sorted(made.parent.glob("*.npz"), key=lambda path: path.stat().st_mtime)
-    total = sum(path.stat().st_size for path in entries)
-    for path in entries:
+    entries = _states(made.parent.glob("*.npz"))
+    total = sum(state.st_size for _, state in entries)
+    for path, state in sorted(entries, key=lambda entry: entry[1].st_mtime):
         if total <= _ROOM:
             break
         if path != made:
-            total -= path.stat().st_size
+            total -= state.st_size
             path.unlink(missing_ok=True)
+
+
+def _states(paths: Iterable[Path]) -> list[tuple[Path, os.stat_result]]:
+    """Of those that are still there: another process may have renamed or removed some."""
+    found = []
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            found.append((path, path.stat()))
+    return found

@@ -15,7 +15,7 @@ from typing import Any
 
 from std_keras.data.picture_cache import PictureCache, file_states
 from std_keras.data.picture_list import SPLITS, PictureList, Row, labelled
-from std_keras.errors import DISK_FAULTS, InputError, StdKerasError
+from std_keras.errors import DISK_FAULTS, InputError, StdKerasError, reason_of
 from std_keras.extras import imported
 from std_keras.files.paths import user_path
 
@@ -114,7 +114,7 @@ def _readable(flag: str) -> Iterator[None]:
     except Exception as error:  # Its own, Arrow's and those of JSON.
         if isinstance(error, OSError) and error.errno in DISK_FAULTS:
             raise
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        line = reason_of(error)
         raise InputError(f"{flag} cannot be read: {line}") from error
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from std_keras.data.picture_cache import PictureCache, file_states
 from std_keras.data.picture_list import SPLITS, PictureList, Row, labelled
-from std_keras.errors import DISK_FAULTS, InputError
+from std_keras.errors import DISK_FAULTS, InputError, reason_of
 from std_keras.extras import imported
 from std_keras.files.paths import user_path
 from std_keras.files.whole_file import UnreadableWholeError, check_is_file
@@ -153,7 +153,7 @@ def _readable(file: Path, *, flag: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno in DISK_FAULTS:
             raise
         raise InputError(
-            f"{flag}: {file.name} cannot be read as Parquet: {_line(error)}"
+            f"{flag}: {file.name} cannot be read as Parquet: {reason_of(error)}"
         ) from error
 
 
@@ -191,7 +191,3 @@ def _label_names(metadata: dict[bytes, bytes], label: str) -> tuple[str, ...] | 
     except (KeyError, TypeError, ValueError, RecursionError):
         return None
     return tuple(map(str, names)) if isinstance(names, list) and names else None
-
-
-def _line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,11 @@ from std_keras.data.graph_decoder import decode_rgb
 from std_keras.data.images import resize_and_crop
 from std_keras.exporting.inference import ServingModule
 from std_keras.files.paths import plain_path
+from std_keras.files.replaced_folder import replaced_folder
 
 
 def write_saved_model(model: keras.Model, path: Path, *, crop_ratio: float = 1.0) -> None:
-    """Writes `path`, a folder, in one go: a crash leaves the former one or the new one.
+    """Writes `path`, a folder, in one go, see `replaced_folder`.
 
     Two signatures, for any batch size B, return `logits` and `probabilities`, float32
     (B, num_classes): `serving_default` takes `images`, uint8 (B, H, W, C); `serving_bytes` takes
@@ -36,17 +36,8 @@ def write_saved_model(model: keras.Model, path: Path, *, crop_ratio: float = 1.0
         "serving_default": module.serve,
         "serving_bytes": _bytes_function(module, model.input_shape[1:], crop_ratio=crop_ratio),
     }
-    part, former = path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.former")
-    for leftover in (part, former):
-        shutil.rmtree(leftover, ignore_errors=True)
-    try:
+    with replaced_folder(path) as part:
         save_silently(module, part, signatures=signatures)
-        if path.exists():
-            path.rename(former)
-        part.rename(path)
-    finally:
-        for leftover in (part, former):
-            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def save_silently(

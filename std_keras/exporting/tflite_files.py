@@ -145,11 +145,14 @@ class TFLiteFiles:
     ) -> tuple[layer_sensitivity.LayerError, ...]:
         assert self._float32 is not None
         progress.say(f"{row.file}: measuring the sensitivity of its layers")
+        # Spread over all: those of a folder are sorted by class.
+        images, labels = self._checked.images, self._checked.labels
+        some = np.linspace(0, len(images) - 1, min(_SENSITIVITY_IMAGES, len(images))).astype(int)
         return layer_sensitivity.layer_errors(
             self._float32,
             quantization=quantization,
-            images=self._checked.images[:_SENSITIVITY_IMAGES],
-            labels=self._checked.labels[:_SENSITIVITY_IMAGES],
+            images=images[some],
+            labels=labels[some],
             representative_images=self._representative,
             stop=self._stop,
             progress=progress.track,

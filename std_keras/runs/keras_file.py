@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 import std_keras.layers  # noqa: F401 (registers the layers that a saved model holds)
-from std_keras.errors import InputError
+from std_keras.errors import InputError, reason_of
 from std_keras.files.archive import HostileArchiveError, check_unpacked_size
 from std_keras.files.whole_file import UnreadableWholeError, check_whole_file
 from std_keras.models.weight_count import UnexplainedWeightsError, explained_weights
@@ -41,7 +41,7 @@ def load_keras_file(path: Path) -> keras.Model:
     except UnexplainedWeightsError as error:
         raise InputError(f"{path} {error}") from error
     except Exception as error:  # Keras raises many kinds for a damaged or foreign file.
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        first = reason_of(error)
         raise InputError(f"{path} cannot be loaded as a Keras model: {first}") from error
 
 

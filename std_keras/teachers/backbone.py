@@ -11,7 +11,7 @@ import keras
 
 from std_keras import models
 from std_keras.config.model import ModelOptions
-from std_keras.errors import InputError
+from std_keras.errors import InputError, reason_of
 from std_keras.teachers.load import load_network
 from std_keras.teachers.pixel_scale import pixel_input
 from std_keras.teachers.spec import TeacherSpec
@@ -130,8 +130,7 @@ def backbone_of(
         values = values if len(values.shape) == 2 else _pooled(values)
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{flag} gives no features of images of {height}x{width} pixels: "
-            f"{str(error).splitlines()[0]}"
+            f"{flag} gives no features of images of {height}x{width} pixels: {reason_of(error)}"
         ) from error
     name = teacher.model.name
     if name in models.names():  # It is not that one: it has another inside.

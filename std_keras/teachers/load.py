@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from std_keras import progress
-from std_keras.errors import InputError
+from std_keras.errors import InputError, reason_of
 from std_keras.files.paths import plain_path, user_path
 from std_keras.files.texts import normalized, read_text
 from std_keras.runs.keras_file import load_keras_file
@@ -99,7 +99,7 @@ def _checked(
     except (ValueError, TypeError, tf.errors.OpError) as error:
         raise InputError(
             f"teacher={spec.name} cannot classify images of shape {teacher.image_shape}: "
-            f"{str(error).splitlines()[0]}; size=N sets the side of its input"
+            f"{reason_of(error)}; size=N sets the side of its input"
         ) from error
     if outputs.ndim != 2:
         raise InputError(
@@ -243,7 +243,7 @@ def _from_saved_model(spec: TeacherSpec, path: Path, image_shape: tuple[int, int
     except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
         raise InputError(
             f"teacher={spec.name} cannot be loaded as a SavedModel with the signature "
-            f"serving_default: {str(error).splitlines()[0]}"
+            f"serving_default: {reason_of(error)}"
         ) from error
     inputs = signature.structured_input_signature[1]
     outputs: Mapping[str, Any] = signature.structured_outputs
@@ -305,11 +305,11 @@ def _from_applications(
             top = {"include_top": False, "pooling": "avg"}
         model = constructor(weights="imagenet", input_shape=(size, size, 3), **top)
     except ValueError as error:
-        raise InputError(f"teacher={spec.name}: {str(error).splitlines()[0]}") from error
+        raise InputError(f"teacher={spec.name}: {reason_of(error)}") from error
     except Exception as error:  # urllib raises plain Exception when a download fails.
         raise InputError(
             f"teacher={spec.name}: its ImageNet weights are neither in ~/.keras nor could they "
-            f"be downloaded ({str(error).splitlines()[0]}); run it once with network access"
+            f"be downloaded ({reason_of(error)}); run it once with network access"
         ) from error
     return _keras_teacher(spec, model, image_shape, labels=None, scale=preprocess)
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from std_keras.errors import InputError, MachineError
+from std_keras.errors import InputError, MachineError, reason_of
 from std_keras.files.paths import plain_path
 from std_keras.teachers.predictions import (
     CLASS,
@@ -144,7 +144,7 @@ def write(path: Path, records: Sequence[bytes]) -> None:
             os.fsync(written.fileno())
         os.replace(draft, path)
     except (OSError, tf.errors.OpError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        reason = getattr(error, "strerror", None) or reason_of(error)
         raise MachineError(
             f"the teacher predictions {path} could not be written: {reason}; predictions written "
             "before are kept"
@@ -162,7 +162,7 @@ def read(path: Path, *, part: Part, key: bytes, first: int, views: int) -> list[
     try:
         records = list(tf.data.TFRecordDataset(plain_path(path)).as_numpy_iterator())
     except tf.errors.OpError as error:
-        raise InputError(damaged(path, str(error).splitlines()[0])) from error
+        raise InputError(damaged(path, reason_of(error))) from error
     size = part.record_bytes(views)
     for position, record in enumerate(records, first):
         if len(record) != size or record[:_HEADER] != key + position.to_bytes(8, "little"):

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from std_keras import losses, progress
 from std_keras.data.views import IMAGES
-from std_keras.errors import InputError
+from std_keras.errors import InputError, reason_of
 from std_keras.files.texts import normalized
 from std_keras.layers.compiled import fast_inference
 from std_keras.teachers.inference_form import inference_form
@@ -125,7 +125,7 @@ class Teacher:
         try:
             model = inference_form(self.model, bfloat16=bfloat16)
         except Exception as error:  # A stranger's layers; the teacher works without, only slower.
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = reason_of(error)
             progress.warn(f"teacher {self.name} cannot be optimized and runs as saved: {reason}")
             return self
         if model is None:

@@ -281,7 +281,7 @@ def _step_options(config: TrainConfig) -> StepOptions:
         batch_size=options.batch_size,
         accumulation_steps=options.accumulation_steps,
         clip_norm=options.clip_norm,
-        l2=options.weight_decay if options.optimizer == "sgd" else 0.0,
+        l2=(options.weight_decay or 0.0) if options.optimizer == "sgd" else 0.0,
         jit_compile=config.performance.jit_compile,
     )
 

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from std_keras import progress
-from std_keras.errors import InputError, MachineError
+from std_keras.errors import InputError, MachineError, reason_of
 from std_keras.files.paths import plain_path
 from std_keras.training.state import TrainState
 from std_keras.training.strategy import in_cluster, lost_worker_errors
@@ -59,7 +59,6 @@ class Checkpoints:
             step=self._step, best=self._best, seconds=self._seconds, **parts
         )
         own = directory if chief else directory / "scratch" / str(worker)
-        own.mkdir(parents=True, exist_ok=True)
         if not _listed(own):
             (own / "checkpoint").unlink(
                 missing_ok=True
@@ -103,10 +102,10 @@ class Checkpoints:
             try:
                 self._checkpoint.restore(plain_path(path)).assert_consumed()
             except _DAMAGED as error:
-                first_error = first_error or f"{path}: {str(error).splitlines()[0]}"
+                said = reason_of(error)
+                first_error = first_error or f"{path}: {said}"
                 progress.warn(
-                    f"checkpoint {path} cannot be restored ({str(error).splitlines()[0]}); trying "
-                    "the one before it"
+                    f"checkpoint {path} cannot be restored ({said}); trying the one before it"
                 )
                 continue
             step = int(self._step.numpy())
@@ -131,6 +130,7 @@ class Checkpoints:
         self._step.assign(step)
         self._seconds.assign(seconds)
         try:
+            Path(self._manager.directory).mkdir(parents=True, exist_ok=True)
             self._manager.save(checkpoint_number=step)
         except (OSError, tf.errors.OpError) as error:
             self._remove_part(step)
@@ -139,7 +139,7 @@ class Checkpoints:
                 raise
             raise MachineError(
                 f"the checkpoint of step {step} could not be written to {self.directory}: "
-                f"{str(error).splitlines()[0]}; the last good one is {self.latest or 'none'}; free "
+                f"{reason_of(error)}; the last good one is {self.latest or 'none'}; free "
                 "disk space and run the same command to continue"
             ) from error
         self._saved = (step, self.best)
@@ -224,9 +224,8 @@ def restore_weights(
             status.expect_partial().assert_existing_objects_matched()
             return int(step.numpy())
         except _DAMAGED as error:
-            first_error = first_error or f"{path}: {str(error).splitlines()[0]}"
+            first_error = first_error or f"{path}: {reason_of(error)}"
             progress.warn(
-                f"checkpoint {path} cannot be read ({str(error).splitlines()[0]}); trying the one "
-                "before it"
+                f"checkpoint {path} cannot be read ({reason_of(error)}); trying the one before it"
             )
     raise InputError(f"no checkpoint in {directory} can be read ({first_error})")

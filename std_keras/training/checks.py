@@ -15,7 +15,7 @@ from std_keras import progress, xla_cache
 from std_keras.config import TrainConfig, differing_options
 from std_keras.data import DataSet, folder_content
 from std_keras.data.files import FileSource
-from std_keras.errors import InputError
+from std_keras.errors import InputError, reason_of
 from std_keras.files.paths import user_path
 from std_keras.files.texts import normalized
 from std_keras.losses import mine
@@ -234,5 +234,5 @@ def refuse_damaged_data(dataset: DataSet, error: tf.errors.OpError) -> None:
     if isinstance(error, tf.errors.DataLossError):
         raise InputError(
             f"dataset={dataset.name}: its prepared files are damaged: "
-            f"{str(error).splitlines()[0]}; prepare the data set again"
+            f"{reason_of(error)}; prepare the data set again"
         ) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import tensorflow as tf
@@ -11,7 +11,7 @@ from std_keras.files.paths import plain_path
 from std_keras.runs.run_directory import replace_atomically
 
 
-def forget_after(folder: Path, step: int, *, again: str) -> None:
+def forget_after(folder: Path, step: int, *, again: Callable[[str], bool]) -> None:
     """Removes what a killed process wrote after the checkpoint from which the run continues.
 
     Otherwise TensorBoard would draw these steps twice, as a zigzag.
@@ -19,7 +19,7 @@ def forget_after(folder: Path, step: int, *, again: str) -> None:
     Args:
         folder: of one writer; need not exist.
         step: of the checkpoint; later steps are removed, and everything if it is 0.
-        again: the tag of what is written at the beginning of a process, at `step` itself.
+        again: whether what has a tag will be written again at `step` itself.
     """
     for file in sorted(folder.glob("events.out.tfevents.*")):
         if step == 0:
@@ -31,9 +31,9 @@ def forget_after(folder: Path, step: int, *, again: str) -> None:
             replace_atomically(file, lambda part, kept=kept: _write(part, kept))
 
 
-def _stays(record: bytes, step: int, again: str) -> bool:
+def _stays(record: bytes, step: int, again: Callable[[str], bool]) -> bool:
     event = tf.compat.v1.Event.FromString(record)
-    written_again = any(value.tag == again for value in event.summary.value)
+    written_again = any(again(value.tag) for value in event.summary.value)
     return event.step < step or (event.step == step and not written_again)
 
 

@@ -9,6 +9,7 @@ from std_keras import models, progress
 from std_keras.runs.evaluation import Accuracy
 from std_keras.runs.run_directory import replace_atomically
 from std_keras.training.assembly import Training
+from std_keras.training.metric_writer import FINAL
 from std_keras.training.metrics import beside_training, by_path
 
 
@@ -26,7 +27,7 @@ def finish(training: Training, *, step: int, train_seconds: float) -> dict[str, 
     config, state, evaluators = training.config, training.state, training.evaluators
     kept_model = models.without_auxiliaries(state.model)
     accuracies = evaluators.run("test")
-    values = {f"test/{name}": value for name, value in by_path(accuracies).items()}
+    values = {f"{FINAL}{name}": value for name, value in by_path(accuracies).items()}
     if training.dataset.validation is None:  # Then it is the last point of what was watched.
         values |= beside_training(accuracies[evaluators.kept_weights])
     training.writer.scalars(

@@ -168,7 +168,7 @@ class Loop:
         epoch = self.step / cadence.steps_per_epoch
         if cadence.logs(self.step):
             values = self._means.means(training.config.optimization.batch_size)
-            values["learning_rate"] = float(training.schedule(self.step))
+            values["learning_rate"] = float(training.schedule(self.step - 1))  # Of the last step.
             values["norm/parameters"] = self._parameter_norm()
             training.writer.scalars("train", step=self.step, epoch=epoch, values=values)
         if cadence.ends_epoch(self.step) and training.mine_step and self._mine_batches:

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from std_keras import progress
 from std_keras.config import TrainConfig
+from std_keras.errors import reason_of
 from std_keras.files.paths import plain_path
 from std_keras.runs.evaluation import Accuracy
 from std_keras.runs.run_directory import RunDirectory, write_atomically
@@ -22,6 +23,8 @@ from std_keras.training.optimizers import is_token
 
 Split = Literal["train", "eval"]
 _PICTURES = "augmented"  # The tag of the grid of training images.
+_TEXTS = ("classes", "confusions")
+FINAL = "test/"  # In front of the names of the last metrics of a run.
 
 
 class MetricWriter:
@@ -47,7 +50,7 @@ class MetricWriter:
             return
         _forget_after(run.metrics_file, step)
         for split in ("train", "eval"):
-            event_files.forget_after(run.tensorboard / split, step, again=_PICTURES)
+            event_files.forget_after(run.tensorboard / split, step, again=_is_written_again)
         self._writers = {
             split: tf.summary.create_file_writer(plain_path(run.tensorboard / split))
             for split in ("train", "eval")
@@ -102,10 +105,11 @@ class MetricWriter:
             return
         own = accuracy.per_class(label_names).items()
         known = [(v["accuracy"], name, v["examples"]) for name, v in own if v["examples"]]
+        classes, confusions = _TEXTS
         texts = {
-            "classes": ["class | top-1 | images", "---|---|---"]
+            classes: ["class | top-1 | images", "---|---|---"]
             + [f"{name} | {top1:.4f} | {count}" for top1, name, count in sorted(known)],
-            "confusions": ["class | taken for | times | share of the class", "---|---|---|---"]
+            confusions: ["class | taken for | times | share of the class", "---|---|---|---"]
             + [
                 f"{pair['label']} | {pair['predicted']} | {pair['count']} | {pair['share']:.1%}"
                 for pair in accuracy.confused(label_names)
@@ -144,7 +148,7 @@ class MetricWriter:
         except (OSError, tf.errors.OpError) as error:
             if not self._may_fail:
                 raise
-            progress.warn(f"metrics could not be written: {str(error).splitlines()[0]}")
+            progress.warn(f"metrics could not be written: {reason_of(error)}")
 
 
 def image_grid(images: np.ndarray, *, most: int = 64) -> np.ndarray:
@@ -159,13 +163,19 @@ def image_grid(images: np.ndarray, *, most: int = 64) -> np.ndarray:
     return grid.reshape(rows * height, columns * width, channels)
 
 
+def _is_written_again(name: str) -> bool:
+    """Whether a process that goes on writes it at its first step, or the run at its end."""
+    return name == _PICTURES or name in _TEXTS or name.startswith(FINAL)
+
+
 def _forget_after(file: Path, step: int) -> None:
     if not file.exists():
         return
     kept = []
     for line in file.read_text(encoding="utf-8").splitlines():
         try:
-            if json.loads(line)["step"] <= step:
+            values = json.loads(line)
+            if values["step"] <= step and not any(map(_is_written_again, values)):
                 kept.append(line)
         except (json.JSONDecodeError, KeyError, TypeError):
             continue  # The half line of a killed process.

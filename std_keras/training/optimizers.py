@@ -74,7 +74,12 @@ def create_optimizer(
         variables: what will be trained.
         matrices: those of the variables that muon gives its own update; AdamW has the others.
         iteration_dtype: of muon; see `Muon`.
+
+    Raises:
+        ValueError: if the options are not resolved.
     """
+    if options.weight_decay is None:
+        raise ValueError("weight_decay is not resolved; call std_keras.config.resolve first")
     optimizer: keras.optimizers.Optimizer
     if options.optimizer == "adamw":
         optimizer = AdamW(

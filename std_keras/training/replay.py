@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,15 @@ def replay(
                 )
             )
         )
+        mine_batches: Iterator[Any] = iter(())
+        if training.mine_step is not None:
+            mine_batches = feed.mine_batches(
+                config,
+                data,
+                strategy=strategy,
+                shard=Shard(),
+                epoch=first // training.cadence.steps_per_epoch,
+            )
         metrics: dict[int, Mapping[str, float]] = {}
         bar = progress.Bar(
             total=step - first, what="replay", unit_scale=config.optimization.batch_size
@@ -97,6 +106,8 @@ def replay(
                 bar.advance(1, f"loss {result.last['loss/total']:.3f}")
                 if not result.finite:
                     break
+                if training.mine_step and training.cadence.ends_epoch(done + 1):
+                    training.mine_step(next(mine_batches))
         finally:
             bar.close()
         last = max(metrics)

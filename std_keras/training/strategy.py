@@ -14,12 +14,9 @@ from tensorflow.python.eager import context
 
 from std_keras import kernels, progress
 from std_keras.data import Shard
-from std_keras.errors import InputError, Interrupted, MachineError
+from std_keras.errors import InputError, Interrupted, MachineError, reason_of
 from std_keras.training import cluster, rendezvous
 from std_keras.training.cluster import Cluster
-
-# How the lines begin that say where an operation was defined.
-_WHERE = ("Graph execution error", "Detected at node", "<stack traces", "File ", "[[{{node")
 
 _CONNECT_SECONDS = 60.0  # All have answered a moment ago.
 
@@ -107,7 +104,7 @@ def _create(name: str, *, gpus: int, logical_cpus: int) -> tf.distribute.Strateg
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
         return tf.distribute.TPUStrategy(resolver)
     except (ValueError, KeyError, tf.errors.OpError) as error:
-        raise InputError(f"strategy=tpu found no TPU: {str(error).splitlines()[0]}") from error
+        raise InputError(f"strategy=tpu found no TPU: {reason_of(error)}") from error
 
 
 @functools.cache
@@ -171,7 +168,7 @@ def _join_cluster(*, wait_seconds: float, stop: Callable[[], bool]) -> tf.distri
         ) from error
     except tf.errors.OpError as error:
         raise MachineError(
-            f"the cluster of TF_CONFIG could not be formed: {reason(error)}; start all its "
+            f"the cluster of TF_CONFIG could not be formed: {reason_of(error)}; start all its "
             "processes again"
         ) from error
     _joined.append((described, strategy))
@@ -282,13 +279,3 @@ def lost_worker_errors() -> tuple[type[tf.errors.OpError], ...]:
         tf.errors.DeadlineExceededError,
         tf.errors.InternalError,
     )
-
-
-def reason(error: tf.errors.OpError) -> str:
-    """What went wrong in an operation, in one line.
-
-    TensorFlow puts where the operation was defined, over many lines, in front of what it says.
-    """
-    lines = [line.strip() for line in error.message.splitlines()]
-    said = [x for x in lines if x and not x.startswith(_WHERE) and "root error(s)" not in x]
-    return said[0] if said else type(error).__name__

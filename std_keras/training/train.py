@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from std_keras import custom_gradients, progress, quiet
 from std_keras.config import TrainConfig, resolve
-from std_keras.errors import MachineError
+from std_keras.errors import MachineError, reason_of
 from std_keras.runs.run import Run
 from std_keras.runs.run_directory import RunDirectory
 
@@ -55,7 +55,6 @@ def train(
         in_cluster,
         is_chief,
         lost_worker_errors,
-        reason,
         watched_cluster,
     )
     from std_keras.training.watch import evaluate_checkpoints
@@ -88,7 +87,7 @@ def train(
         if not in_cluster(strategy):
             raise
         raise MachineError(
-            f"a worker of the cluster was lost or cannot be reached ({reason(error)})"
+            f"a worker of the cluster was lost or cannot be reached ({reason_of(error)})"
             "; start all workers again with the same command to continue from the last checkpoint"
         ) from error
     finally:

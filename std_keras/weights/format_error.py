@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+from std_keras.errors import reason_of
+
 
 class FormatError(ValueError):
     """A file is damaged, hostile or of another kind; the message completes "FILE ..."."""
@@ -53,7 +55,7 @@ def damaged_archive() -> Iterator[None]:
     except FormatError:
         raise
     except _DAMAGED as error:
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        text = reason_of(error)
         raise FormatError(f"is a damaged archive ({text[:200]})") from error
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from std_keras.errors import DISK_FAULTS, InputError
+from std_keras.errors import DISK_FAULTS, InputError, reason_of
 from std_keras.extras import imported
 from std_keras.files.paths import user_path
 from std_keras.files.texts import read_text
@@ -175,7 +175,7 @@ class _Hub:
             except errors.EntryNotFoundError:
                 continue
             except errors.HFValidationError as error:
-                raise InputError(f"{self._named}: {_first_line(error)}") from error
+                raise InputError(f"{self._named}: {reason_of(error)}") from error
         for name in names if ask else ():
             try:
                 found = self._file(name, cached=False)
@@ -205,7 +205,7 @@ class _Hub:
             except Exception as error:  # What the hub answers with; its HTTP client has others.
                 if isinstance(error, OSError) and error.errno in DISK_FAULTS:
                     raise
-                raise InputError(f"{self._named}: {_first_line(error)}") from error
+                raise InputError(f"{self._named}: {reason_of(error)}") from error
         return None
 
     def _file(self, name: str, *, cached: bool) -> Path:
@@ -281,7 +281,3 @@ def _version() -> str:
         return importlib.metadata.version("std_keras")
     except importlib.metadata.PackageNotFoundError:  # A checkout.
         return "0"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

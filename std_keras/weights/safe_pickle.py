@@ -13,6 +13,7 @@ import pickletools
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
+from std_keras.errors import reason_of
 from std_keras.files.texts import in_message
 from std_keras.weights.format_error import FormatError
 
@@ -120,7 +121,7 @@ def load(
     except FormatError:
         raise
     except Exception as error:  # A damaged or hostile pickle can raise almost anything.
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        text = reason_of(error)
         raise FormatError(f"is damaged: its description of tensors cannot be read ({text})") from (
             error
         )
@@ -140,7 +141,7 @@ def end_of_pickle(stream: BinaryIO) -> int:
     except FormatError:
         raise
     except Exception as error:  # genops raises several kinds on bytes that are no pickle.
-        raise FormatError(f"is damaged or cut off: {_first_line(error)}") from error
+        raise FormatError(f"is damaged or cut off: {reason_of(error)}") from error
     return stream.tell()
 
 
@@ -161,7 +162,7 @@ def _check_operations(content: bytes) -> None:
     except FormatError:
         raise
     except Exception as error:
-        raise FormatError(f"is damaged or cut off: {_first_line(error)}") from error
+        raise FormatError(f"is damaged or cut off: {reason_of(error)}") from error
 
 
 class _Unpickler(pickle.Unpickler):
@@ -192,7 +193,3 @@ class _Unpickler(pickle.Unpickler):
         if self._load_reference is None:
             raise FormatError("is damaged: it refers to missing data")
         return self._load_reference(reference)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -257,6 +257,10 @@ def test_resolve_fills_in_what_was_left_open():
         ({"epochs": 10}, 8, {"warmup_epochs": 2.0}),
         ({"epochs": 1}, 8, {"warmup_epochs": 0.2}),
         ({"mine_schedule": "epoch"}, 8, {"mine_learning_rate": 0.01}),
+        ({}, 8, {"weight_decay": 0.05}),
+        ({"optimizer": "muon"}, 8, {"weight_decay": 0.05}),
+        ({"optimizer": "sgd"}, 8, {"weight_decay": 5e-4}),
+        ({"optimizer": "sgd", "weight_decay": 0.0}, 8, {"weight_decay": 0.0}),
     ],
 )
 def test_resolve_depends_on_data_and_other_flags(given, size, filled):

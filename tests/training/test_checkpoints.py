@@ -80,6 +80,12 @@ def test_every_worker_but_the_chief_has_a_folder_of_its_own(tmp_path):
     assert indices == {"scratch/1/ckpt-1.index", "scratch/2/ckpt-1.index"}
 
 
+def test_who_saves_nothing_makes_no_folder(tmp_path):
+    checkpoints = Checkpoints(tmp_path, make_state(student(depth=1)), keep=2, chief=False)
+    assert checkpoints.restore() == 0
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_without_a_checkpoint_it_is_step_0_and_nothing_changes(state, tmp_path):
     before = values(variables_of(state))
     checkpoints = Checkpoints(tmp_path / "none", state, keep=2)
@@ -135,6 +141,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(
     assert_equal(state, expected)
     if not (part == "index" and damage is Path.unlink):  # Half of it gone: it does not count.
         assert f"checkpoint {tmp_path}/ckpt-2 cannot be restored" in caplog.text
+        assert "function_node" not in caplog.text
     # The step is trained again, and its new checkpoint takes the damaged one's place.
     scramble(state, 2)
     again.save(step=2, seconds=0.0)

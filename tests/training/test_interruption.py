@@ -184,3 +184,13 @@ def test_killed_between_the_last_checkpoint_and_the_result(student_config, stude
     train(student_config, model_dir=run)
     assert_same_end(run, student_run)
     assert steps(run) == steps(student_run)
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    assert sum("test/" in line for line in lines) == 1, "the last evaluation, once"
+    names = ("test/ema/average/top1", "classes/text_summary")
+    written = [
+        value.tag
+        for file in sorted((run / "tensorboard" / "eval").glob("events*"))
+        for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator()
+        for value in tf.compat.v1.Event.FromString(record).summary.value
+    ]
+    assert [written.count(name) for name in names] == [1, 0], set(written)

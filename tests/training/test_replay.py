@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -46,6 +48,33 @@ def test_it_breaks_again_at_the_same_step_with_the_same_batch(diverged):
     assert report["same_batch"] is True
     assert report["first_broken"]["layer"] or report["first_broken"]["gradients"]
     assert before == {f: f.stat().st_mtime_ns for f in folder.rglob("*") if f.is_file()}
+
+
+def test_it_repeats_what_mine_does_after_each_epoch(teacher_run, tmp_path):
+    options = config(
+        distillation="hard",
+        teacher=(str(teacher_run),),
+        mine_weight=5.0,
+        mine_schedule="epoch",
+        mine_samples=20,
+        log_every_steps=1,
+        steps_per_call=1,
+        checkpoint_every_steps=1,
+        keep_checkpoints=9,
+        epochs=3,
+    )
+    train(options, model_dir=tmp_path)
+    for step in range(3, 10):
+        for file in tmp_path.glob(f"checkpoints/ckpt-{step}.*"):
+            file.unlink()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").open()]
+    logged = {line["step"]: line["loss/total"] for line in lines if "loss/total" in line}
+    assert sum("mine/tokens_0_last" in line for line in lines) == 3
+    steps = replay(tmp_path, step=9)["steps"]
+    assert {step: values["loss/total"] for step, values in steps.items()} == {
+        step: pytest.approx(logged[step], rel=1e-6) for step in range(3, 10)
+    }
+    assert not (tmp_path / "checkpoints" / "scratch").exists()
 
 
 def test_another_batch_is_not_taken_for_the_same(diverged, tmp_path):

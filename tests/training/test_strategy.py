@@ -58,29 +58,3 @@ def test_a_cluster_that_is_none(monkeypatch, value):
     monkeypatch.setenv("TF_CONFIG", value)
     with pytest.raises(InputError, match="TF_CONFIG"):
         strategy.create_strategy("multi_worker")
-
-
-@pytest.mark.parametrize("compiled", [False, True])
-def test_the_reason_of_an_error_is_what_the_operation_said(compiled):
-    """Not where TensorFlow says that it was defined, which comes first."""
-
-    @tf.function
-    def failing(value):
-        tf.debugging.assert_positive(value, message="the worker 2 is gone")
-        return value
-
-    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
-        failing(tf.constant(-1.0)) if compiled else failing.python_function(tf.constant(-1.0))
-    assert "the worker 2 is gone" in strategy.reason(caught.value)
-
-
-def test_the_reason_of_a_lost_collective():
-    text = (
-        "Graph execution error:\n\nDetected at node AllReduce defined at (most recent call last):\n"
-        "<stack traces unavailable>\n2 root error(s) found.\n"
-        "  (0) INTERNAL:  Collective ops is aborted by: Socket closed\n"
-        "\t [[{{node AllReduce}}]] [Op:__inference_call_7]"
-    )
-    error = tf.errors.InternalError(None, None, text)
-    assert strategy.reason(error) == "(0) INTERNAL:  Collective ops is aborted by: Socket closed"
-    assert strategy.reason(tf.errors.InternalError(None, None, "")) == "InternalError"

@@ -221,7 +221,7 @@ def _trainer(
             batch_size=config.optimization.batch_size,
             accumulation_steps=config.optimization.accumulation_steps,
             clip_norm=case.clip_norm,
-            l2=config.optimization.weight_decay,
+            l2=config.optimization.weight_decay or 0.0,
         ),
     )
 

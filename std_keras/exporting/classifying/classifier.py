@@ -10,7 +10,7 @@ from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 
 from std_keras import quiet
-from std_keras.errors import InputError
+from std_keras.errors import InputError, reason_of
 from std_keras.exporting.classifying.card import ModelCard
 from std_keras.exporting.classifying.picture import center_square
 from std_keras.exporting.classifying.self_description import read_description
@@ -87,7 +87,7 @@ class Classifier:
         try:
             self._interpreter.invoke()
         except RuntimeError as error:
-            first = str(error).splitlines()[0]
+            first = reason_of(error)
             raise InputError(f"{self._name} fails during inference: {first}") from error
         logits = np.array(self._interpreter.get_tensor(self._output["index"])[0])
         if not np.isfinite(logits).all():

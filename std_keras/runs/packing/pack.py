@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from std_keras import quiet
 from std_keras.errors import InputError, Interrupted, LimitError
 from std_keras.files.paths import user_path
+from std_keras.files.replaced_folder import replaced_folder
 from std_keras.runs import pretrained
 from std_keras.runs.origin import LICENSE, keep_license, license_of
 from std_keras.runs.run import Run
@@ -104,10 +105,9 @@ def pack(
     target = Path(output_dir or pretrained.folder()) / name
     if target.exists() and not overwrite:
         raise InputError(f"name={name}: {target} is there already; add `overwrite` to replace it")
-    part = target.with_name(f".{name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with replaced_folder(target) as part:
+        part.mkdir()
         packing = _Packing(
             directory,
             RunDirectory(part),
@@ -120,10 +120,6 @@ def pack(
         packing.measure(max_accuracy_drop=max_accuracy_drop)
         packing.write_license(text, license=license)
         packing.write_card(name, license=license, notes=notes)
-        shutil.rmtree(target, ignore_errors=True)
-        part.rename(target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return Packed(target, packing.megabytes, packing.before.top1, packing.after.top1)
 
 
