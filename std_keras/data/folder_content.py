@@ -15,6 +15,7 @@ from std_keras.data.file_identities import file_end, telling_part
 from std_keras.data.npz_images import is_npz
 from std_keras.data.picture_list import PictureList
 from std_keras.data.tables import TABLES
+from std_keras.errors import InputError
 from std_keras.files.picture_file import extensions
 from std_keras.files.picture_folder import is_shown_folder
 
@@ -72,10 +73,19 @@ def contents(dataset: str) -> str | None:
 
 
 def has_content_of(dataset: str, recorded: Mapping[str, Any] | None) -> bool:
-    """Whether a `folder:`, a table or `.npz` has the pictures of which `facts` were recorded."""
+    """Whether a `folder:`, a table or `.npz` has the pictures of which `facts` were recorded.
+
+    Raises:
+        InputError: if it is not there.
+    """
     known = recorded or {}
-    if place(dataset) is None or known.get("fingerprint") is None:
+    where = place(dataset)
+    if where is None or known.get("fingerprint") is None:
         return False
+    wanted = {"folder": os.path.isdir, "csv": os.path.isfile, "npz": os.path.isfile}
+    if not wanted.get(str(kind(dataset)), lambda _: True)(where):
+        missing = "is not a folder" if os.path.isfile(where) else "is not there"
+        raise InputError(f"dataset={dataset}: {where} {missing}")
     if is_npz(dataset):
         return bool(known["fingerprint"] == fingerprint(dataset))
     pictures = _pictures(dataset)

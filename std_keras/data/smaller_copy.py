@@ -23,6 +23,7 @@ from std_keras.data.header import tensorflow_turn
 from std_keras.data.images import read_image, resize_pixels
 from std_keras.data.source import Progress, no_progress
 from std_keras.errors import InputError, Interrupted
+from std_keras.files.output_folder import make_output_dir
 from std_keras.files.paths import user_path
 from std_keras.files.picture_file import check_whole
 from std_keras.files.picture_folder import FolderContents, list_pictures, said_left_out
@@ -252,10 +253,7 @@ def _is_done(source: Path, target: Path) -> bool:
 def _claim(output_dir: Path, options: dict[str, object]) -> None:
     """Takes a new or empty directory, or one of the same options."""
     marker = output_dir / _OPTIONS_FILE
-    try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise InputError(f"output_dir={output_dir}: is a file, not a directory") from error
+    make_output_dir(output_dir)
     try:
         before = json.loads(marker.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from std_keras import progress, quiet
 from std_keras.errors import InputError, Interrupted
-from std_keras.exporting.output_folder import check_output_dir, make_output_dir
+from std_keras.files.output_folder import check_output_dir, make_output_dir
 from std_keras.files.paths import user_path
 from std_keras.runs.run import Run
 from std_keras.runs.run_directory import write_atomically
@@ -146,6 +146,8 @@ def _export(
     )
     make_output_dir(folder)
     report_file = folder / "report.json"
+    digest = weights_digest(run, weights=weights)
+    _remove_files_of_others(report_file, digest)
     report_file.unlink(missing_ok=True)  # It would describe files that are replaced now.
     _check_stop(stop)
     report = _write_saved_model(checked, run, folder, weights=weights, input_type=input_type)
@@ -153,7 +155,7 @@ def _export(
         report,
         model_dir=called,
         split_from=data.origins.get("test", ""),
-        weights_sha256=weights_digest(run, weights=weights),
+        weights_sha256=digest,
     )
     files = TFLiteFiles(
         checked,
@@ -172,6 +174,24 @@ def _export(
     write_atomically(report_file, json.dumps(report.as_dict(), indent=2, allow_nan=False) + "\n")
     report.check()
     return report
+
+
+def _remove_files_of_others(report_file: Path, digest: str | None) -> None:
+    """Removes the TFLite files of an earlier export, unless it was one of the same weights.
+
+    They would lie beside class names that are not theirs.
+    """
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+        before = json.loads(report_file.read_text(encoding="utf-8"))
+        if digest is not None and before["weights_sha256"] == digest:
+            return
+    removed = []
+    for quantization in QUANTIZATIONS:
+        for file in report_file.parent.glob(f"student_{quantization}.*tflite"):
+            file.unlink()
+            removed.append(file.name)
+    if removed:
+        progress.say(f"{report_file.parent}: removed {', '.join(removed)}, of an earlier export")
 
 
 @contextlib.contextmanager

@@ -15,10 +15,10 @@ from std_keras.data import DataSet
 from std_keras.exporting import layer_sensitivity, report
 from std_keras.exporting.classifying.card import ModelCard
 from std_keras.exporting.classifying.self_description import describe
-from std_keras.exporting.output_folder import write_file
 from std_keras.exporting.quantize import needs_images
 from std_keras.exporting.report import FileReport
 from std_keras.exporting.sample import different_images, sample
+from std_keras.runs.run_directory import replace_atomically
 
 _REPRESENTATIVE_IMAGES = 200
 # Different images; below it int8 and int4 lose by it (the page on export has the measurement).
@@ -88,7 +88,7 @@ class TFLiteFiles:
         row = self._judge(name, content)
         if row.refused and quantization != "float32":
             row = dataclasses.replace(row, layer_errors=self._layer_errors(row, quantization))
-        write_file(self._folder / name, content, name=row.file)
+        _write_file(self._folder / name, content, name=row.file)
         return row
 
     def _convert(self, quantization: str) -> bytes:
@@ -157,3 +157,17 @@ class TFLiteFiles:
             stop=self._stop,
             progress=progress.track,
         )
+
+
+def _write_file(path: Path, content: bytes, *, name: str) -> None:
+    """Writes a TFLite file under the name of its verdict; removes what an earlier export left.
+
+    Args:
+        path: of the file if it is accepted.
+        content: what is in it.
+        name: what it is called, `path.name` or that of a rejected file.
+    """
+    replace_atomically(path.with_name(name), lambda part: part.write_bytes(content))
+    for former in (path, path.with_suffix(".rejected.tflite")):
+        if former.name != name:
+            former.unlink(missing_ok=True)

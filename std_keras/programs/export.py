@@ -8,7 +8,7 @@ from std_keras.config import options
 from std_keras.config.option import MODEL, Option
 from std_keras.errors import InputError
 from std_keras.exporting.export import checked_quantizations, export
-from std_keras.exporting.output_folder import check_output_dir
+from std_keras.files.output_folder import check_output_dir
 from std_keras.files.paths import user_path
 from std_keras.programs import flags, program, shared_options
 from std_keras.programs.program import StopRequest

@@ -18,9 +18,12 @@ from std_keras.config import TrainConfig, options, resolve
 from std_keras.config import augmentation_presets as presets
 from std_keras.config.option import AUGMENTATION, COUNT, DATA, RUN, Option
 from std_keras.errors import InputError
+from std_keras.files.output_folder import make_output_dir
 from std_keras.files.paths import user_path
+from std_keras.files.picture_folder import list_pictures
 from std_keras.programs import flags, shared_options
 from std_keras.programs.program import StopRequest
+from std_keras.runs.run_directory import replace_atomically
 
 _OPTIONS = {
     "images": Option(topic=DATA, help="Directory with images, at any depth.", kind=str),
@@ -54,6 +57,7 @@ _DEFAULTS = {
     "data_seed": 0,
 }
 _GAP, _LINE = 4, 18  # Pixels between images, and the height of a line of text.
+_LARGEST = 200_000_000  # Pixels of a sheet: 600 MB while it is drawn.
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -69,43 +73,60 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     )
     if Path(parsed["output"]).suffix.lower() != ".png":
         raise InputError(f"--output={parsed['output']} must end in .png")
+    chosen = presets.NAMES if parsed["augmentation"] == "all" else (parsed["augmentation"],)
+    rows = 1 + parsed["steps"] * len(chosen)
+    side = parsed["scale"] * parsed["image_size"]
+    _refuse_a_large_sheet(_size(rows, parsed["columns"], side), parsed)
     paths = _choose(user_path(parsed["images"]), parsed["columns"])
+    output = user_path(parsed["output"])
+    make_output_dir(output.parent, name="output")
 
     from std_keras import quiet
 
     quiet.load_tensorflow()
     import tensorflow as tf
 
-    chosen = presets.NAMES if parsed["augmentation"] == "all" else (parsed["augmentation"],)
     try:
-        rows = _rows(paths, chosen, parsed)
+        drawn = _rows(paths, chosen, parsed)
     except tf.errors.InvalidArgumentError as error:
         raise InputError(
             f"--images={parsed['images']}: one of {', '.join(paths)} cannot be decoded"
         ) from error
-    _draw(rows, scale=parsed["scale"], output=Path(parsed["output"]))
-    progress.say(f"{parsed['output']}: {len(rows)} rows of {len(paths)} photographs")
+    _draw(drawn, scale=parsed["scale"], output=output)
+    progress.say(f"{parsed['output']}: {len(drawn)} rows of {len(paths)} photographs")
 
 
 def _choose(folder: Path, count: int) -> list[str]:
     """The first image of each folder that has some, then the second ones, and so on."""
-    from std_keras.files.picture_file import extensions
-
     if not folder.is_dir():
         raise InputError(f"--images={folder}: no such directory")
-    known = tuple(extensions())
-    groups = []
-    for place, folders, files in os.walk(folder):
-        folders.sort()
-        names = sorted(f for f in files if f[0] != "." and f.lower().endswith(known))
-        groups.append([os.path.join(place, name) for name in names])
-    turns = [group[i] for i in range(count) for group in groups if i < len(group)]
-    if len(turns) < max(2, count):
-        raise InputError(
-            f"--columns={count}: there are {len(turns)} images in --images={folder}; mixup and "
-            "CutMix need at least 2"
-        )
+    found = list_pictures(str(folder))
+    groups: dict[str, list[str]] = {}
+    for path in found.pictures:
+        groups.setdefault(os.path.dirname(path), []).append(path)
+    turns = [group[i] for i in range(count) for group in groups.values() if i < len(group)]
+    if not turns:
+        raise InputError(f"--images={folder}: there are no pictures in it")
+    if count < 2:
+        raise InputError(f"--columns={count}: mixup and CutMix need at least 2 pictures")
+    if len(turns) < count:
+        raise InputError(f"--columns={count}: --images={folder} has {len(turns)} picture(s) only")
     return turns[:count]
+
+
+def _size(rows: int, columns: int, side: int) -> tuple[int, int]:
+    """Width and height of a sheet in pixels."""
+    return _GAP + columns * (side + _GAP), rows * (_LINE + side + _GAP)
+
+
+def _refuse_a_large_sheet(size: tuple[int, int], parsed: dict[str, Any]) -> None:
+    width, height = size
+    if width * height > _LARGEST:
+        raise InputError(
+            f"--scale={parsed['scale']}: the sheet would have {width} x {height} pixels, and at "
+            f"most {_LARGEST / 1e6:.0f} million can be drawn; use a smaller --scale or "
+            "--image_size, fewer --columns or --steps"
+        )
 
 
 def _rows(paths: list[str], names: Sequence[str], parsed: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -166,10 +187,8 @@ def _rows(paths: list[str], names: Sequence[str], parsed: dict[str, Any]) -> lis
 def _draw(rows: list[tuple[str, Any]], *, scale: int, output: Path) -> None:
     from PIL import Image, ImageDraw
 
-    count, side = len(rows[0][1]), scale * max(images.shape[1] for _, images in rows)
-    width = _GAP + count * (side + _GAP)
-    height = len(rows) * (_LINE + side + _GAP)
-    sheet = Image.new("RGB", (width, height), "white")
+    side = scale * max(images.shape[1] for _, images in rows)
+    sheet = Image.new("RGB", _size(len(rows), len(rows[0][1]), side), "white")
     write = ImageDraw.Draw(sheet)
     for row, (title, images) in enumerate(rows):
         top = row * (_LINE + side + _GAP)
@@ -177,7 +196,4 @@ def _draw(rows: list[tuple[str, Any]], *, scale: int, output: Path) -> None:
         for column, pixels in enumerate(images):
             image = Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST)
             sheet.paste(image, (_GAP + column * (side + _GAP), top + _LINE))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = output.with_name(f".{output.name}")
-    sheet.save(unfinished, "PNG")
-    os.replace(unfinished, output)
+    replace_atomically(output, lambda part: sheet.save(part, "PNG"))

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import NoReturn
 
 from std_keras import progress, xla_cache
-from std_keras.errors import InputError, Interrupted, MachineError, StdKerasError
+from std_keras.errors import InputError, Interrupted, MachineError, StdKerasError, reason_of
 from std_keras.programs.flag_names import as_flags
 from std_keras.programs.flags import HelpRequested
 
@@ -94,6 +94,10 @@ class StopRequest:
         os.close(reading)
 
 
+_OF_PATHS = (
+    *(errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR),
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+)
 _HEARD = (signal.SIGINT, signal.SIGTERM)
 _SHORTEST_GAP = 0.5  # Seconds from the first signal to a second one.
 
@@ -172,15 +176,17 @@ def machine_error(error: BaseException) -> MachineError | None:
         return MachineError(cache)
     kind, text = type(error).__name__, str(error)
     if kind == "ResourceExhaustedError" or "No space left on device" in text:
-        first = text.splitlines()[0] if text else kind
-        return MachineError(f"out of memory or disk: {first[:300]}")
+        what = "disk" if "No space left on device" in text else "memory"
+        return MachineError(f"out of {what}: {reason_of(error)}")
     return None
 
 
 def unusable_path(error: BaseException) -> InputError | None:
-    """Tells a path that no file can have from a mistake of the program."""
+    """Tells a path that cannot be used from a mistake of the program."""
     if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
         return InputError(f"{str(error.filename)[:80]!r} cannot be a file: {error.strerror}")
+    if isinstance(error, OSError) and error.errno in _OF_PATHS and error.filename is not None:
+        return InputError(f"{error.filename} cannot be used: {error.strerror}")
     if isinstance(error, ValueError) and "embedded null" in str(error):
         return InputError("a path has a null character in it, which no file's name has")
     return None

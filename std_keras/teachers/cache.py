@@ -22,6 +22,7 @@ from typing import Any
 import tensorflow as tf
 
 from std_keras.errors import InputError
+from std_keras.files.output_folder import check_output_dir
 from std_keras.files.paths import plain_path, user_path
 from std_keras.teachers import prediction_file
 from std_keras.teachers.prediction_file import Part, parts_of
@@ -123,8 +124,8 @@ class PredictionCache:
         self.path = self.directory / _name(self._stream)
         self._folders = [self.path / _name(facts) for facts in self._teachers]
         self._keys = [_digest([self._stream, facts])[:8] for facts in self._teachers]
-        if self.directory.exists() and not self.directory.is_dir():
-            raise InputError(f"teacher_cache={directory} is not a folder; name a folder")
+        if not self.directory.is_dir():
+            check_output_dir(self.directory, name="teacher_cache")
         self._check()
 
     @property

@@ -133,7 +133,9 @@ def accuracy(logits: np.ndarray, labels: np.ndarray) -> Accuracy:
     logits = np.asarray(logits, np.float64)
     shifted = logits - logits.max(axis=1, keepdims=True)
     own = np.take_along_axis(shifted, labels[:, np.newaxis], axis=1)
-    rank = (shifted > own).sum(axis=1)
+    # Of classes with the same logit, argmax takes the first.
+    before = np.arange(shifted.shape[1]) < labels[:, np.newaxis]
+    rank = ((shifted > own) | (before & (shifted == own))).sum(axis=1)
     loss = np.log(np.exp(shifted).sum(axis=1)) - own[:, 0]
     classes = logits.shape[1]
     examples = np.bincount(labels, minlength=classes)

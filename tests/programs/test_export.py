@@ -123,6 +123,19 @@ def test_it_writes_what_it_promises_and_nothing_else(exported):
     assert (out / "labels.txt").read_text().split() == [str(i) for i in range(10)]
 
 
+def test_files_of_another_model_do_not_stay(student_run, fragile_run, tmp_path):
+    few = "--verify_examples=50"
+    export(student_run, tmp_path, "--quantization=float32,dynamic", few)
+    (tmp_path / "mine.tflite").write_bytes(b"of the user")
+    export(student_run, tmp_path, "--quantization=float16", few)
+    assert len(list(tmp_path.glob("student_*.tflite"))) == 3, "of the same weights"
+    export(student_run, tmp_path, "--quantization=dynamic", few)
+    export(fragile_run, tmp_path, "--quantization=float16", few)
+    left = sorted(path.name for path in tmp_path.glob("*.tflite"))
+    assert left == ["mine.tflite", "student_float16.tflite"]
+    assert (tmp_path / "mine.tflite").read_bytes() == b"of the user"
+
+
 def test_the_files_describe_themselves(exported, student_run):
     out, report = exported
     for quantization in ("float32", "dynamic"):

@@ -208,6 +208,7 @@ def test_other_sources_are_left_alone(shelf):
         (("--name=small", "--max_megabytes=0.01"), 4, "more than --max_megabytes=0.01"),
         (("--name=small", "--max_accuracy_drop=-1"), 2, "--max_accuracy_drop=-1.0"),
         (("--name=small", "another/run"), 2, "'another/run' is unexpected"),
+        (("--name=small", f"--output_dir={__file__}"), 2, f"--output_dir={__file__} cannot be"),
     ],
 )
 def test_what_cannot_be_packed(pack, shelf, capsys, arguments, code, message):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import keras
 import numpy as np
 import pytest
 from PIL import Image
 
+from std_keras.errors import InputError
 from std_keras.programs import preview
 
 GAP, LINE = 4, 18
@@ -51,3 +54,34 @@ def test_a_teacher_sees_the_pictures(pictures, tmp_path):
 
 def test_without_a_teacher_there_is_no_other_row(pictures, tmp_path):
     assert sheet(tmp_path).shape == (2 * (LINE + 8 + GAP), GAP + 2 * (8 + GAP), 3)
+
+
+def refusal(tmp_path, *flags):
+    with pytest.raises(InputError) as caught:
+        sheet(tmp_path, *flags)
+    return str(caught.value)
+
+
+def test_a_sheet_that_no_memory_holds(pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(preview, "_rows", lambda *_: pytest.fail("it was begun"))
+    assert "--scale=9999: the sheet would have" in refusal(tmp_path, "--scale=9999")
+
+
+def test_no_pictures_and_too_few(pictures, tmp_path):
+    assert "--columns=3" in refusal(tmp_path, "--columns=3")
+    assert "need at least 2" in refusal(tmp_path, "--columns=1")
+    (tmp_path / "empty").mkdir()
+    assert "no pictures in it" in refusal(tmp_path, f"--images={tmp_path / 'empty'}")
+
+
+def test_a_pipe_is_left_out_and_a_link_is_followed(pictures, tmp_path):
+    os.mkfifo(tmp_path / "photos" / "0.jpg")
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "class").symlink_to(tmp_path / "photos")
+    assert sheet(tmp_path, f"--images={tmp_path / 'links'}").shape == sheet(tmp_path).shape
+
+
+def test_a_place_that_cannot_be_written(pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(preview, "_rows", lambda *_: pytest.fail("it was begun"))
+    (tmp_path / "file").touch()
+    assert f"{tmp_path / 'file'}" in refusal(tmp_path, f"--output={tmp_path / 'file' / 'a.png'}")

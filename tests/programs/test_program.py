@@ -11,6 +11,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+import tensorflow as tf
 
 from std_keras import errors
 from std_keras.programs import program
@@ -49,6 +50,28 @@ def test_exit_codes_come_with_one_line_and_no_traceback(capsys, error, code):
     assert captured.out == ""
     assert captured.err.startswith("error: ")
     assert captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "number",
+    [errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.EACCES, errno.EROFS],
+)
+def test_a_path_that_cannot_be_used_is_named(capsys, number):
+    assert program.run(failing(OSError(number, os.strerror(number), "some/place"))) == 2
+    said = capsys.readouterr().err
+    assert said == f"error: some/place cannot be used: {os.strerror(number)}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{{function_node x}} /run/x; No space left on device [Op:SaveV2]", "disk: /run/x; No"),
+        ("failed to allocate 99 bytes", "memory: failed to allocate"),
+    ],
+)
+def test_disk_and_memory_are_told_apart(text, said):
+    error = tf.errors.ResourceExhaustedError(None, None, text)
+    assert f"out of {said}" in str(program.machine_error(error))
 
 
 def test_a_mistake_of_the_program_keeps_its_traceback(capsys):

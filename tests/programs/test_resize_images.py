@@ -155,6 +155,7 @@ def test_unreadable_images_are_refused_after_the_others_are_written(resize, phot
         ({"output_dir": "photos/copy"}, ["--output_dir=", "outside"]),
         ({"output_dir": "."}, ["--output_dir=", "not contain"]),
         ({"output_dir": "other"}, ["--output_dir=", "holds other files"]),
+        ({"output_dir": "other/text.txt/below"}, ["--output_dir=", "cannot be written"]),
         ({"source": "other"}, ["--source=", "no images"]),
         ({"corrupt_images": "maybe"}, ["--corrupt_images"]),
         ({"size": None}, ["--size"]),

@@ -233,7 +233,9 @@ def test_bad_names(tmp_path, content, words):
 
 def test_no_names_of_its_own(tmp_path):
     path = write_linear(tmp_path / "t.onnx")
-    assert "no class names of its own" in refused(f"{path},input=unit,labels=own", labels=tuple("abcdefghij"))
+    assert "no class names of its own" in refused(
+        f"{path},input=unit,labels=own", labels=tuple("abcdefghij")
+    )
 
 
 # Identity and size

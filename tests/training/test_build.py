@@ -161,6 +161,23 @@ def test_a_relative_folder_from_elsewhere_says_what_to_give(
     assert of_run(run, coloured, f"folder:{moved}").validation.size == 10
 
 
+@pytest.mark.parametrize(
+    "place", ["folder:{}/nope", "folder:{}/file", "{}/nope.npz", "csv:{}/nope"]
+)
+def test_data_that_is_not_there_gets_a_sentence(folder_run, tmp_path, place):
+    run, coloured = folder_run
+    (tmp_path / "file").touch()
+    dataset = place.format(tmp_path)
+    for ask in (
+        lambda: of_run(run, coloured, dataset),
+        lambda: build.at_place(run.read_config(), run, dataset),
+    ):
+        with pytest.raises(
+            InputError, match=f"dataset={dataset}: {tmp_path}/.* is not (there|a fo)"
+        ):
+            ask()
+
+
 def test_parts_that_are_cut_from_other_images_get_a_warning(folder_run, image_folder, monkeypatch):
     """What was learned from may be among what is held out now."""
     run, coloured = folder_run

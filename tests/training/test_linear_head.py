@@ -88,6 +88,16 @@ def test_accuracy_is_that_of_keras():
     assert found.balanced_accuracy == pytest.approx(np.mean(of_class))
 
 
+def test_of_equal_logits_the_first_is_the_answer():
+    """A head that says the same of every class is right as often as its one answer."""
+    logits = np.zeros((6, 3), np.float32)
+    logits[3:, 2] = -1.0
+    labels = np.array([0, 1, 2, 0, 1, 2], np.int32)
+    found = accuracy(logits, labels)
+    assert found.top1 == pytest.approx(np.mean(logits.argmax(axis=1) == labels)) == 2 / 6
+    assert found.of_classes == (1.0, 0.0, 0.0)
+
+
 def test_a_stop_and_a_class_without_examples():
     values, labels = examples(3)
     with pytest.raises(Interrupted):

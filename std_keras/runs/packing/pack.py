@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from std_keras import quiet
 from std_keras.errors import InputError, Interrupted, LimitError
+from std_keras.files.output_folder import make_output_dir
 from std_keras.files.paths import user_path
 from std_keras.files.replaced_folder import replaced_folder
 from std_keras.runs import pretrained
@@ -105,7 +106,7 @@ def pack(
     target = Path(output_dir or pretrained.folder()) / name
     if target.exists() and not overwrite:
         raise InputError(f"name={name}: {target} is there already; add `overwrite` to replace it")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_output_dir(target.parent)
     with replaced_folder(target) as part:
         part.mkdir()
         packing = _Packing(
