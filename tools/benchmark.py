@@ -12,7 +12,7 @@ Usage: python -m tools.benchmark WHAT --name=value ...   (WHAT --help lists its 
     kernels   a model with oneDNN's kernels and with TensorFlow's own
     shapes    exported students of different widths and numbers of patches
     graph     what each step between a Keras model and its exported file brings, on all families
-    all       each of them in turn
+    all       all but kernels, shapes and graph, one after the other
 
 Figures of a busy machine are worth little; ratios to what ran beside them are worth more. A table
 is printed; --json=FILE writes everything, --csv=FILE appends the main figures, one a row. See

@@ -87,9 +87,11 @@ def page(published: Path) -> str:
         f"from `results/{published.name}` and the tables that are named below; nothing here is "
         "written by hand.",
         "",
-        "- Accuracies are percent on the test split, ours after the last epoch: mean ± sample "
-        "standard deviation over n seeds. A difference is the mean of the differences of runs "
-        "with the same seed.",
+        "- Accuracies are percent on the test split, ours after the last epoch, over n seeds. A "
+        "difference is the mean of the differences of runs with the same seed.",
+        "- ± is half the width of the 95 % confidence interval in the answers to the paper's "
+        "questions, and the sample standard deviation in the tables below them, whose heading says "
+        "so.",
         "- The paper's tables were not at hand. How far each figure can be trusted:",
     ]
     lines += [f"  - *{name}*: {meaning};" for name, meaning in CERTAINTIES.items()]
@@ -114,7 +116,7 @@ def page(published: Path) -> str:
         lines += questions.lines(asked)
         tables |= questions.sources(asked)
     for title, rows in measured_lines.items():
-        lines += ["", f"## {title}", "", *_head(*_PUBLISHED, "ours", "from"), *rows]
+        lines += ["", f"## {title}", "", *_head(*_PUBLISHED, _OURS, "from"), *rows]
     used = {name: table for name, table in tables.items() if table is not None}
     if used:
         lines += ["", "## The commands", ""]
@@ -126,6 +128,7 @@ def page(published: Path) -> str:
 
 
 _PUBLISHED = ("setting", "figure", "published", "certainty", "source")
+_OURS = "ours ± standard deviation"
 
 
 def _published(cell: dict[str, str]) -> list[str]:
@@ -133,7 +136,7 @@ def _published(cell: dict[str, str]) -> list[str]:
 
 
 def _head(*names: str) -> list[str]:
-    numbers = ("published", "ours")
+    numbers = ("published", _OURS)
     return [_row(names), _row(["---:" if name in numbers else "---" for name in names])]
 
 

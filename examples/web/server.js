@@ -67,7 +67,7 @@ const server = createServer(async (request, response) => {
 });
 
 const port = Number(options.port);
-if (!Number.isInteger(port) || port < 0 || port > 65535) fail(`--port=${options.port} is no port`);
+if (!Number.isInteger(port) || port < 0 || port > 65535) fail(`--port=${options.port} is not a port`);
 if (options.model && !(await stat(options.model).catch(() => null))?.isFile()) {
   fail(`--model=${options.model}: there is no such file`);
 }

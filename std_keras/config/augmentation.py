@@ -66,8 +66,8 @@ class AugmentationOptions(OptionGroup):
         "auto",
         str,
         "Flip images horizontally: yes at random, alternate each image in every other epoch (a "
-        "random half of them in the first); auto follows the preset, except for digits and house "
-        "numbers, which are not flipped.",
+        "random half of them in the first); auto follows the preset, except for digits, letters "
+        "and house numbers, which are not flipped.",
         choices=("auto", "yes", "no", "alternate"),
     )
     auto_augment: str | None = option_field(

@@ -47,7 +47,7 @@ class PerformanceOptions(OptionGroup):
         False,
         bool,
         "Compute in bfloat16 and keep weights in float32, for Keras teachers too. For GPUs, and "
-        "for CPUs with AMX (there without --jit_compile).",
+        "for CPUs with AVX-512 bf16 or AMX (there without --jit_compile).",
         shapes_result=False,
     )
     jit_compile: bool = option_field(
@@ -63,7 +63,7 @@ class PerformanceOptions(OptionGroup):
     steps_per_call: int = option_field(
         10,
         int,
-        "Training steps between two looks at their figures, which a GPU has to be waited for.",
+        "Training steps per call; on a GPU metrics are fetched once a call.",
         shapes_result=False,
         **COUNT,
     )

@@ -36,7 +36,7 @@ class FileReport:
         latency_ms_2_threads: the same on two, or None if it was not measured.
         cold_start_ms: from the file in memory to its first answer on one thread, in a new process;
             None if it was not measured. See `std_keras.exporting.cold_start`.
-        balanced_accuracy: the mean of the classes' own top-1; None in reports of before.
+        balanced_accuracy: the mean of the classes' own top-1; None in reports of older versions.
         xnnpack_partitions: parts that XNNPACK runs; 1 if nothing between them is left to others.
         refused: why the file is not fit for use, or None.
         layer_errors: of a refused file that is quantised, what each layer alone costs, the worst

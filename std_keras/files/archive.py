@@ -26,7 +26,7 @@ def check_unpacked_size(path: Path) -> None:
 
     Raises:
         HostileArchiveError: if it would unpack to more.
-        zipfile.BadZipFile: if it is no zip archive, or a damaged one.
+        zipfile.BadZipFile: if it is not a zip archive, or a damaged one.
     """
     with zipfile.ZipFile(path) as archive:
         unpacked = sum(info.file_size for info in archive.infolist())
@@ -47,7 +47,7 @@ def check_arrays(path: Path) -> None:
         HostileArchiveError: if an array is larger than its part of the archive, or see
             `check_unpacked_size`.
         ValueError: if a header is damaged, or holds objects.
-        zipfile.BadZipFile: if it is no zip archive, or a damaged one.
+        zipfile.BadZipFile: if it is not a zip archive, or a damaged one.
     """
     check_unpacked_size(path)
     with zipfile.ZipFile(path) as archive:

@@ -78,8 +78,8 @@ def open_picture(path: str | os.PathLike[str], *, channels: int = 3) -> Image.Im
     white.
 
     Raises:
-        InputError: the file cannot be read, is no image, is cut off, has more than `MOST_PIXELS`
-            pixels, or has values whose range nobody knows.
+        InputError: the file cannot be read, is not an image, is cut off, has more than
+            `MOST_PIXELS` pixels, or has values whose range nobody knows.
     """
     try:
         check_is_file(path)

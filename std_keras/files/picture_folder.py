@@ -86,7 +86,7 @@ def is_shown_folder(name: str) -> bool:
 
 
 def said_left_out(folder: str, left_out: Counter[str]) -> str | None:
-    """One sentence on the files that are no pictures for us; None if there are none."""
+    """One sentence on the files that are not pictures for us; None if there are none."""
     if not left_out:
         return None
     kinds = ", ".join(f"{count} {ending}" for ending, count in sorted(left_out.items()))

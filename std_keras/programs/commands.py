@@ -41,7 +41,7 @@ COMMANDS: Mapping[str, Command] = {
     "resize-weights": Command(DATA, "adapt a Mixer to another image size", "resize_weights"),
     "precompute": Command(DATA, "store teacher predictions ahead of training", "precompute"),
     "check-teacher": Command(DATA, "try a teacher before training with it", "check_teacher"),
-    "teach": Command(TRAIN, "make a teacher for your classes of a trained network", "teach"),
+    "teach": Command(TRAIN, "make a teacher for your classes from a trained network", "teach"),
     "train": Command(TRAIN, "train a student, a baseline or a teacher", "train"),
     "launch": Command(TRAIN, "train with several processes on this machine", "launch"),
     "sweep": Command(TRAIN, "run all arms and seeds of a study, with tables", "sweep"),

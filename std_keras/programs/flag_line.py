@@ -25,7 +25,7 @@ def read(line: str, *, where: str) -> str:
         where: the file and the line's number, for errors.
 
     Raises:
-        InputError: for what is no flag, blanks around `=`, an open quote, or a second flag.
+        InputError: for what is not a flag, blanks around `=`, an open quote, or a second flag.
     """
     text, is_quoted = _unquoted(line, where=where)
     if not text.startswith("-"):

@@ -29,8 +29,8 @@ _OPTIONS = {
     ),
     "size": Option(
         topic=DATA,
-        help="Length of the shorter side in pixels; the aspect ratio is kept. Images that are not "
-        "larger are copied unchanged.",
+        help="Length of the shorter side in pixels; the aspect ratio is kept. Upright, opaque "
+        "JPEGs and PNGs that are not larger are copied unchanged; all others are written anew.",
         kind=int,
         **_between(1, 65535),
     ),

@@ -63,7 +63,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     parsed = flags.parse(
         arguments,
         program="std-keras teach",
-        about="Makes a teacher for your classes of a network that was trained on others: features "
+        about="Makes a teacher for your classes from a network trained on others: features "
         "of every image, computed once, and a linear class head fitted to them. The result is a "
         "run directory.",
         options={

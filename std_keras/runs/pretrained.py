@@ -18,7 +18,7 @@ PREFIX = "std_keras:"
 CHECKSUMS = "SHA256SUMS"
 # The parts of model.keras again, as Keras loads them from a folder on the hub.
 FOR_KERAS = ("model.weights.h5", "metadata.json")
-# A run needs no more than FILES; who fetches it from the hub may have no more.
+# A run needs no more than FILES; a download from the hub may have no more.
 _OPTIONAL = (*FOR_KERAS, LICENSE)
 FILES = ("model.keras", "config.json", "labels.txt", "result.json", "README.md")
 

@@ -47,7 +47,7 @@ class Run:
         """What the run was told, with everything filled in that was left open.
 
         Raises:
-            InputError: if this is no run directory.
+            InputError: if this is not a run directory.
         """
         return self.directory.read_config()
 
@@ -65,7 +65,7 @@ class Run:
         """The names of the classes, in the order of the logits.
 
         Raises:
-            InputError: if this is no run directory.
+            InputError: if this is not a run directory.
         """
         return self.directory.read_labels()
 

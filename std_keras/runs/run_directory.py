@@ -216,7 +216,7 @@ class RunDirectory:
         except (ValueError, RecursionError) as error:
             raise InputError(f"{path} is damaged: {error}") from error
         if not isinstance(value, kind):
-            raise InputError(f"{path} is damaged: it holds no JSON {_JSON_NAMES[kind]}")
+            raise InputError(f"{path} is damaged: it does not hold a JSON {_JSON_NAMES[kind]}")
         return value
 
 

@@ -297,5 +297,5 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is damaged: {error}; remove {path.parent}") from error
     if not isinstance(value, dict):
-        raise InputError(f"{path} is damaged: it holds no JSON object; remove {path.parent}")
+        raise InputError(f"{path} is damaged: it does not hold a JSON object; remove {path.parent}")
     return value

@@ -71,8 +71,8 @@ def _advice(path: Path) -> str:
             "is a file of weights; make a run directory of it with std_keras.convert, and name that"
         )
     return (
-        "is a file of another kind: not a .keras, .onnx or .tflite file, not a run directory and "
-        "not a SavedModel's folder; name one of these, or keras:NAME"
+        "has an unsupported file type: not a .keras, .onnx or .tflite file, not a run directory "
+        "and not a SavedModel's folder; name one of these, or keras:NAME"
     )
 
 

@@ -79,7 +79,7 @@ def load_preset(spec: TeacherSpec) -> Found:
     `kaggle://...`, or a folder.
 
     Raises:
-        InputError: if the library or the preset is missing, or it is no image classifier.
+        InputError: if the library or the preset is missing, or it is not an image classifier.
     """
     if spec.source.startswith(HUB):
         return _from_keras_hub(spec, spec.source.removeprefix(HUB))
@@ -153,9 +153,9 @@ def _told(spec: TeacherSpec) -> Iterator[None]:
         first = lines[0][:300] if lines else type(error).__name__
         if first.startswith("Unknown preset identifier"):  # A list of the forms follows.
             raise InputError(
-                f"teacher={spec.name} is no preset: its library has none of this name, and there "
-                "is no such folder; name one of its presets, hf://ORG/NAME, kaggle://... or a "
-                "folder that save_to_preset wrote"
+                f"teacher={spec.name} is not a preset: its library has none of this name, and "
+                "there is no such folder; name one of its presets, hf://ORG/NAME, kaggle://... "
+                "or a folder that save_to_preset wrote"
             ) from error
         if isinstance(error, (ValueError, TypeError, KeyError, NotImplementedError)):
             raise InputError(f"teacher={spec.name} cannot be loaded: {first}") from error

@@ -63,12 +63,12 @@ def parse(text: str) -> Cluster:
             text.removeprefix("\ufeff"), object_pairs_hook=_each_once
         )
     except (json.JSONDecodeError, RecursionError) as error:
-        raise _refusal(f"it is no JSON ({error}); {_SHAPE}") from error
+        raise _refusal(f"it is not valid JSON ({error}); {_SHAPE}") from error
     if not isinstance(whole, dict):
-        raise _refusal(f"it is no JSON object; {_SHAPE}")
+        raise _refusal(f"it is not a JSON object; {_SHAPE}")
     cluster, task = whole.get("cluster"), whole.get("task")
     if not isinstance(cluster, dict):
-        raise _refusal(f"its cluster, {_shown(cluster)}, is no object of jobs; {_SHAPE}")
+        raise _refusal(f"its cluster, {_shown(cluster)}, is not an object of jobs; {_SHAPE}")
     if whole.get("rpc_layer") not in (None, "", "grpc"):
         raise _refusal(
             f"its rpc_layer is {_shown(whole['rpc_layer'])}, and TensorFlow has grpc only"
@@ -120,7 +120,7 @@ def _addresses(job: str, listed: Any) -> tuple[str, ...]:
 
 def _what_is_wrong(address: Any) -> str | None:
     if not isinstance(address, str):
-        return "is no text"
+        return "is not text"
     if "://" in address:
         return "is a URL"
     host, colon, port = address.rpartition(":")
@@ -134,7 +134,7 @@ def _what_is_wrong(address: Any) -> str | None:
     if any(character.isspace() or character in "/,@" for character in address):
         return "is not one host and one port"
     if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
-        return f"has the port {port!r}, which is no number from 1 to 65535"
+        return f"has the port {port!r}, which is not a number from 1 to 65535"
     return None
 
 
@@ -143,13 +143,13 @@ def _task(task: Any) -> tuple[str, int]:
         raise _refusal(f"its task, {_shown(task)}, does not say which process this is; {_SHAPE}")
     task_type, index = task["type"], task.get("index", 0)
     if not isinstance(task_type, str):
-        raise _refusal(f"its task's type, {_shown(task_type)}, is no text; {_SHAPE}")
+        raise _refusal(f"its task's type, {_shown(task_type)}, is not text; {_SHAPE}")
     _check_type(task_type)
     # Templates fill in numbers as text.
     if isinstance(index, str) and index.isascii() and index.isdigit():
         index = int(index)
     if isinstance(index, bool) or not isinstance(index, int) or index < 0:
-        raise _refusal(f"its task's index, {_shown(index)}, is no number from 0 on")
+        raise _refusal(f"its task's index, {_shown(index)}, is not a number from 0 on")
     return task_type, index
 
 

@@ -16,7 +16,7 @@ from std_keras.data.source import IndexedSource
 from std_keras.files.texts import normalized
 from std_keras.training.augmentation import create_augmentation
 
-_FORMAT = 1  # A new number makes all teacher caches of before useless.
+_FORMAT = 1  # A new number makes all teacher caches of older versions useless.
 _PICTURES = 256  # Of the first step, by which a cache knows its pictures again.
 
 

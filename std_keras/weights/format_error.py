@@ -29,7 +29,7 @@ def check_count(arrays: Collection[Any]) -> None:
     """
     if len(arrays) > _MOST_ARRAYS:
         raise FormatError(
-            f"has {len(arrays):,} arrays, and is no classifier: more than {_MOST_ARRAYS:,}"
+            f"has {len(arrays):,} arrays, and is not a classifier: more than {_MOST_ARRAYS:,}"
         )
 
 

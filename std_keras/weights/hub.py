@@ -251,7 +251,7 @@ def _read_config(path: Path, *, named: str) -> dict[str, Any]:
             raise ValueError("it is too large")
         config = json.loads(read_text(path))
         if not isinstance(config, dict):
-            raise ValueError("it holds no JSON object")
+            raise ValueError("it does not hold a JSON object")
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{named}: {path} cannot be read: {error}") from error
     return config

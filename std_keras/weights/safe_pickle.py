@@ -140,7 +140,7 @@ def end_of_pickle(stream: BinaryIO) -> int:
                 raise FormatError("describes its tensors in too many bytes")
     except FormatError:
         raise
-    except Exception as error:  # genops raises several kinds on bytes that are no pickle.
+    except Exception as error:  # genops raises several kinds on bytes that are not a pickle.
         raise FormatError(f"is damaged or cut off: {reason_of(error)}") from error
     return stream.tell()
 

@@ -69,7 +69,7 @@ def parts(index: Path) -> list[Path]:
     """The files that an index lists, each once, in its folder.
 
     Raises:
-        FormatError: if it is no index, or names a file elsewhere.
+        FormatError: if it is not an index, or names a file elsewhere.
         OSError: if it cannot be read.
     """
     return sorted(index.parent / name for name in set(_weight_map(index).values()))
@@ -114,7 +114,9 @@ def _weight_map(index: Path) -> Mapping[str, str]:
     for _, file in named:
         # A file's name alone: an index must not lead to other places.
         if len(file.parts) != 1 or file.name in ("", "..") or file.suffix != SUFFIX:
-            raise FormatError(f"names {str(file)[:80]!r}, which is no safetensors file beside it")
+            raise FormatError(
+                f"names {str(file)[:80]!r}, which is not a safetensors file beside it"
+            )
     return {name: file.name for name, file in named}
 
 

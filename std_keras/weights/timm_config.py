@@ -101,7 +101,7 @@ def read(config: Mapping[str, Any], *, named: str) -> TimmModel:
         )
     arguments = config.get("model_args") or {}
     if not isinstance(arguments, Mapping):
-        raise InputError(f"{named}: its config.json is damaged: model_args is no object")
+        raise InputError(f"{named}: its config.json is damaged: model_args is not an object")
     pool = "token" if prefix == "deit_" else "avg"
     others = {k: v for k, v in arguments.items() if k not in _TOLD}
     if others.pop("global_pool", pool) != pool:

@@ -7,6 +7,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = tuple(f"docs/{file.name}" for file in sorted((ROOT / "docs").glob("*.md")))
+RESULTS = (
+    "RESULTS.md",
+    *(f"results/{file.name}" for file in sorted((ROOT / "results").glob("*.md"))),
+)
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "examples/web/README.md", *PAGES)
 
 _COMMAND = re.compile(
@@ -27,9 +31,13 @@ def tables(text: str) -> list[list[list[str]]]:
 
 
 def command_lines(text: str) -> list[tuple[str, str]]:
-    """Commands that stand on lines of their own: (program, arguments)."""
-    lines = (line.strip(" #'") for line in text.replace("\\\n", " ").splitlines())
-    found = (_COMMAND.fullmatch(line.removeprefix("Command: ")) for line in lines)
+    """Commands that stand on lines of their own: (program, arguments).
+
+    The last line of a quoted script ends with a quotation mark that is not the command's.
+    """
+    lines = (line.strip(" #") for line in text.replace("\\\n", " ").splitlines())
+    bare = (line.strip("'") if line.count("'") % 2 else line for line in lines)
+    found = (_COMMAND.fullmatch(line.removeprefix("Command: ")) for line in bare)
     return [(match[1], match[2] or "") for match in found if match]
 
 

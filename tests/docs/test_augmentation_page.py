@@ -6,8 +6,9 @@ from fractions import Fraction
 
 import pytest
 
-from std_keras.config import TrainConfig, resolve
+from std_keras.config import TrainConfig, defaults, options, resolve
 from std_keras.config import augmentation_presets as presets
+from std_keras.programs import flags
 from tests.docs.markdown import read, tables
 
 
@@ -21,6 +22,21 @@ def value_of(cell: str, *, image_size: int, number: bool):
     if cell == "size/8":
         return image_size // 8
     return pytest.approx(float(Fraction(cell))) if number else cell
+
+
+def test_which_flag_files_have_another_preset_than_the_default(root):
+    (table,) = (t for t in tables(read("docs/augmentation.md")) if t[0][0] == "preset")
+    written = {name.strip("` "): row[0] for row in table[1:] for name in row[1].split(",")}
+    found = {}
+    for file in (root / "flags").glob("*.flags"):
+        if "smoke" in file.name:
+            continue
+        arguments = [f"--flagfile={file}"]
+        given = flags.parse(arguments, program="", about="", options=options(), defaults=defaults())
+        preset, flip = given["augmentation"], given["horizontal_flip"]
+        if preset != TrainConfig().flat()["augmentation"]:
+            found[file.stem] = f"`{preset}`" + (" and flips" if flip == "yes" else "")
+    assert written == found
 
 
 @pytest.mark.parametrize("image_size", [32, 224])

@@ -12,7 +12,7 @@ import pytest
 from std_keras.programs import analyze, commands, flags
 from std_keras.programs.program import StopRequest
 from tests.docs import markdown
-from tests.docs.markdown import DOCUMENTS, PAGES, ROOT, read
+from tests.docs.markdown import DOCUMENTS, PAGES, RESULTS, ROOT, read
 from tools import benchmark
 
 FLAG_FILES = tuple(
@@ -92,6 +92,23 @@ def test_every_command_is_understood(document, monkeypatch):
     for program, line in lines:
         understand(program, line, monkeypatch, complete=True)
     for program, line in markdown.commands_in_sentences(text):
+        understand(program, line, monkeypatch, complete=False)
+
+
+@pytest.mark.parametrize("page", RESULTS)
+def test_the_commands_of_the_tables_can_be_run(page, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    text = read(page)
+    table = ROOT / page.replace(".md", ".csv")
+    if table.is_file():
+        head = [x for x in table.read_text(encoding="utf-8").splitlines() if x.startswith("# ")]
+        assert set(markdown.command_lines("\n".join(head))) <= set(markdown.command_lines(text))
+    lines, sentences = markdown.command_lines(text), markdown.commands_in_sentences(text)
+    assert lines
+    assert "python tools/" not in text
+    for program, line in lines:
+        understand(program, line, monkeypatch, complete=True)
+    for program, line in sentences:
         understand(program, line, monkeypatch, complete=False)
 
 

@@ -221,7 +221,7 @@ def test_the_server_gives_only_its_own_files(raw, web):
     ("argument", "said"),
     [
         ("--model=nope.tflite", "--model=nope.tflite: there is no such file"),
-        ("--port=x", "--port=x is no port"),
+        ("--port=x", "--port=x is not a port"),
         ("--modle=x", "usage: node server.js"),
     ],
 )

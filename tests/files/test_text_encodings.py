@@ -63,7 +63,7 @@ def test_empty_lines_at_the_end_name_no_classes(tmp_path):
 def test_a_cluster_with_a_byte_order_mark():
     text = json.dumps({"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}})
     assert cluster.parse("\ufeff" + text) == cluster.parse(text)
-    with pytest.raises(InputError, match="no JSON"):
+    with pytest.raises(InputError, match="not valid JSON"):
         cluster.parse("[" * 100_000)
 
 

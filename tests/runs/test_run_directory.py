@@ -66,7 +66,7 @@ def test_the_home_directory_is_understood(monkeypatch, tmp_path):
     [
         (None, "config.json cannot be read"),
         ("{", "config.json is damaged"),
-        ("[1]", "holds no JSON object"),
+        ("[1]", "does not hold a JSON object"),
         ('{"epoch": 1}', "unknown option epoch"),
         ('{"epochs": 0}', "epochs=0"),
     ],

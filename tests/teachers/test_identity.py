@@ -67,7 +67,7 @@ def test_precision_counts_where_it_changes_anything(network, make_run, tmp_path)
         ("old.h5", "keras.models.load_model('old.h5').save('old.keras')"),
         ("a.weights.h5", "weights without a model"),
         ("a.pth", "std_keras.convert"),
-        ("a.txt", "is a file of another kind"),
+        ("a.txt", "has an unsupported file type"),
     ],
 )
 def test_a_file_of_another_kind_says_what_to_do(tmp_path, name, words):

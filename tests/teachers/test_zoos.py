@@ -133,7 +133,7 @@ def test_a_folder_goes_by_its_content(tmp_path, hub_preset):
 @pytest.mark.parametrize("source", ["keras_hub:no_such_preset", "keras_cv:no_such_preset"])
 def test_a_preset_that_does_not_exist(source):
     said = refused(source)
-    assert said.startswith(f"teacher={source} is no preset: ")
+    assert said.startswith(f"teacher={source} is not a preset: ")
     assert said.endswith("or a folder that save_to_preset wrote")
 
 

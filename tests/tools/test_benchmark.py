@@ -474,7 +474,7 @@ def test_files_are_refused_before_anything_is_measured(tmp_path, what):
     (tmp_path / "notes.md").write_text("# Notes\n")
     done = run(what, f"--csv={tmp_path}/notes.md")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "notes.md is no table of benchmarks; name another file" in done.stderr
+    assert "notes.md is not a table of benchmarks; name another file" in done.stderr
     assert (tmp_path / "notes.md").read_text() == "# Notes\n"
     done = run(what, f"--json={tmp_path}")
     assert done.returncode == 2 and "is a folder; name a file" in done.stderr

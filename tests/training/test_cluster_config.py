@@ -60,8 +60,8 @@ def test_addresses(address):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("nonsense", "it is no JSON"),
-        ("[]", "no JSON object"),
+        ("nonsense", "it is not valid JSON"),
+        ("[]", "not a JSON object"),
         ("{}", "its cluster, null"),
         ('{"cluster": 3}', "its cluster, 3"),
         (config({"worker": ["h:1"]}, rpc_layer="http"), 'its rpc_layer is "http"'),
@@ -70,7 +70,7 @@ def test_addresses(address):
         (config({"evaluator": ["e:1"]}, "evaluator"), "names no workers"),
         (config({"worker": "h:1"}), 'its worker is "h:1", not a list'),
         (config({"worker": {"0": "h:1"}}), "not a list"),
-        (config({"worker": [["h:1"]]}), "is no text"),
+        (config({"worker": [["h:1"]]}), "is not text"),
         (config({"worker": ["h"]}), '"h" of its worker has no port'),
         (config({"worker": ["[::1]"]}), "has no port"),
         (config({"worker": [":1"]}), "has no host"),

@@ -334,7 +334,7 @@ def test_names_that_lead_nowhere(home, name, words):
     ("config", "words"),
     [
         (b"{", "cannot be read"),
-        (b"[]", "holds no JSON object"),
+        (b"[]", "does not hold a JSON object"),
         (b"[" * 100_000, "cannot be read"),
         (b'{"model_type": "vit"}', "transformers library .model_type=vit"),
         (b"{}", "not timm's"),

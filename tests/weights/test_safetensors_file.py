@@ -95,9 +95,9 @@ def test_an_index_of_several(sharded, module):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda m: m | {"0.weight": "../other.safetensors"}, "no safetensors file beside it"),
-        (lambda m: m | {"0.weight": "/etc/passwd"}, "no safetensors file beside it"),
-        (lambda m: m | {"0.weight": "weights.pth"}, "no safetensors file beside it"),
+        (lambda m: m | {"0.weight": "../other.safetensors"}, "not a safetensors file beside it"),
+        (lambda m: m | {"0.weight": "/etc/passwd"}, "not a safetensors file beside it"),
+        (lambda m: m | {"0.weight": "weights.pth"}, "not a safetensors file beside it"),
         (lambda m: m | {"0.weight": "missing.safetensors"}, "cannot be read"),
         (lambda m: m | {"more": m["0.weight"]}, "does not say the same of more"),
         (lambda m: m | {"0.weight": 3}, "has no weight_map"),
@@ -167,7 +167,7 @@ def test_more_arrays_than_any_classifier_has(tmp_path):
     path = tmp_path / "model.safetensors"
     nothing = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
     path.write_bytes(written({str(number): nothing for number in range(20_000)}))
-    with pytest.raises(InputError, match="has 20,000 arrays, and is no classifier"):
+    with pytest.raises(InputError, match="has 20,000 arrays, and is not a classifier"):
         read_source(path)
 
 

@@ -131,7 +131,7 @@ def _files(model: Any) -> dict[tuple[str, str], bytes]:
                     float32_content=files.get((name, "float32")),
                 )
         found = exporting.run_file(files[name, "float32"], images=images)
-        # A variant that computes something else is no variant.
+        # A variant that computes something else is not a variant.
         np.testing.assert_allclose(found.logits, reference, atol=1e-4 * np.abs(reference).max())
     return files
 

@@ -77,7 +77,7 @@ def check_csv(path: str) -> None:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--csv={path} cannot be read as a table: {error}") from error
     if text and text.splitlines()[0] != ",".join(COLUMNS):
-        raise InputError(f"--csv={path} is no table of benchmarks; name another file")
+        raise InputError(f"--csv={path} is not a table of benchmarks; name another file")
 
 
 def numbers(value: Any, path: str = "") -> Iterator[tuple[str, float]]:

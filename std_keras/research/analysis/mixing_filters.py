@@ -22,12 +22,12 @@ def token_mixing_filters(model: keras.Model) -> dict[str, np.ndarray]:
 
     For Mixers the first layer of the token-mixing MLP, for ResMLP and gMLP the one matrix along the
     patches, one filter per output patch. Empty for models that do not mix patches by a matrix, and
-    blocks whose patches are no square are left out.
+    blocks whose patches do not form a square are left out.
     """
     found = {}
     for layer in model.layers:
         if layer.name.startswith("tokens_"):
-            continue  # A token set also holds MLPs along the patches; they are no block's.
+            continue  # A token set also holds MLPs along the patches; they are not a block's.
         for weight in layer.weights:
             path = weight.path
             if not path.endswith(_MIXING):

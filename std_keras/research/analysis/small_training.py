@@ -1,6 +1,6 @@
 """Trains a model on arrays, from the same start again and again, for comparisons inside analyses.
 
-It is no recipe: Adam with a cosine down to zero, no augmentation, cross-entropy with the labels
+It is not a recipe: Adam with a cosine down to zero, no augmentation, cross-entropy with the labels
 unless another loss is given.
 """
 

@@ -276,7 +276,7 @@ def _legend_below(figure: Any, axes: Any, entries: int) -> None:
 
 def _png(figure: Any) -> bytes:
     for text in figure.findobj(Text):
-        text.set_parse_math(False)  # The names of classes are no formulas: "$5".
+        text.set_parse_math(False)  # The names of classes are not formulas: "$5".
     file = io.BytesIO()
     with warnings.catch_warnings():
         # Letters that the font lacks are boxes; the tables beside the picture have the names.
