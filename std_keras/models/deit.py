@@ -11,6 +11,7 @@ from std_keras.errors import InputError
 from std_keras.layers import CombineHeads, PositionEmbedding, PrependToken, TransformerBlock
 from std_keras.models import option_checks
 from std_keras.models.image_model import ImageModelSpec, full_precision
+from std_keras.models.patch_stem import patch_stem
 from std_keras.models.registry import register
 
 
@@ -64,21 +65,16 @@ def build_deit(spec: ImageModelSpec, options: DeiTOptions) -> keras.Model:
     Raises:
       InputError: the patch does not divide the image.
     """
-    height, width, _ = spec.input_shape
-    option_checks.check_patch_size(options.patch_size, (height, width))
-    patches = (height // options.patch_size) * (width // options.patch_size)
     has_distillation_token = options.distillation_token or options.distillation_head
 
-    inputs, x = spec.normalized_input()
-    x = keras.layers.Conv2D(
-        options.width,
-        options.patch_size,
-        strides=options.patch_size,
+    inputs, x = patch_stem(
+        spec,
+        patch_size=options.patch_size,
+        width=options.width,
         # U(-1/sqrt(fan_in), 1/sqrt(fan_in)), PyTorch's default, which the published recipe has.
         kernel_initializer=keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
-        name="stem",
-    )(x)
-    x = keras.layers.Reshape((patches, options.width), name="patches")(x)
+    )
+    patches = x.shape[1]
     if has_distillation_token:
         x = PrependToken(name="distillation_token")(x)
     x = PrependToken(name="class_token")(x)

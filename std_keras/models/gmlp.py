@@ -10,6 +10,7 @@ from std_keras.errors import InputError
 from std_keras.layers import GMLPBlock
 from std_keras.models import option_checks
 from std_keras.models.image_model import ImageModelSpec, full_precision
+from std_keras.models.patch_stem import patch_stem
 from std_keras.models.registry import register
 
 
@@ -57,19 +58,12 @@ def build_gmlp(spec: ImageModelSpec, options: GMLPOptions) -> keras.Model:
     Raises:
       InputError: the patch does not divide the image.
     """
-    height, width, _ = spec.input_shape
-    option_checks.check_patch_size(options.patch_size, (height, width))
-    patches = (height // options.patch_size) * (width // options.patch_size)
-
-    inputs, x = spec.normalized_input()
-    x = keras.layers.Conv2D(
-        options.width,
-        options.patch_size,
-        strides=options.patch_size,
+    inputs, x = patch_stem(
+        spec,
+        patch_size=options.patch_size,
+        width=options.width,
         kernel_initializer="lecun_normal",
-        name="stem",
-    )(x)
-    x = keras.layers.Reshape((patches, options.width), name="patches")(x)
+    )
     for i in range(options.depth):
         x = GMLPBlock(
             options.channel_mlp_dim or 6 * options.width,

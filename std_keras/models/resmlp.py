@@ -9,6 +9,7 @@ import keras
 from std_keras.layers import Affine, ResMLPBlock
 from std_keras.models import option_checks
 from std_keras.models.image_model import ImageModelSpec, full_precision
+from std_keras.models.patch_stem import patch_stem
 from std_keras.models.registry import register
 
 
@@ -53,20 +54,13 @@ def build_resmlp(spec: ImageModelSpec, options: ResMLPOptions) -> keras.Model:
     Raises:
       InputError: the patch does not divide the image.
     """
-    height, width, _ = spec.input_shape
-    option_checks.check_patch_size(options.patch_size, (height, width))
-    patches = (height // options.patch_size) * (width // options.patch_size)
-
-    inputs, x = spec.normalized_input()
-    x = keras.layers.Conv2D(
-        options.width,
-        options.patch_size,
-        strides=options.patch_size,
+    inputs, x = patch_stem(
+        spec,
+        patch_size=options.patch_size,
+        width=options.width,
         # U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
         kernel_initializer=keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
-        name="stem",
-    )(x)
-    x = keras.layers.Reshape((patches, options.width), name="patches")(x)
+    )
     for i in range(options.depth):
         x = ResMLPBlock(
             options.channel_mlp_dim or 4 * options.width,
