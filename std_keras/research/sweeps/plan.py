@@ -91,7 +91,7 @@ def runs(spec: Spec, choices: Choices) -> list[Run]:
     unknown = [name for name in choices.only if name not in spec.arms]
     if unknown:
         raise InputError(
-            f"--only={unknown[0]} is not an arm of {spec.path}; the arms are {', '.join(spec.arms)}"
+            f"only={unknown[0]} is not an arm of {spec.path}; the arms are {', '.join(spec.arms)}"
         )
     sources = {name: str(_source(spec, name, choices)) for name in spec.teachers}
     arms = [
@@ -216,6 +216,7 @@ def _config(arguments: Sequence[str], *, where: str) -> TrainConfig:
             about="",
             options=options(),
             defaults=defaults(),
+            of_another=True,
         )
         return TrainConfig(**parsed)
     except flags.HelpRequested as error:
