@@ -51,6 +51,7 @@ class Backbone:
 
     @property
     def num_features(self) -> int:
+        """F of the features (B, F)."""
         return int(self.model.output_shape[-1])
 
     def with_head(self, num_classes: int) -> keras.Model:
