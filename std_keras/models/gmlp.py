@@ -9,7 +9,8 @@ import keras
 from std_keras.errors import InputError
 from std_keras.layers import GMLPBlock
 from std_keras.models import option_checks
-from std_keras.models.image_model import ImageModelSpec, full_precision
+from std_keras.models.class_head import class_head
+from std_keras.models.image_model import ImageModelSpec
 from std_keras.models.patch_stem import patch_stem
 from std_keras.models.registry import register
 
@@ -74,9 +75,7 @@ def build_gmlp(spec: ImageModelSpec, options: GMLPOptions) -> keras.Model:
         )(x)
     x = keras.layers.LayerNormalization(epsilon=options.layer_norm_epsilon, name="final_norm")(x)
     x = keras.layers.GlobalAveragePooling1D(name="pool")(x)
-    logits = keras.layers.Dense(
-        spec.num_classes, kernel_initializer="zeros", dtype=full_precision(), name="classification"
-    )(x)
+    logits = class_head(spec.num_classes, "zeros")(x)
     return keras.Model(inputs, logits, name=spec.name)
 
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import keras
 
 from std_keras.layers import Affine, ResMLPBlock
+from std_keras.layers.fan_in_uniform import fan_in_uniform
 from std_keras.models import option_checks
-from std_keras.models.image_model import ImageModelSpec, full_precision
+from std_keras.models.class_head import class_head
+from std_keras.models.image_model import ImageModelSpec
 from std_keras.models.patch_stem import patch_stem
 from std_keras.models.registry import register
 
@@ -58,8 +60,7 @@ def build_resmlp(spec: ImageModelSpec, options: ResMLPOptions) -> keras.Model:
         spec,
         patch_size=options.patch_size,
         width=options.width,
-        # U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
-        kernel_initializer=keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
+        kernel_initializer=fan_in_uniform(),
     )
     for i in range(options.depth):
         x = ResMLPBlock(
@@ -71,12 +72,7 @@ def build_resmlp(spec: ImageModelSpec, options: ResMLPOptions) -> keras.Model:
         )(x)
     x = Affine(name="final_norm")(x)
     x = keras.layers.GlobalAveragePooling1D(name="pool")(x)
-    logits = keras.layers.Dense(
-        spec.num_classes,
-        kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
-        dtype=full_precision(),
-        name="classification",
-    )(x)
+    logits = class_head(spec.num_classes)(x)
     return keras.Model(inputs, logits, name=spec.name)
 
 
