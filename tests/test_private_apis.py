@@ -27,7 +27,8 @@ PUBLIC = {"_exit"}  # os._exit
 
 
 def is_private(name: str) -> bool:
-    return name.startswith("_") and not name.startswith("__")
+    # Python's own names have two underscores too, as `__class__`; TensorFlow's is no such name.
+    return name == "__internal__" or (name.startswith("_") and not name.startswith("__"))
 
 
 def own_names(tree: ast.AST) -> Iterator[str]:
@@ -110,6 +111,7 @@ def test_every_listed_name_is_used(root):
         ("from keras import _tf_keras", {"keras._tf_keras"}),
         ("layer._inbound_nodes[0]", {"_inbound_nodes"}),
         ("getattr(layer, '_losses', None)", {"_losses"}),
+        ("tf.__internal__.distribute.interim", {"__internal__"}),
         ("self._mine\nlayer.__class__\nfrom std_keras.x import _y\nimport keras.ops", set()),
     ],
 )
@@ -308,6 +310,30 @@ def test_flatten_layers():
     outer = keras.layers.TimeDistributed(inner)
     assert hasattr(outer, "_flatten_layers"), message
     assert inner in list(outer._flatten_layers()), message
+
+
+@pytest.mark.parametrize("file", ["std_keras/training/adamw.py", "std_keras/training/muon.py"])
+def test_maybe_merge_call(file):
+    """Once for all devices with the values of each, where a strategy asks for that."""
+    message = moved("tf.__internal__.distribute.interim.maybe_merge_call", file)
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    with strategy.scope():
+        variable = tf.Variable(1.0)
+
+    def everywhere(distribution, variables, addend):
+        update = distribution.extended.update
+        for one in variables:
+            update(one, lambda v, a: v.assign_add(a), args=(addend,), group=False)
+
+    def on_a_replica():
+        merge_call = tf.__internal__.distribute.interim.maybe_merge_call
+        merge_call(everywhere, tf.distribute.get_strategy(), [variable], 2.0)
+
+    try:
+        tf.function(lambda: strategy.run(on_a_replica))()
+    except (AttributeError, TypeError) as error:
+        pytest.fail(f"{message} ({error})")
+    assert variable.numpy() == 3.0, message
 
 
 def test_muon():

@@ -133,11 +133,6 @@ def resize_box(image: tf.Tensor, box: tf.Tensor, size: int) -> tf.Tensor:
     return resize_part(cut_box(image, box), size)
 
 
-def read_box(path: tf.Tensor, turn: tf.Tensor, box: Box, size: int) -> tf.Tensor:
-    """As `read_image`, then `resize_box`; see `read_part`."""
-    return resize_part(read_part(path, turn, box), size)
-
-
 def read_part(path: tf.Tensor, turn: tf.Tensor, box: Box) -> tf.Tensor:
     """As `read_image`, then `cut_box`; of a JPEG that TensorFlow reads only the box is decoded.
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from std_keras.exporting.card import card_of_run
     from std_keras.exporting.cold_start import cold_start_ms
+    from std_keras.exporting.file_kinds import INPUT_TYPES, QUANTIZATIONS
     from std_keras.exporting.flatbuffer import count_ops
     from std_keras.exporting.inference import inference_model
     from std_keras.exporting.saved_model import write_saved_model
-    from std_keras.exporting.tflite import INPUT_TYPES, QUANTIZATIONS, convert
+    from std_keras.exporting.tflite import convert
     from std_keras.exporting.verify import (
         FileRun,
         balanced_accuracy,
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     )
 
 _FILES = {
-    "INPUT_TYPES": "tflite",
-    "QUANTIZATIONS": "tflite",
+    "INPUT_TYPES": "file_kinds",
+    "QUANTIZATIONS": "file_kinds",
     "FileRun": "verify",
     "balanced_accuracy": "verify",
     "card_of_run": "card",

@@ -15,9 +15,8 @@ from std_keras.runs.run import Run
 from std_keras.runs.run_directory import RunDirectory
 from std_keras.teachers.load import load_network
 from std_keras.teachers.pixel_scale import pixel_input
+from std_keras.teachers.teacher import LEAST
 from std_keras.weights.run import read_label_names, write_run
-
-_SMALLEST = 1e-30  # Of a probability whose logarithm is taken.
 
 
 def run_of_classifier(
@@ -65,7 +64,7 @@ def run_of_classifier(
             "row of class scores an image"
         )
     if probabilities:
-        logits = keras.ops.log(keras.ops.maximum(logits, _SMALLEST))
+        logits = keras.ops.log(keras.ops.maximum(logits, LEAST))
     num_classes = int(logits.shape[1])
     if labels is None and teacher.label_names is None:
         raise InputError(

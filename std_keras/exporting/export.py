@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from std_keras import progress, quiet
 from std_keras.errors import InputError, Interrupted
+from std_keras.exporting.file_kinds import INPUT_TYPES, QUANTIZATIONS
 from std_keras.files.output_folder import check_output_dir, make_output_dir
 from std_keras.files.paths import user_path
 from std_keras.runs.run import Run
@@ -23,10 +24,6 @@ if TYPE_CHECKING:
     from std_keras.data import DataSet
     from std_keras.exporting.export_report import ExportReport
     from std_keras.exporting.tflite_files import Checked
-
-# Those of `std_keras.exporting.tflite`, which loads TensorFlow.
-QUANTIZATIONS = ("float32", "float16", "dynamic", "int8", "int4")
-INPUT_TYPES = ("uint8", "float32")
 
 
 def export(

@@ -13,15 +13,13 @@ import numpy as np
 import tensorflow as tf
 
 from std_keras import quiet
+from std_keras.exporting.file_kinds import INPUT_TYPES, QUANTIZATIONS
 from std_keras.exporting.flatbuffer import check_builtin_ops, not_builtin
 from std_keras.exporting.inference import ServingModule
 from std_keras.exporting.pixels import pixels_in_stem
 from std_keras.exporting.quantize import has_mixing_mlps, measure, needs_images, plan, quantize
 from std_keras.exporting.saved_model import save_silently
 from std_keras.files.paths import plain_path
-
-QUANTIZATIONS = ("float32", "float16", "dynamic", "int8", "int4")
-INPUT_TYPES = ("uint8", "float32")
 
 # The converter names an operator that it cannot translate as 'tf.ResizeBicubic'.
 _UNTRANSLATED = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from ai_edge_litert.interpreter import Interpreter
-
-from std_keras import quiet
 from std_keras.data.source import Progress, no_progress
 from std_keras.errors import Interrupted
 from std_keras.exporting.cold_start import cold_start_ms
-
-_WARM_UP_RUNS = 5
-_TIMED_RUNS = 30  # At least this many in a turn,
-_TIMED_SECONDS = 0.2  # and for so long.
+from std_keras.exporting.verify import time_file
 
 
 @dataclass(frozen=True)
@@ -25,7 +17,7 @@ class Times:
     """Milliseconds.
 
     Attributes:
-        latency: of one inference on one thread, without copying the image in and the logits out.
+        latency: of one inference on one thread, see `FileRun.latency_ms`.
         latency_2_threads: the same on two.
         cold_start: see `cold_start_ms`.
     """
@@ -54,6 +46,7 @@ def in_turns(
         progress: wraps the loop.
 
     Raises:
+        InputError: a file is damaged.
         Interrupted: because of `stop`.
     """
     found: list[list[Times]] = [[] for _ in files]
@@ -62,7 +55,7 @@ def in_turns(
         if stop():
             raise Interrupted("interrupted while timing; the same command goes on")
         content = file.read_bytes()
-        one, two = (_latency(content, num_threads=threads) for threads in (1, 2))
+        one, two = (time_file(content, num_threads=threads) for threads in (1, 2))
         found[index].append(Times(one, two, cold_start_ms(content, processes=1)))
     return [
         Times(
@@ -74,21 +67,3 @@ def in_turns(
         )
         for rounds_of_file in found
     ]
-
-
-def _latency(content: bytes, *, num_threads: int) -> float:
-    """Median milliseconds of one inference."""
-    with quiet.muted_stderr():  # It announces its delegates.
-        interpreter = Interpreter(model_content=content, num_threads=num_threads)
-        interpreter.allocate_tensors()
-    given = interpreter.get_input_details()[0]
-    pixels = np.random.default_rng(0).integers(0, 256, tuple(given["shape"]))
-    interpreter.set_tensor(given["index"], pixels.astype(given["dtype"]))
-    for _ in range(_WARM_UP_RUNS):
-        interpreter.invoke()
-    seconds: list[float] = []
-    while len(seconds) < _TIMED_RUNS or sum(seconds) < _TIMED_SECONDS:
-        began = time.perf_counter()
-        interpreter.invoke()
-        seconds.append(time.perf_counter() - began)
-    return 1e3 * float(np.median(seconds))

@@ -86,8 +86,20 @@ def run_file(
     return FileRun(logits=logits, latency_ms=float(np.median(seconds)) * 1e3)
 
 
-def time_file(content: bytes, *, image: np.ndarray, num_threads: int) -> float:
-    """Median milliseconds of one inference, as `FileRun.latency_ms`, on a number of threads."""
+def time_file(content: bytes, *, image: np.ndarray | None = None, num_threads: int) -> float:
+    """Median milliseconds of one inference, as `FileRun.latency_ms`, on a number of threads.
+
+    Args:
+        content: see `run_file`.
+        image: (H, W, C) uint8; random pixels if None.
+        num_threads: of the interpreter.
+
+    Raises:
+        InputError: the file is damaged, or does not take such images.
+    """
+    if image is None:
+        given = _load(content, name="the TFLite file", num_threads=1).get_input_details()[0]
+        image = np.random.default_rng(0).integers(0, 256, tuple(given["shape"][1:]), np.uint8)
     run = run_file(content, images=image[np.newaxis], num_threads=num_threads)
     return run.latency_ms
 

@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from std_keras.layers.fan_in_uniform import fan_in_uniform
+
 
 @keras.saving.register_keras_serializable(package="std_keras")
 class PartialDirac(keras.initializers.Initializer):
@@ -20,7 +22,7 @@ class PartialDirac(keras.initializers.Initializer):
     """
 
     def __init__(self, seed: int | None = None) -> None:
-        self._random = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform", seed=seed)
+        self._random = fan_in_uniform(seed)
         self.seed = seed
 
     def __call__(self, shape: Any, dtype: Any = None) -> Any:

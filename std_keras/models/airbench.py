@@ -11,7 +11,9 @@ import keras
 from std_keras.errors import InputError
 from std_keras.layers import GELU, FusedBatchNorm, WhitenedConv2D
 from std_keras.layers.dirac import PartialDirac
-from std_keras.models.image_model import ImageModelSpec, full_precision
+from std_keras.layers.fan_in_uniform import fan_in_uniform
+from std_keras.models.class_head import class_head
+from std_keras.models.image_model import ImageModelSpec
 from std_keras.models.registry import register
 
 _HEAD_SCALE = 1 / 9
@@ -67,13 +69,7 @@ def build_airbench(spec: ImageModelSpec, options: AirbenchOptions) -> keras.Mode
             x = GELU(name=name if i == options.convolutions else f"{name}_gelu_{i}")(x)
     x = keras.layers.GlobalMaxPooling2D(name="pool")(x)
     x = keras.layers.Rescaling(_HEAD_SCALE, name="head_scale")(x)
-    logits = keras.layers.Dense(
-        spec.num_classes,
-        use_bias=False,
-        kernel_initializer=keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
-        dtype=full_precision(),
-        name="classification",
-    )(x)
+    logits = class_head(spec.num_classes, fan_in_uniform(), use_bias=False)(x)
     return keras.Model(inputs, logits, name=spec.name)
 
 

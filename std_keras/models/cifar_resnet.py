@@ -9,9 +9,11 @@ import keras
 
 from std_keras.errors import InputError
 from std_keras.layers import FusedBatchNorm, ZeroPaddedShortcut
+from std_keras.layers.fan_in_uniform import fan_in_uniform
 from std_keras.models import option_checks
+from std_keras.models.class_head import class_head
 from std_keras.models.convolution import convolution
-from std_keras.models.image_model import ImageModelSpec, full_precision
+from std_keras.models.image_model import ImageModelSpec
 from std_keras.models.registry import register
 
 
@@ -59,13 +61,7 @@ def build_cifar_resnet(spec: ImageModelSpec, options: CifarResNetOptions) -> ker
             name = f"stage_{stage}_block_{block}"
             x = _basic_block(x, channels, stride, options.shortcut, name)
     x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
-    logits = keras.layers.Dense(
-        spec.num_classes,
-        # U(-1/sqrt(fan_in), 1/sqrt(fan_in)), PyTorch's default, which the published recipe has.
-        kernel_initializer=keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
-        dtype=full_precision(),
-        name="classification",
-    )(x)
+    logits = class_head(spec.num_classes, fan_in_uniform())(x)
     return keras.Model(inputs, logits, name=spec.name)
 
 

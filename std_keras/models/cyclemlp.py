@@ -9,8 +9,10 @@ import keras
 
 from std_keras.errors import InputError
 from std_keras.layers import CycleMLPBlock
+from std_keras.layers.fan_in_uniform import fan_in_uniform
 from std_keras.models import option_checks
-from std_keras.models.image_model import ImageModelSpec, full_precision
+from std_keras.models.class_head import class_head
+from std_keras.models.image_model import ImageModelSpec
 from std_keras.models.registry import register
 
 
@@ -86,12 +88,7 @@ def build_cyclemlp(spec: ImageModelSpec, options: CycleMLPOptions) -> keras.Mode
         first += depth
     x = keras.layers.LayerNormalization(epsilon=options.layer_norm_epsilon, name="final_norm")(x)
     x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
-    logits = keras.layers.Dense(
-        spec.num_classes,
-        kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
-        dtype=full_precision(),
-        name="classification",
-    )(x)
+    logits = class_head(spec.num_classes)(x)
     return keras.Model(inputs, logits, name=spec.name)
 
 
@@ -119,8 +116,7 @@ def _convolution(x: Any, channels: int, size: int, stride: int, padding: int, na
         channels,
         size,
         strides=stride,
-        # U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
-        kernel_initializer=keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
+        kernel_initializer=fan_in_uniform(),
         name=name,
     )(x)
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import keras
 
-from std_keras.errors import InputError
 from std_keras.layers import CombineHeads, PositionEmbedding, PrependToken, TransformerBlock
+from std_keras.layers.fan_in_uniform import fan_in_uniform
 from std_keras.models import option_checks
-from std_keras.models.image_model import ImageModelSpec, full_precision
+from std_keras.models.class_head import class_head
+from std_keras.models.image_model import ImageModelSpec
+from std_keras.models.patch_stem import patch_stem
 from std_keras.models.registry import register
 
 
@@ -45,11 +47,7 @@ class DeiTOptions:
     def __post_init__(self) -> None:
         for name in ("patch_size", "width", "depth", "head_dim"):
             option_checks.check_at_least(name, getattr(self, name), 1)
-        if self.width % self.head_dim:
-            raise InputError(
-                f"width={self.width}: must be a multiple of {self.head_dim}, the channels of an "
-                "attention head"
-            )
+        option_checks.check_attention_heads(self.width, self.head_dim)
         option_checks.check_rate("stochastic_depth", self.stochastic_depth)
         option_checks.check_gelu(self.gelu)
         option_checks.check_layer_norm_epsilon(self.layer_norm_epsilon)
@@ -64,21 +62,15 @@ def build_deit(spec: ImageModelSpec, options: DeiTOptions) -> keras.Model:
     Raises:
       InputError: the patch does not divide the image.
     """
-    height, width, _ = spec.input_shape
-    option_checks.check_patch_size(options.patch_size, (height, width))
-    patches = (height // options.patch_size) * (width // options.patch_size)
     has_distillation_token = options.distillation_token or options.distillation_head
 
-    inputs, x = spec.normalized_input()
-    x = keras.layers.Conv2D(
-        options.width,
-        options.patch_size,
-        strides=options.patch_size,
-        # U(-1/sqrt(fan_in), 1/sqrt(fan_in)), PyTorch's default, which the published recipe has.
-        kernel_initializer=keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
-        name="stem",
-    )(x)
-    x = keras.layers.Reshape((patches, options.width), name="patches")(x)
+    inputs, x = patch_stem(
+        spec,
+        patch_size=options.patch_size,
+        width=options.width,
+        kernel_initializer=fan_in_uniform(),
+    )
+    patches = x.shape[1]
     if has_distillation_token:
         x = PrependToken(name="distillation_token")(x)
     x = PrependToken(name="class_token")(x)
@@ -98,7 +90,7 @@ def build_deit(spec: ImageModelSpec, options: DeiTOptions) -> keras.Model:
     if has_distillation_token:
         class_row = keras.layers.Cropping1D((0, 1), name="class_token_row")(x)
     features = keras.layers.Flatten(name="pool")(class_row)
-    logits = _head(spec.num_classes, "classification")(features)
+    logits = class_head(spec.num_classes)(features)
     if options.distillation_head and not options.distillation_token:
         logits = _averaged(spec.num_classes, x, logits)
     return keras.Model(inputs, logits, name=spec.name)
@@ -108,17 +100,8 @@ def _averaged(num_classes: int, tokens: Any, class_logits: Any) -> Any:
     """The average with a distillation head; layers are named as in a student of one teacher."""
     row = keras.layers.Cropping1D((1, 0), name="distillation_token_row")(tokens)
     features = keras.layers.Flatten(name="distillation_token_features")(row)
-    logits = _head(num_classes, "distillation_0_last")(features)
+    logits = class_head(num_classes, name="distillation_0_last")(features)
     return CombineHeads("average", name="average")([class_logits, logits])
-
-
-def _head(num_classes: int, name: str) -> keras.layers.Dense:
-    return keras.layers.Dense(
-        num_classes,
-        kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
-        dtype=full_precision(),
-        name=name,
-    )
 
 
 # Table 1 of the paper.

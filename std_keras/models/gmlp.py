@@ -9,7 +9,9 @@ import keras
 from std_keras.errors import InputError
 from std_keras.layers import GMLPBlock
 from std_keras.models import option_checks
-from std_keras.models.image_model import ImageModelSpec, full_precision
+from std_keras.models.class_head import class_head
+from std_keras.models.image_model import ImageModelSpec
+from std_keras.models.patch_stem import patch_stem
 from std_keras.models.registry import register
 
 
@@ -57,19 +59,12 @@ def build_gmlp(spec: ImageModelSpec, options: GMLPOptions) -> keras.Model:
     Raises:
       InputError: the patch does not divide the image.
     """
-    height, width, _ = spec.input_shape
-    option_checks.check_patch_size(options.patch_size, (height, width))
-    patches = (height // options.patch_size) * (width // options.patch_size)
-
-    inputs, x = spec.normalized_input()
-    x = keras.layers.Conv2D(
-        options.width,
-        options.patch_size,
-        strides=options.patch_size,
+    inputs, x = patch_stem(
+        spec,
+        patch_size=options.patch_size,
+        width=options.width,
         kernel_initializer="lecun_normal",
-        name="stem",
-    )(x)
-    x = keras.layers.Reshape((patches, options.width), name="patches")(x)
+    )
     for i in range(options.depth):
         x = GMLPBlock(
             options.channel_mlp_dim or 6 * options.width,
@@ -80,9 +75,7 @@ def build_gmlp(spec: ImageModelSpec, options: GMLPOptions) -> keras.Model:
         )(x)
     x = keras.layers.LayerNormalization(epsilon=options.layer_norm_epsilon, name="final_norm")(x)
     x = keras.layers.GlobalAveragePooling1D(name="pool")(x)
-    logits = keras.layers.Dense(
-        spec.num_classes, kernel_initializer="zeros", dtype=full_precision(), name="classification"
-    )(x)
+    logits = class_head(spec.num_classes, "zeros")(x)
     return keras.Model(inputs, logits, name=spec.name)
 
 

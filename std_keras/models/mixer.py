@@ -8,7 +8,9 @@ import keras
 
 from std_keras.layers import AppendToken, MixerBlock
 from std_keras.models import option_checks
-from std_keras.models.image_model import ImageModelSpec, full_precision
+from std_keras.models.class_head import class_head
+from std_keras.models.image_model import ImageModelSpec
+from std_keras.models.patch_stem import patch_stem
 from std_keras.models.registry import register
 
 
@@ -54,19 +56,12 @@ def build_mixer(spec: ImageModelSpec, options: MixerOptions) -> keras.Model:
     Raises:
       InputError: the patch does not divide the image.
     """
-    height, width, _ = spec.input_shape
-    option_checks.check_patch_size(options.patch_size, (height, width))
-    patches = (height // options.patch_size) * (width // options.patch_size)
-
-    inputs, x = spec.normalized_input()
-    x = keras.layers.Conv2D(
-        options.width,
-        options.patch_size,
-        strides=options.patch_size,
+    inputs, x = patch_stem(
+        spec,
+        patch_size=options.patch_size,
+        width=options.width,
         kernel_initializer="lecun_normal",
-        name="stem",
-    )(x)
-    x = keras.layers.Reshape((patches, options.width), name="patches")(x)
+    )
     if options.distillation_token:
         x = AppendToken(name="distillation_token")(x)
     for i in range(options.depth):
@@ -82,9 +77,7 @@ def build_mixer(spec: ImageModelSpec, options: MixerOptions) -> keras.Model:
     if options.distillation_token:
         x = keras.layers.Cropping1D((0, 1), name="without_distillation_token")(x)
     x = keras.layers.GlobalAveragePooling1D(name="pool")(x)
-    logits = keras.layers.Dense(
-        spec.num_classes, kernel_initializer="zeros", dtype=full_precision(), name="classification"
-    )(x)
+    logits = class_head(spec.num_classes, "zeros")(x)
     return keras.Model(inputs, logits, name=spec.name)
 
 

@@ -31,6 +31,14 @@ def check_gelu(value: str) -> None:
     check_choice("gelu", value, GELU_KINDS)
 
 
+def check_attention_heads(width: int, head_dim: int) -> None:
+    """Raises InputError unless the width is that of whole attention heads."""
+    if width % head_dim:
+        raise InputError(
+            f"width={width}: must be a multiple of {head_dim}, the channels of an attention head"
+        )
+
+
 def check_layer_norm_epsilon(value: float) -> None:
     """Raises InputError unless `value` is positive."""
     if not value > 0.0:

@@ -11,7 +11,8 @@ import numpy as np
 from std_keras.errors import InputError
 from std_keras.layers import FusedBatchNorm, GroupedConv2D, SqueezeExcite, StochasticDepth
 from std_keras.models import option_checks
-from std_keras.models.image_model import ImageModelSpec, full_precision
+from std_keras.models.class_head import class_head
+from std_keras.models.image_model import ImageModelSpec
 from std_keras.models.registry import register
 
 _STEM_WIDTH = 32
@@ -81,12 +82,7 @@ def build_regnety(spec: ImageModelSpec, options: RegNetYOptions) -> keras.Model:
             x = _block(x, width, min(options.group_width, width), stride, rate, name)
             before += 1
     x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
-    logits: Any = keras.layers.Dense(
-        spec.num_classes,
-        kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
-        dtype=full_precision(),
-        name="classification",
-    )(x)
+    logits = class_head(spec.num_classes, keras.initializers.RandomNormal(stddev=0.01))(x)
     return keras.Model(inputs, logits, name=spec.name)
 
 

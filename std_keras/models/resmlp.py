@@ -7,8 +7,11 @@ from dataclasses import dataclass
 import keras
 
 from std_keras.layers import Affine, ResMLPBlock
+from std_keras.layers.fan_in_uniform import fan_in_uniform
 from std_keras.models import option_checks
-from std_keras.models.image_model import ImageModelSpec, full_precision
+from std_keras.models.class_head import class_head
+from std_keras.models.image_model import ImageModelSpec
+from std_keras.models.patch_stem import patch_stem
 from std_keras.models.registry import register
 
 
@@ -53,20 +56,12 @@ def build_resmlp(spec: ImageModelSpec, options: ResMLPOptions) -> keras.Model:
     Raises:
       InputError: the patch does not divide the image.
     """
-    height, width, _ = spec.input_shape
-    option_checks.check_patch_size(options.patch_size, (height, width))
-    patches = (height // options.patch_size) * (width // options.patch_size)
-
-    inputs, x = spec.normalized_input()
-    x = keras.layers.Conv2D(
-        options.width,
-        options.patch_size,
-        strides=options.patch_size,
-        # U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
-        kernel_initializer=keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
-        name="stem",
-    )(x)
-    x = keras.layers.Reshape((patches, options.width), name="patches")(x)
+    inputs, x = patch_stem(
+        spec,
+        patch_size=options.patch_size,
+        width=options.width,
+        kernel_initializer=fan_in_uniform(),
+    )
     for i in range(options.depth):
         x = ResMLPBlock(
             options.channel_mlp_dim or 4 * options.width,
@@ -77,12 +72,7 @@ def build_resmlp(spec: ImageModelSpec, options: ResMLPOptions) -> keras.Model:
         )(x)
     x = Affine(name="final_norm")(x)
     x = keras.layers.GlobalAveragePooling1D(name="pool")(x)
-    logits = keras.layers.Dense(
-        spec.num_classes,
-        kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
-        dtype=full_precision(),
-        name="classification",
-    )(x)
+    logits = class_head(spec.num_classes)(x)
     return keras.Model(inputs, logits, name=spec.name)
 
 

@@ -10,6 +10,7 @@ import keras
 from std_keras.errors import InputError
 from std_keras.layers import CombineHeads, PrependToken, TokenSet
 from std_keras.models import registry
+from std_keras.models.class_head import class_head
 from std_keras.models.image_model import full_precision
 from std_keras.models.sites import sites
 from std_keras.models.student_plan import StudentPlan
@@ -151,12 +152,7 @@ def _attach(
         inputs = {(teacher, "last"): shared for teacher in range(len(plan.teacher_sites))}
 
     heads = [
-        keras.layers.Dense(
-            num_classes,
-            kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
-            dtype=full_precision(),
-            name=f"distillation_{teacher}_{site}",
-        )(head_input)
+        class_head(num_classes, name=f"distillation_{teacher}_{site}")(head_input)
         for (teacher, site), head_input in inputs.items()
     ]
     logits = CombineHeads("average", dtype=full_precision(), name="average")([class_logits, *heads])

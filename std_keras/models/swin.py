@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 
 from std_keras.errors import InputError
 from std_keras.layers import PatchMerging, SwinBlock
+from std_keras.layers.fan_in_uniform import fan_in_uniform
 from std_keras.models import option_checks
-from std_keras.models.image_model import ImageModelSpec, full_precision
+from std_keras.models.class_head import class_head
+from std_keras.models.image_model import ImageModelSpec
 from std_keras.models.registry import register
 
 _STAGES = 4
@@ -45,11 +46,7 @@ class SwinOptions:
         for name in ("patch_size", "width", "window_size", "head_dim"):
             option_checks.check_at_least(name, getattr(self, name), 1)
         option_checks.check_at_least("depth", self.depth, 7)
-        if self.width % self.head_dim:
-            raise InputError(
-                f"width={self.width}: must be a multiple of {self.head_dim}, the channels of an "
-                "attention head"
-            )
+        option_checks.check_attention_heads(self.width, self.head_dim)
         option_checks.check_rate("stochastic_depth", self.stochastic_depth)
         option_checks.check_gelu(self.gelu)
         option_checks.check_layer_norm_epsilon(self.layer_norm_epsilon)
@@ -71,8 +68,7 @@ def build_swin(spec: ImageModelSpec, options: SwinOptions) -> keras.Model:
         options.width,
         options.patch_size,
         strides=options.patch_size,
-        # U(-1/sqrt(fan_in), 1/sqrt(fan_in)), PyTorch's default, which the published recipe has.
-        kernel_initializer=keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
+        kernel_initializer=fan_in_uniform(),
         name="stem",
     )(x)
     x = keras.layers.LayerNormalization(epsilon=epsilon, name="stem_norm")(x)
@@ -95,12 +91,7 @@ def build_swin(spec: ImageModelSpec, options: SwinOptions) -> keras.Model:
             before += 1
     x = keras.layers.LayerNormalization(epsilon=epsilon, name="final_norm")(x)
     x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
-    logits: Any = keras.layers.Dense(
-        spec.num_classes,
-        kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
-        dtype=full_precision(),
-        name="classification",
-    )(x)
+    logits = class_head(spec.num_classes)(x)
     return keras.Model(inputs, logits, name=spec.name)
 
 

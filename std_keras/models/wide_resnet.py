@@ -9,8 +9,10 @@ import keras
 
 from std_keras.errors import InputError
 from std_keras.layers import FusedBatchNorm
+from std_keras.layers.fan_in_uniform import fan_in_uniform
+from std_keras.models.class_head import class_head
 from std_keras.models.convolution import convolution
-from std_keras.models.image_model import ImageModelSpec, full_precision
+from std_keras.models.image_model import ImageModelSpec
 from std_keras.models.registry import register
 
 _STEM = 16
@@ -57,13 +59,7 @@ def build_wide_resnet(spec: ImageModelSpec, options: WideResNetOptions) -> keras
             x = _block(x, base * options.widening, stride, f"stage_{stage}_block_{block}")
     x = keras.layers.ReLU(name="final_relu")(FusedBatchNorm(name="final_norm")(x))
     x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
-    logits = keras.layers.Dense(
-        spec.num_classes,
-        # U(-1/sqrt(fan_in), 1/sqrt(fan_in)), PyTorch's default; the bias begins at 0.
-        kernel_initializer=keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
-        dtype=full_precision(),
-        name="classification",
-    )(x)
+    logits = class_head(spec.num_classes, fan_in_uniform())(x)
     return keras.Model(inputs, logits, name=spec.name)
 
 

@@ -13,9 +13,15 @@ from collections.abc import Iterable
 _known: set[str] = set()
 
 
-def know(names: Iterable[str]) -> None:
-    """Says which flags the program that runs has; `as_flags` turns these names alone."""
-    _known.clear()
+def know(names: Iterable[str], *, too: bool = False) -> None:
+    """Says which flags the program that runs has; `as_flags` turns these names alone.
+
+    Args:
+        names: of the flags.
+        too: besides those that it is known to have: they are of a program that it starts.
+    """
+    if not too:
+        _known.clear()
     _known.update(names)
 
 

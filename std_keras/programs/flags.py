@@ -30,6 +30,7 @@ def parse(
     required: Sequence[str] = (),
     words: str = "",
     single: bool = False,
+    of_another: bool = False,
 ) -> dict[str, Any]:
     """Parses command-line arguments, flag files included, and checks every value.
 
@@ -43,6 +44,7 @@ def parse(
         words: what arguments that are not flags are called, if the program takes any; then at
             least one must be given.
         single: no more than one of them.
+        of_another: the arguments are for another program, which this one starts.
 
     Returns:
         A value for every flag; repeatable ones as tuples, and so the `words`.
@@ -52,7 +54,7 @@ def parse(
         InputError: for an unknown flag, a value of the wrong kind or outside the option's limits,
             a missing flag, or words that are not flags.
     """
-    flag_names.know(options)
+    flag_names.know(options, too=of_another)
     repeated = [name for name, option in options.items() if option.repeated]
     expanded = flagfiles.expand(arguments, repeated=repeated)
     if any(a in ("--help", "-help", "-h", "--helpfull", "--helpshort", "-?") for a in expanded):

@@ -14,7 +14,8 @@ from std_keras import progress, quiet
 from std_keras.config.option import POSITIVE, Option, check_value
 from std_keras.config.run import RunOptions
 from std_keras.errors import InputError
-from std_keras.exporting.export import QUANTIZATIONS, checked_quantizations, weights_digest
+from std_keras.exporting.export import checked_quantizations, weights_digest
+from std_keras.exporting.file_kinds import QUANTIZATIONS
 from std_keras.files.paths import user_path
 from std_keras.runs.run import Run
 from std_keras.runs.run_directory import RunDirectory, write_atomically

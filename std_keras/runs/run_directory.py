@@ -13,6 +13,7 @@ tensorboard/       train/ and eval/
 metrics.jsonl      the same figures, one JSON object a line
 evaluations.jsonl  what the evaluator of a cluster found, if there is one
 model.keras        the final model (averaged weights if `ema_decay` is on)
+best.keras         the best one on the held-out part, if there is such a part
 result.json        the final figures
 nonfinite_*.npz    the batch of a step that became non-finite, if one did
 """

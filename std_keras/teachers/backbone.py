@@ -12,6 +12,7 @@ import keras
 from std_keras import models
 from std_keras.config.model import ModelOptions
 from std_keras.errors import InputError, reason_of
+from std_keras.teachers.inference_form import described_kinds
 from std_keras.teachers.load import load_network
 from std_keras.teachers.pixel_scale import pixel_input
 from std_keras.teachers.spec import TeacherSpec
@@ -50,6 +51,7 @@ class Backbone:
 
     @property
     def num_features(self) -> int:
+        """F of the features (B, F)."""
         return int(self.model.output_shape[-1])
 
     def with_head(self, num_classes: int) -> keras.Model:
@@ -160,7 +162,7 @@ def without_head(model: keras.Model) -> tuple[keras.Model, str]:
     the like may follow it. A network without one gives its output. The model returned shares its
     weights with `model`.
     """
-    if not isinstance(model, (keras.Sequential, _functional())):
+    if not isinstance(model, described_kinds()):
         return model, "its output, for its layers are not known"
     if len(models.head_names(model)) > 1:  # A student: its class head alone counts.
         model = models.prediction_model(model, head="classification")
@@ -204,8 +206,3 @@ def _pooled(values: Any) -> Any:
     if len(values.shape) == 3:
         return keras.layers.GlobalAveragePooling1D(name="pooled_features")(values)
     raise ValueError(f"its output has the shape {tuple(values.shape)}")
-
-
-def _functional() -> type:
-    inputs = keras.Input((1,))
-    return type(keras.Model(inputs, inputs))

@@ -27,7 +27,7 @@ def inference_form(model: keras.Model, *, bfloat16: bool) -> keras.Model | None:
         The copy, not to be trained; None if there is nothing to change, or if the model holds no
         description of its layers, as one whose `call` is written in Python.
     """
-    if not _is_described(model):
+    if type(model) not in described_kinds():  # A subclass may compute something more.
         return None
     norms = foldable(model)
     if not (norms or bfloat16 or any(isinstance(layer, keras.Model) for layer in model.layers)):
@@ -37,10 +37,10 @@ def inference_form(model: keras.Model, *, bfloat16: bool) -> keras.Model | None:
     return copy
 
 
-def _is_described(model: keras.Model) -> bool:
-    """Whether it is its layers and nothing else; a subclass may compute something more."""
+def described_kinds() -> tuple[type, ...]:
+    """The classes of networks whose layers and links are known. Keras exports but one of them."""
     inputs = keras.Input((1,))
-    return type(model) in (keras.Sequential, type(keras.Model(inputs, inputs)))
+    return keras.Sequential, type(keras.Model(inputs, inputs))
 
 
 def _copied(model: keras.Model, norms: dict[str, str], *, bfloat16: bool) -> keras.Model:

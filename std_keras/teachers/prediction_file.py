@@ -53,6 +53,7 @@ class Field:
     width: int = 0
 
     def bytes(self, views: int) -> int:
+        """How many it takes in the record of a step of so many views."""
         return views * max(1, self.width) * self.kept.size
 
 
@@ -70,9 +71,11 @@ class Part:
     fields: tuple[Field, ...]
 
     def record_bytes(self, views: int) -> int:
+        """Bytes of one record: of the predictions for a step of so many views, header included."""
         return _HEADER + sum(field.bytes(views) for field in self.fields)
 
     def file_bytes(self, views: int, steps: int) -> int:
+        """Bytes on the disk of a file of so many records, TFRecord's own included."""
         return steps * (self.record_bytes(views) + _FRAME)
 
     def pack(self, predictions: Mapping[str, np.ndarray], *, key: bytes, position: int) -> bytes:

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 
 from std_keras.errors import InputError
+from std_keras.files.described_source import split_source
 from std_keras.files.paths import user_path
 from std_keras.runtimes.image_file import LAYOUTS
 from std_keras.teachers.teacher import INPUT_RANGES
@@ -64,16 +65,13 @@ class TeacherSpec:
 
 
 def parse(description: str) -> TeacherSpec:
-    """Reads `SOURCE[,option=value]...`.
-
-    A comma may be part of a path: the source is the longest beginning, up to one of the commas,
-    that names something which is there; if none does, what stands before the first comma.
+    """Reads `SOURCE[,option=value]...`; see `split_source` for paths with commas.
 
     Raises:
         InputError: for an option or a value that does not exist, or packed weights that are not
             there or damaged.
     """
-    source, *parts = _split(description)
+    source, *parts = split_source(description)
     if not source.strip():
         raise InputError(
             f"teacher={description!r} names no source; write teacher=SOURCE[,site=last]"
@@ -126,15 +124,4 @@ def _is_missing_path(source: str, part: str) -> bool:
 
 def source_of(description: str) -> str:
     """The source alone, with none of the checks of `parse`."""
-    return _split(description)[0]
-
-
-def _split(description: str) -> list[str]:
-    """The source, and the texts of the options."""
-    parts = description.split(",")
-    for count in range(len(parts), 0, -1):
-        written = ",".join(parts[:count])
-        for source in (written, written.strip()):
-            if source and os.path.exists(user_path(source)):
-                return [source, *parts[count:]]
-    return [parts[0].strip(), *parts[1:]]
+    return split_source(description)[0]

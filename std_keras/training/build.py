@@ -274,7 +274,11 @@ def class_weights(config: TrainConfig, dataset: DataSet) -> tuple[float, ...]:
 
 
 def load_teacher(spec: TeacherSpec, dataset: DataSet, *, view_size: int) -> Teacher:
-    """One teacher for a data set, looking at the view of a size (`teacher_views.view_size`)."""
+    """One teacher for a data set, looking at the view of a size (`teacher_views.view_size`).
+
+    Raises:
+        InputError: if it does not exist, cannot be loaded, or has other classes.
+    """
     teacher = teachers.load(spec, image_shape=dataset.image_shape, label_names=dataset.label_names)
     view = view_name(view_size, image_size=dataset.image_shape[0])
     return dataclasses.replace(teacher, view=view)
@@ -288,7 +292,11 @@ def load_teachers(
     view_sizes: Sequence[int],
 ) -> list[Teacher]:
     """The teachers that the options name and follow, in the form that predicts fastest, each
-    looking at the view of its size (`teacher_views.view_sizes`)."""
+    looking at the view of its size (`teacher_views.view_sizes`).
+
+    Raises:
+        InputError: for a description with an unknown option, or as `load_teacher`.
+    """
     if not options.uses_teachers:
         if options.teachers:
             progress_lines.say(

@@ -22,6 +22,12 @@ class StepMeans:
         self._steps, self._seconds, self._waited = 0, 0.0, 0.0
 
     def add(self, result: CallResult, seconds: float) -> None:
+        """Counts the steps of one call.
+
+        Args:
+            result: of the call.
+            seconds: that it took, waiting for data included.
+        """
         for name, value in result.totals.items():
             self._totals[name] = self._totals.get(name, 0.0) + value
         self._steps += result.steps

@@ -98,17 +98,17 @@ class Muon(keras.optimizers.Muon):
             moved = velocity * momentum + gradient
             velocity.assign(moved)
             direction = gradient + momentum * moved if self.nesterov else moved
-            directions.append(_lying(tf.reshape(direction, _flat(variable.shape))))
+            directions.append(_wide(tf.reshape(direction, _flat(variable.shape))))
         stacked = tf.stack(directions)
-        updates = tf.cast(self._made_orthogonal(stacked), dtype)
+        updates = tf.cast(self._orthogonalized(stacked), dtype)
         size = 1.0 if self.rms_rate is None else self.rms_rate * math.sqrt(stacked.shape[-1])
         scale = tf.cast(learning_rate, dtype) * tf.cast(self.matrix_rate * size, dtype)
         for variable, update in zip(variables, tf.unstack(scale * updates), strict=True):
-            stands = update.shape != _flat(variable.shape)
-            update = tf.transpose(update) if stands else update
+            is_tall = update.shape != _flat(variable.shape)
+            update = tf.transpose(update) if is_tall else update
             variable.assign_sub(tf.reshape(update, variable.shape))
 
-    def _made_orthogonal(self, matrices: tf.Tensor) -> tf.Tensor:
+    def _orthogonalized(self, matrices: tf.Tensor) -> tf.Tensor:
         """Matrices (N, rows, columns), rows <= columns, with singular values near one.
 
         Keras' `zeropower_via_newtonschulz5`, but for the precision: the norm of a matrix is a sum
@@ -149,7 +149,7 @@ def _flat(shape: Any) -> tuple[int, int]:
     return math.prod(shape[:-1]), int(shape[-1])
 
 
-def _lying(matrix: tf.Tensor) -> tf.Tensor:
+def _wide(matrix: tf.Tensor) -> tf.Tensor:
     """The matrix, or its transpose, with no more rows than columns."""
     rows, columns = matrix.shape
     return tf.transpose(matrix) if rows > columns else matrix

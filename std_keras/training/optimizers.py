@@ -111,7 +111,13 @@ def create_optimizer(
 def add_l2(
     gradients: list[tf.Tensor], variables: list[keras.Variable], weight_decay: float
 ) -> list[tf.Tensor]:
-    """Adds weight_decay * variable to the gradients of the variables that decay."""
+    """Adds weight_decay * variable to the gradients of the variables that decay.
+
+    Args:
+        gradients: of the loss, one of the shape of its variable for each.
+        variables: in the same order.
+        weight_decay: of the term weight_decay / 2 * ‖variable‖² in the loss.
+    """
     return [
         g + weight_decay * tf.cast(v, g.dtype) if decays(v) else g
         for g, v in zip(gradients, variables, strict=True)
@@ -121,6 +127,12 @@ def add_l2(
 def clip_by_global_norm(
     gradients: list[tf.Tensor], norm: tf.Tensor, limit: float
 ) -> list[tf.Tensor]:
-    """Scales gradients of global norm `norm` down to `limit` if they are larger."""
+    """Scales gradients down to a global norm of `limit` if theirs is larger.
+
+    Args:
+        gradients: of any shapes.
+        norm: (), the root of the sum of the squares of all of them.
+        limit: in the same unit, positive.
+    """
     scale = tf.minimum(tf.ones_like(norm), limit / tf.maximum(norm, 1e-12))
     return [g * tf.cast(scale, g.dtype) for g in gradients]

@@ -7,7 +7,6 @@ when it is first named, and the run is kept with the hub's caches. Everything el
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import os
@@ -73,9 +72,12 @@ def _convert(repository: hub.Repository, target: Path) -> None:
     part = Path(tempfile.mkdtemp(dir=target.parent, prefix=".part"))
     try:
         convert(repository.name, output=part / "run")
-        # Another process may have been faster; its run is the same.
-        with contextlib.suppress(FileExistsError, OSError):
+        try:
             os.rename(part / "run", target)
+        except OSError:
+            # Another process may have been faster; its run is the same.
+            if not (target / "config.json").is_file():
+                raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from std_keras.data.graph_decoder import decode_rgb
 from std_keras.data.header import tensorflow_turn
-from std_keras.data.images import read_box, read_image, resize_and_crop
+from std_keras.data.images import read_image, read_part, resize_and_crop
 from std_keras.errors import InputError
 
 SMOOTH = np.kron(np.random.default_rng(0).integers(0, 256, (5, 7, 3)), np.ones((8, 8, 1))).astype(
@@ -138,4 +138,4 @@ def test_a_picture_that_is_too_large_by_its_header_is_refused(
     with pytest.raises((tf.errors.InvalidArgumentError, InputError), match=message):
         read_image(path, turn)
     with pytest.raises((tf.errors.InvalidArgumentError, InputError), match=message):
-        read_box(path, turn, lambda h, w: tf.constant([0, 0, 1, 1]), 8)
+        read_part(path, turn, lambda h, w: tf.constant([0, 0, 1, 1]))

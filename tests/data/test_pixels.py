@@ -13,7 +13,7 @@ from PIL import Image, features
 
 from std_keras.data.graph_decoder import decode_rgb
 from std_keras.data.header import tensorflow_turn
-from std_keras.data.images import read_box, read_image, resize_box
+from std_keras.data.images import read_image, read_part, resize_box, resize_part
 from std_keras.files.picture_file import open_picture
 
 RNG = np.random.default_rng(0)
@@ -238,8 +238,9 @@ def test_a_box_is_that_of_the_upright_picture(tmp_path, name, orientation):
         seen.append((int(height), int(width)))
         return tf.constant((3, 20, 30, 25))
 
-    got = read_box(tf.constant(str(path)), tf.constant(orientation), box, 32).numpy()
+    part = read_part(tf.constant(str(path)), tf.constant(orientation), box)
     assert seen == [COLORS.shape[:2]]
+    got = resize_part(part, 32).numpy()
     whole = read_image(tf.constant(str(path)), tf.constant(orientation))
     np.testing.assert_array_equal(got, resize_box(whole, tf.constant((3, 20, 30, 25)), 32))
     assert (

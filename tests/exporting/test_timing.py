@@ -1,8 +1,7 @@
-"""Times of files: how they are taken, with a clock that the test sets."""
+"""Times of files: how they are put together."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from std_keras.errors import Interrupted
@@ -15,37 +14,22 @@ def content(student) -> bytes:
 
 
 @pytest.fixture
-def clock(monkeypatch):
-    """An interpreter of which each inference takes as long as its file's first byte says.
+def turns(monkeypatch):
+    """Each inference takes as long as its file's first byte says.
 
     The machine is busy in the second round: then everything takes ten times as long.
     """
-    seen = {"now": 0.0, "turns": []}
+    turns = []
 
-    class Fake:
-        def __init__(self, *, model_content, num_threads):
-            seen["turns"].append((model_content, num_threads))
-            self._seconds = 0.001 * model_content[0] / num_threads
-            if 4 <= len(seen["turns"]) - 1 < 8:
-                self._seconds *= 10
+    def time_file(content, *, num_threads):
+        busy = 10 if 4 <= len(turns) < 8 else 1
+        turns.append((content, num_threads))
+        return busy * content[0] / num_threads
 
-        def allocate_tensors(self):
-            pass
-
-        def get_input_details(self):
-            return [{"shape": np.array([1, 8, 8, 1]), "dtype": np.uint8, "index": 0}]
-
-        def set_tensor(self, index, value):
-            pass
-
-        def invoke(self):
-            seen["now"] += self._seconds
-
-    monkeypatch.setattr(timing, "Interpreter", Fake)
-    monkeypatch.setattr(timing.time, "perf_counter", lambda: seen["now"])
+    monkeypatch.setattr(timing, "time_file", time_file)
     starts = iter([9.0, 8.0, 3.0, 4.0, None, 5.0])
     monkeypatch.setattr(timing, "cold_start_ms", lambda content, *, processes: next(starts))
-    return seen
+    return turns
 
 
 @pytest.fixture
@@ -56,20 +40,20 @@ def files(tmp_path):
     return made
 
 
-def test_files_take_turns_and_a_busy_round_does_not_count(clock, files):
+def test_files_take_turns_and_a_busy_round_does_not_count(turns, files):
     first, second = timing.in_turns(files, rounds=3)
     a, b = b"\x04", b"\x02"
-    assert clock["turns"] == [(a, 1), (a, 2), (b, 1), (b, 2)] * 3
+    assert turns == [(a, 1), (a, 2), (b, 1), (b, 2)] * 3
     assert (first.latency, first.latency_2_threads) == pytest.approx((4.0, 2.0))
     assert (second.latency, second.latency_2_threads) == pytest.approx((2.0, 1.0))
     assert (first.cold_start, second.cold_start) == (3.0, 4.0)
 
 
-def test_it_stops_between_files(clock, files):
+def test_it_stops_between_files(turns, files):
     asked = iter([False, True])
     with pytest.raises(Interrupted):
         timing.in_turns(files, stop=lambda: next(asked))
-    assert len(clock["turns"]) == 2
+    assert len(turns) == 2
 
 
 def test_the_first_answer_in_a_new_process(content):

@@ -68,6 +68,13 @@ def test_latency_is_the_median_without_warm_up(images, monkeypatch):
     assert SlowInterpreter.calls == verify.WARM_UP_RUNS + verify.TIMED_RUNS
 
 
+def test_a_time_is_taken_with_or_without_an_image(content, images):
+    assert verify.time_file(content, num_threads=2) > 0
+    assert verify.time_file(content, image=images[0], num_threads=1) > 0
+    with pytest.raises(InputError, match="takes inputs of shape"):
+        verify.time_file(content, image=images[0, :4], num_threads=1)
+
+
 def test_figures_of_known_logits():
     logits = np.array([[0.0, 1.0], [2.0, 1.0], [5.0, 4.0], [np.nan, 1.0]])
     assert top1(logits, np.array([1, 0, 1, 1])) == 0.5  # A row with a NaN is wrong.

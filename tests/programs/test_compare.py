@@ -24,9 +24,8 @@ KINDS = "--quantization=float32,dynamic"
 
 @pytest.fixture(scope="module", autouse=True)
 def _short_times():
-    """Few runs of each file, and no process of its own for each: tests/exporting/test_timing.py."""
+    """No process of its own for each file: tests/exporting/test_timing.py."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(timing, "_TIMED_SECONDS", 0.0)
         patch.setattr(timing, "cold_start_ms", lambda content, *, processes: 1.5)
         patch.setattr(exporting, "cold_start_ms", lambda content: 1.5)
         yield

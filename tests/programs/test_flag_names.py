@@ -38,6 +38,13 @@ def test_as_flags(said, shown):
     assert shown in flag_names.as_flags(said)
 
 
+def test_flags_of_a_program_that_this_one_starts():
+    flag_names.know(["epochs"], too=True)
+    assert flag_names.as_flags("batch_size=3 and epochs=4") == "--batch_size=3 and --epochs=4"
+    flag_names.know(["epochs"])
+    assert flag_names.as_flags("batch_size=3 and epochs=4") == "batch_size=3 and --epochs=4"
+
+
 def test_a_library_caller_sees_arguments():
     flag_names.know(())
     assert flag_names.as_flags("batch_size=3 is odd") == "batch_size=3 is odd"

@@ -126,7 +126,7 @@ def test_the_iteration_is_that_of_keras(dtype, tolerance):
     """In bfloat16 to ten roundings of 2^-8, for the sums of 300 products are in float32."""
     matrices = np.random.default_rng(1).normal(size=(2, 200, 300)).astype(np.float32)
     optimizer = Muon(1.0, matrices=[], iteration_dtype=dtype)
-    own = tf.cast(optimizer._made_orthogonal(tf.constant(matrices)), tf.float32).numpy()
+    own = tf.cast(optimizer._orthogonalized(tf.constant(matrices)), tf.float32).numpy()
     theirs = keras.ops.convert_to_numpy(optimizer.zeropower_via_newtonschulz5(matrices, 5))
     assert np.linalg.norm(own - theirs) / np.linalg.norm(theirs) < tolerance
 

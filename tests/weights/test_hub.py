@@ -210,6 +210,26 @@ def test_it_teaches_and_starts_a_run(torch, small, home, monkeypatch):
     assert teacher.name == spec.name == "hf-hub:ours/model"
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_place_that_another_process_took_meanwhile(small, home, monkeypatch, whole):
+    rename, taken = os.rename, []
+
+    def late(source, target):
+        if os.path.basename(source) == "run" and not taken:
+            taken.append(target)
+            target.mkdir()
+            (target / ("config.json" if whole else "labels.txt")).write_text("")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", late)
+    if whole:
+        assert located.located("hf-hub:ours/model", flag="teacher") == str(taken[0])
+    else:
+        with pytest.raises(OSError, match="not empty"):
+            located.located("hf-hub:ours/model", flag="teacher")
+    assert not list(taken[0].parent.glob(".part*"))
+
+
 def test_of_what_is_in_the_cache_the_hub_is_not_asked(small, home, monkeypatch):
     """A machine without a network would wait for the answer at every start of a training."""
     cached_or_not = hub._Hub._file

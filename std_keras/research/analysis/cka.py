@@ -1,4 +1,4 @@
-"""How alike are the representations of two layers: linear CKA, over all data or in minibatches.
+"""How alike are the representations of two layers: linear CKA, in minibatches.
 
 Sources: Kornblith et al. 2019, "Similarity of Neural Network Representations Revisited", arXiv
 1905.00414 (linear CKA); Song et al. 2012, JMLR 13 (the unbiased estimator HSIC₁, Eq. 5); Nguyen et
@@ -10,37 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-
-
-def linear_cka(first: np.ndarray, second: np.ndarray) -> float:
-    """‖YᵀX‖² / (‖XᵀX‖ ‖YᵀY‖) of the centred X and Y, with Frobenius norms.
-
-    From 0 to 1; 1 for X against itself, rotated, shifted or scaled as a whole. It is biased: two
-    unrelated representations with many features and few examples are far above 0.
-
-    Args:
-        first: (n, ...) features of n examples; the other axes are flattened.
-        second: (n, ...).
-
-    Raises:
-        ValueError: the numbers of examples differ.
-    """
-    x, y = _centred(first), _centred(second)
-    if len(x) != len(y):
-        raise ValueError(f"{len(x)} and {len(y)} examples; both must be the same examples")
-    if max(x.shape[1], y.shape[1]) > len(x):  # The n x n form is the smaller one; they are equal.
-        k, m = x @ x.T, y @ y.T
-        return _ratio(np.sum(k * m), np.sum(k * k), np.sum(m * m))
-    cross = np.sum((y.T @ x) ** 2)
-    return _ratio(cross, np.sum((x.T @ x) ** 2), np.sum((y.T @ y) ** 2))
-
-
-def unbiased_hsic(first: np.ndarray, second: np.ndarray) -> float:
-    """HSIC₁ of two Gram matrices (n, n), n ≥ 4: its expectation is HSIC itself.
-
-    With zero diagonals K̃, L̃: [tr(K̃L̃) + 1ᵀK̃1·1ᵀL̃1 / ((n−1)(n−2)) − 2/(n−2)·1ᵀK̃L̃1] / (n(n−3)).
-    """
-    return float(_hsic(_without_diagonal(first[None]), _without_diagonal(second[None]))[0, 0])
 
 
 class MinibatchCKA:
@@ -97,11 +66,6 @@ class MinibatchCKA:
         return self._cross / np.sqrt(own * other)
 
 
-def _centred(features: np.ndarray) -> np.ndarray:
-    flat = np.asarray(features, np.float64).reshape(len(features), -1)
-    return flat - flat.mean(axis=0)
-
-
 def _gram(features: np.ndarray) -> np.ndarray:
     """Inner products of the examples (n, n).
 
@@ -132,7 +96,3 @@ def _hsic(k: np.ndarray, m: np.ndarray) -> np.ndarray:
 def _own_hsic(k: np.ndarray) -> np.ndarray:
     """HSIC₁ of each (n, n) with itself: (a,)."""
     return np.array([_hsic(one[None], one[None])[0, 0] for one in k])
-
-
-def _ratio(cross: float, first: float, second: float) -> float:
-    return float(cross / np.sqrt(first * second)) if first > 0 and second > 0 else float("nan")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from std_keras.config import TrainConfig, defaults, options
 from std_keras.errors import InputError
+from std_keras.files.described_source import split_source
 from std_keras.programs import flags
 from std_keras.research.sweeps.spec import Spec
 
@@ -90,7 +91,7 @@ def runs(spec: Spec, choices: Choices) -> list[Run]:
     unknown = [name for name in choices.only if name not in spec.arms]
     if unknown:
         raise InputError(
-            f"--only={unknown[0]} is not an arm of {spec.path}; the arms are {', '.join(spec.arms)}"
+            f"only={unknown[0]} is not an arm of {spec.path}; the arms are {', '.join(spec.arms)}"
         )
     sources = {name: str(_source(spec, name, choices)) for name in spec.teachers}
     arms = [
@@ -99,13 +100,13 @@ def runs(spec: Spec, choices: Choices) -> list[Run]:
         for arm in spec.arms
         if not choices.only or arm in choices.only
     ]
-    needed = {source for run in arms for source in _sources(run.config)}
+    needed = {source for run in arms for source in _sources(run.config, sources.values())}
     teachers: list[Run] = []
     for name in reversed(list(spec.teachers)):  # A teacher's own teachers stand before it.
         if spec.teachers[name].flags is not None and sources[name] in needed:
             run = _teacher(spec, name, sources, choices)
             teachers.insert(0, run)
-            needed |= _sources(run.config)
+            needed |= _sources(run.config, sources.values())
     return [*teachers, *arms]
 
 
@@ -117,7 +118,7 @@ def next_ready(waiting: Sequence[Run], *, running: Sequence[Run]) -> Run | None:
         running: those that are being made.
     """
     unfinished = {str(run.model_dir) for run in (*waiting, *running)}
-    ready = next((run for run in waiting if not _needs(run.config) & unfinished), None)
+    ready = next((run for run in waiting if not _needs(run.config, unfinished) & unfinished), None)
     # If they wait for each other, the training program says what is wrong.
     return ready or (waiting[0] if waiting and not running else None)
 
@@ -147,14 +148,14 @@ def _teachers(config: TrainConfig) -> tuple[str, ...]:
     return config.distillation.teachers if config.distillation.uses_teachers else ()
 
 
-def _needs(config: TrainConfig) -> set[str]:
+def _needs(config: TrainConfig, planned: Collection[str]) -> set[str]:
     """The run directories, or other sources, that a run begins with, each written one way."""
     start = {config.optimization.initialize_from} if config.optimization.initialize_from else set()
-    return {str(Path(source)) for source in _sources(config) | start}
+    return {str(Path(source)) for source in _sources(config, planned) | start}
 
 
-def _sources(config: TrainConfig) -> set[str]:
-    return {text.partition(",")[0] for text in _teachers(config)}
+def _sources(config: TrainConfig, planned: Collection[str]) -> set[str]:
+    return {split_source(text, planned=planned)[0] for text in _teachers(config)}
 
 
 def _source(spec: Spec, name: str, choices: Choices) -> str | Path:
@@ -189,7 +190,7 @@ def _arm(spec: Spec, arm: str, seed: int, sources: dict[str, str], choices: Choi
         given.append(f"--teacher_cache={choices.runs_dir / 'teacher_cache'}")
         config = _config(given, where=where)
     path = choices.runs_dir / f"{arm}-seed{seed}"
-    named = {t.partition(",")[0] for t in _teachers(config)}
+    named = _sources(config, sources.values())
     teachers = tuple(name for name, source in sources.items() if source in named)
     return Run(arm=arm, seed=seed, config=config, model_dir=path, files=path, teachers=teachers)
 
@@ -215,6 +216,7 @@ def _config(arguments: Sequence[str], *, where: str) -> TrainConfig:
             about="",
             options=options(),
             defaults=defaults(),
+            of_another=True,
         )
         return TrainConfig(**parsed)
     except flags.HelpRequested as error:

@@ -71,7 +71,7 @@ def read(run: Run) -> Record | None:
     if differing and not run.is_teacher:
         raise InputError(
             f"{run.record} belongs to a run of {run.name} with other flags "
-            f"({'; '.join(differing)}); delete {run.files}*, or choose another --runs_dir"
+            f"({'; '.join(differing)}); delete {run.files}*, or choose another `runs_dir`"
         )
     return record
 

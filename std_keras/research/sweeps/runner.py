@@ -113,7 +113,7 @@ def shares(count: int) -> list[tuple[int, ...]]:
     cores = sorted(os.sched_getaffinity(0))
     if count > len(cores):
         raise InputError(
-            f"--parallel={count} is more than the cores of this machine; it must be at most "
+            f"parallel={count} is more than the cores of this machine; it must be at most "
             f"{len(cores)}, a core for each run"
         )
     ends = [index * len(cores) // count for index in range(count + 1)]

@@ -16,6 +16,7 @@ import keras
 from std_keras.config.distillation import DistillationOptions
 from std_keras.errors import InputError
 from std_keras.layers import FusedBatchNorm, TrainAlong
+from std_keras.layers.fan_in_uniform import fan_in_uniform
 from std_keras.models import registry
 from std_keras.models.cifar_resnet import CifarResNetOptions
 
@@ -113,7 +114,7 @@ def _classifier(features: Any, channels: int, num_classes: int, index: int) -> A
     x = keras.layers.GlobalAveragePooling2D(name=f"{name}_pool")(x)
     return keras.layers.Dense(
         num_classes,
-        kernel_initializer=keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform"),
+        kernel_initializer=fan_in_uniform(),
         dtype="float32",
         name=name,
     )(x)

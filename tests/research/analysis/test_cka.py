@@ -7,7 +7,21 @@ import itertools
 import numpy as np
 import pytest
 
-from std_keras.research.analysis.cka import MinibatchCKA, linear_cka, unbiased_hsic
+from std_keras.research.analysis.cka import MinibatchCKA
+
+
+def linear_cka(x, y):
+    """Kornblith et al. 2019: ‖YᵀX‖² / (‖XᵀX‖ ‖YᵀY‖) of all examples, centred."""
+    x, y = x - x.mean(axis=0), y - y.mean(axis=0)
+    return np.sum((y.T @ x) ** 2) / np.linalg.norm(x.T @ x) / np.linalg.norm(y.T @ y)
+
+
+def unbiased_hsic(k, m):
+    """Song et al. 2012, Eq. 5, of Gram matrices."""
+    n, ones = len(k), np.ones(len(k))
+    k, m = k - np.diag(np.diag(k)), m - np.diag(np.diag(m))
+    sums = (ones @ k @ ones) * (ones @ m @ ones) / ((n - 1) * (n - 2))
+    return (np.trace(k @ m) + sums - 2 / (n - 2) * ones @ k @ m @ ones) / (n * (n - 3))
 
 
 @pytest.fixture
@@ -28,45 +42,23 @@ def minibatch(x, y, size):
     return sums.result()[0, 0]
 
 
-@pytest.mark.parametrize("cka", [linear_cka, lambda x, y: minibatch(x, y, 50)])
-def test_x_with_x_rotated_scaled_and_shifted_is_one(features, cka):
+def test_x_with_x_rotated_scaled_and_shifted_is_one(features):
     x, y = features
+
+    def cka(a, b):
+        return minibatch(a, b, 50)
+
     assert cka(x, x) == pytest.approx(1.0, abs=1e-6)
     assert cka(x, 7.0 * x @ orthogonal(6) + 5.0) == pytest.approx(1.0, abs=1e-5)
     assert cka(x, y) == pytest.approx(cka(y, x))
     assert cka(x, x * np.array([1, 0, 0, 0, 0, 0.0])) < 0.9  # Not of any linear map.
 
 
-def test_both_forms_and_the_definition_agree(features):
-    x, y = features
-    x, y = x[:8], y[:8]  # Fewer examples than features: the other form.
-    h = np.eye(8) - 1 / 8
-    k, m = x @ x.T, y @ y.T
-
-    def hsic(a, b):
-        return np.trace(a @ h @ b @ h) / 49
-
-    by_definition = hsic(k, m) / np.sqrt(hsic(k, k) * hsic(m, m))
-    assert linear_cka(x, y) == pytest.approx(by_definition)
-    tall = np.concatenate([x, x, y[:, :6]]), np.concatenate([y, y, y])
-    h = np.eye(24) - 1 / 24
-    a, b = (h @ values @ values.T @ h for values in tall)
-    assert linear_cka(*tall) == pytest.approx(np.sum(a * b) / np.linalg.norm(a) / np.linalg.norm(b))
-
-
-def test_independent_gaussians_are_near_their_expectation():
-    """Biased CKA of unrelated Gaussians is about sqrt(d1 d2) / n or more; the unbiased is 0."""
+def test_unrelated_gaussians_are_around_zero():
+    """The biased estimate over all is about sqrt(d1 d2) / n, here a quarter."""
     rng = np.random.default_rng(2)
-    biased, unbiased = [], []
-    for _ in range(20):
-        x, y = rng.normal(size=(64, 20)), rng.normal(size=(64, 20))
-        biased.append(linear_cka(x, y))
-        unbiased.append(minibatch(x, y, 32))
-    # E‖YᵀX‖² = d1·d2·(n-1); E‖XᵀX‖² = d·(n-1)·(n-1 + d + 1) of centred Gaussians.
-    n, d = 63, 20
-    expected = d * d * n / (d * n * (n + d + 1))
-    assert np.mean(biased) == pytest.approx(expected, rel=0.05)
-    assert abs(np.mean(unbiased)) < 0.02
+    pairs = [rng.normal(size=(2, 64, 20)) for _ in range(20)]
+    assert abs(np.mean([minibatch(x, y, 32) for x, y in pairs])) < 0.02
 
 
 def test_hsic_is_the_mean_over_quadruples():
@@ -80,15 +72,6 @@ def test_hsic_is_the_mean_over_quadruples():
         total += k[i, j] * (m[i, j] + m[q, r] - 2.0 * m[i, q])
         count += 1
     assert unbiased_hsic(k, m) == pytest.approx(total / count)
-
-
-def test_hsic_does_not_change_when_features_are_centred():
-    rng = np.random.default_rng(4)
-    x, y = rng.normal(size=(20, 5)) + 4.0, rng.normal(size=(20, 3))
-    centred = x - x.mean(axis=0)
-    assert unbiased_hsic(x @ x.T, y @ y.T) == pytest.approx(
-        unbiased_hsic(centred @ centred.T, y @ y.T)
-    )
 
 
 def test_minibatches_against_all_at_once(features):
@@ -150,5 +133,3 @@ def test_refused(features):
         sums.add([x[:3]], [y[:3]])
     with pytest.raises(ValueError, match="layers are expected"):
         sums.add([x], [y, y])
-    with pytest.raises(ValueError, match="same examples"):
-        linear_cka(x, y[:5])
