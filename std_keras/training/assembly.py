@@ -19,7 +19,7 @@ from std_keras.teachers.identity import runs_on_host
 from std_keras.training import build, feed, optimizers, start, stream, teacher_views
 from std_keras.training.cached_predictions import (
     CachedPredictions,
-    Segment,
+    Stretch,
     open_cache,
     prediction_format,
 )
@@ -62,7 +62,7 @@ class Training:
         view_sizes: for each teacher, the side of what it sees.
         larger_views: the sizes of views that a batch needs besides the student's images, if
             teachers predict for it.
-        begun: the first segment and its batches, if they were begun; the loop takes them out, so
+        begun: the first stretch and its batches, if they were begun; the loop takes them out, so
             that they go when they are used up.
     """
 
@@ -85,7 +85,7 @@ class Training:
     writer: MetricWriter
     view_sizes: tuple[int, ...]
     larger_views: tuple[int, ...]
-    begun: list[tuple[Segment, Any]]
+    begun: list[tuple[Stretch, Any]]
 
     def any_worker(self, truth: bool) -> bool:
         """Whether it is true in any worker of the cluster; all wait here for each other."""
@@ -169,12 +169,12 @@ def assemble(
         read_only = config.distillation.teacher_cache_mode == "read"
         teachers_needed = not cache.prepare(first_step, read_only=read_only)
     loaded, larger_views = [], teacher_views.larger(sizes, dataset)
-    begun: list[tuple[Segment, Any]] = []
+    begun: list[tuple[Stretch, Any]] = []
     waits = teachers_needed and _waits_for_teachers(config, larger_views)
     if begin and first_step < cadence.total_steps and not waits:
         # TensorFlow makes the first batches while all that follows is made.
         begun.append(
-            feed.segment_batches(
+            feed.stretch_batches(
                 config,
                 dataset,
                 strategy=strategy,

@@ -71,7 +71,7 @@ def open_cache(
 
 
 @dataclass(frozen=True)
-class Segment:
+class Stretch:
     """Steps up to `end` whose predictions are all in the cache, or all to be computed."""
 
     cached: bool
@@ -137,7 +137,7 @@ class CachedPredictions:
         self.cache.begin()
         return False
 
-    def segment(self, step: int) -> Segment:
+    def stretch(self, step: int) -> Stretch:
         """The steps from `step` on that have their predictions in the cache, or lack them."""
         cached, end = self._there(step), step
         if self._full and not cached:
@@ -148,10 +148,10 @@ class CachedPredictions:
             end = min(end + left, self._total)
             if end % self._period == 0:
                 break  # The stream begins anew; what is recorded until then is there.
-        return Segment(cached, end)
+        return Stretch(cached, end)
 
-    def predictions(self, step: int, segment: Segment) -> tf.data.Dataset:
-        """The predictions of the steps of a cached segment, for this process's replicas, as the
+    def predictions(self, step: int, stretch: Stretch) -> tf.data.Dataset:
+        """The predictions of the steps of a cached stretch, for this process's replicas, as the
         batches of `data.pipeline`."""
         begin = self.position(step)
         rows = self._shard.batch_size(self.cache.grid.batch_size)
@@ -165,7 +165,7 @@ class CachedPredictions:
                 return own
             return {n: tf.reshape(v, (local, rows, *v.shape[1:])) for n, v in own.items()}
 
-        dataset = self.cache.dataset(begin, begin + segment.end - step).map(own)
+        dataset = self.cache.dataset(begin, begin + stretch.end - step).map(own)
         return dataset.unbatch() if local > 1 else dataset
 
     def record(self, step: int, predictions: Mapping[str, np.ndarray]) -> None:
@@ -178,11 +178,11 @@ class CachedPredictions:
         """Saves the steps of an unfinished chunk, so that a continued run can go on with it."""
         self._recorder.flush()
 
-    def find_damage(self, step: int, segment: Segment) -> None:
+    def find_damage(self, step: int, stretch: Stretch) -> None:
         """Raises InputError if a file is damaged that the steps from `step` on read."""
-        if segment.cached and step < segment.end:
+        if stretch.cached and step < stretch.end:
             begin = self.position(step)
-            for chunk in self.cache.grid.chunks(begin, begin + segment.end - step):
+            for chunk in self.cache.grid.chunks(begin, begin + stretch.end - step):
                 self.cache.missing(chunk)
                 self.cache.check(chunk)
 

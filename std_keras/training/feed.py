@@ -11,13 +11,13 @@ from std_keras.config import TrainConfig
 from std_keras.data import DataSet, Shard
 from std_keras.teachers import Teacher
 from std_keras.training import stream
-from std_keras.training.cached_predictions import CachedPredictions, Segment
+from std_keras.training.cached_predictions import CachedPredictions, Stretch
 from std_keras.training.host_predictions import with_host_predictions
 
 _MINE_SEED = 1_000_003  # Keeps the samples of MINE's epoch schedule apart from the batches.
 
 
-def segment_batches(
+def stretch_batches(
     config: TrainConfig,
     dataset: DataSet,
     *,
@@ -28,12 +28,12 @@ def segment_batches(
     step: int,
     total_steps: int,
     view_sizes: Sequence[int],
-) -> tuple[Segment, Iterator[Any]]:
+) -> tuple[Stretch, Iterator[Any]]:
     """The steps that come after `step`, and their batches: with predictions if the cache has
     those of all of them, else with the teachers' views, and with what is predicted on the host."""
-    segment = Segment(cached=False, end=total_steps)
+    stretch = Stretch(cached=False, end=total_steps)
     if cache is not None:
-        segment = cache.segment(step)
+        stretch = cache.stretch(step)
 
     def batches(_: Any) -> tf.data.Dataset:
         images = stream.training_stream(
@@ -41,18 +41,18 @@ def segment_batches(
             dataset,
             start_step=step,
             shard=shard,
-            view_sizes=() if segment.cached else view_sizes,
+            view_sizes=() if stretch.cached else view_sizes,
         )
-        if cache is None or not segment.cached:
+        if cache is None or not stretch.cached:
             return with_host_predictions(images, teachers, local_replicas=shard.local_replicas)
-        both = tf.data.Dataset.zip(images, cache.predictions(step, segment))
+        both = tf.data.Dataset.zip(images, cache.predictions(step, stretch))
         merged = both.map(lambda batch, predictions: {**batch, **predictions})
         return merged.prefetch(2)
 
     if shard.replicas == 1 and _trains_on_the_host():
         # The same batches; TensorFlow's own way to devices makes none before one is asked for.
-        return segment, iter(batches(None))
-    return segment, iter(strategy.distribute_datasets_from_function(batches))
+        return stretch, iter(batches(None))
+    return stretch, iter(strategy.distribute_datasets_from_function(batches))
 
 
 def _trains_on_the_host() -> bool:

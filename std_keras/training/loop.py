@@ -19,7 +19,7 @@ from std_keras import progress
 from std_keras.errors import Interrupted, MachineError
 from std_keras.training import feed
 from std_keras.training.assembly import Training
-from std_keras.training.cached_predictions import Segment
+from std_keras.training.cached_predictions import Stretch
 from std_keras.training.checks import refuse_damaged_data
 from std_keras.training.diagnosis import check_finite
 from std_keras.training.finish import finish, keep_best
@@ -58,7 +58,7 @@ class Loop:
         options, total = training.config.run, training.cadence.total_steps
         self._begin()
         first = self.step
-        segment = Segment(cached=False, end=first)  # Empty: the next one begins.
+        stretch = Stretch(cached=False, end=first)  # Empty: the next one begins.
         bar = progress.Bar(
             total=total,
             done=first,
@@ -71,11 +71,11 @@ class Loop:
                 if training.any_worker(stop()):  # So that all save the same step.
                     self._interrupt()
                 self._profile(first)
-                if self.step == segment.end:
-                    segment, batches = self._next_segment()
+                if self.step == stretch.end:
+                    stretch, batches = self._next_stretch()
                     if self.step == first and training.chief:
                         batches = _with_first(batches, self._first_batch)
-                result = self._call(batches, segment)
+                result = self._call(batches, stretch)
                 check_finite(result.last, training=training, step=self.step)
                 if training.cache is not None:
                     training.cache.record(self.step - result.steps, result.predictions)
@@ -126,11 +126,11 @@ class Loop:
         parts = self.training.strategy.experimental_local_results(images)
         self.training.writer.images(np.concatenate([p.numpy() for p in parts]), step=step)
 
-    def _next_segment(self) -> tuple[Segment, Iterator[Any]]:
+    def _next_stretch(self) -> tuple[Stretch, Iterator[Any]]:
         training = self.training
         if training.begun:
             return training.begun.pop()
-        return feed.segment_batches(
+        return feed.stretch_batches(
             training.config,
             training.dataset,
             strategy=training.strategy,
@@ -142,10 +142,10 @@ class Loop:
             view_sizes=training.larger_views,
         )
 
-    def _call(self, batches: Iterator[Any], segment: Segment) -> CallResult:
+    def _call(self, batches: Iterator[Any], stretch: Stretch) -> CallResult:
         """Takes the steps until something else is to be done."""
         training = self.training
-        steps = min(training.cadence.next_stop(self.step), segment.end) - self.step
+        steps = min(training.cadence.next_stop(self.step), stretch.end) - self.step
         if self.step == training.first_step:
             steps = min(steps, 1)  # It holds the tracing; then the bar moves, and Ctrl-C is heard.
         began = time.monotonic()
@@ -154,7 +154,7 @@ class Loop:
                 result = training.trainer.call(batches, first_step=self.step, steps=steps)
             except tf.errors.OpError:
                 if training.cache is not None:
-                    training.cache.find_damage(self.step, segment)
+                    training.cache.find_damage(self.step, stretch)
                 raise
         seconds = time.monotonic() - began
         self.train_seconds += seconds

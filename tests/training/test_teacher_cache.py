@@ -279,11 +279,11 @@ def test_a_damaged_file_is_refused_by_name(simple_config, simple_cache, tmp_path
                 train(reading, model_dir=tmp_path / "run")
         predictions = opened(reading)
         predictions.prepare(0, read_only=True)
-        segment = predictions.segment(0)
+        stretch = predictions.stretch(0)
         try:
-            list(predictions.predictions(0, segment))
+            list(predictions.predictions(0, stretch))
         except tf.errors.OpError:
-            predictions.find_damage(0, segment)
+            predictions.find_damage(0, stretch)
     assert str(victim) in str(info.value)
     victim.unlink()
     with as_python():
@@ -294,11 +294,11 @@ def test_a_damaged_file_is_refused_by_name(simple_config, simple_cache, tmp_path
 def test_every_replica_gets_its_own_rows(cached_config, cache_dir):
     reading = filled(cached_config, cache_dir)
     whole = opened(reading)
-    expected = list(whole.predictions(1, whole.segment(1)).as_numpy_iterator())
+    expected = list(whole.predictions(1, whole.stretch(1)).as_numpy_iterator())
     assert len(expected) == 5
     for shard in (Shard(0, 2, 2), Shard(1, 1, 2)):
         part = opened(reading, shard=shard)
-        found = list(part.predictions(1, part.segment(1)).as_numpy_iterator())
+        found = list(part.predictions(1, part.stretch(1)).as_numpy_iterator())
         assert len(found) == 5 * shard.local_replicas
         for step, predictions in enumerate(expected):
             for name, wanted in predictions.items():

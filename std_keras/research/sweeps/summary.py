@@ -19,6 +19,10 @@ _TITLES = {
     "distillation_top1": "distillation heads",
 }
 
+_OTHER_SEEDS = (
+    " Where an arm has not all seeds, that is not the difference of the means in the table."
+)
+
 
 def summarize(rows: Sequence[Row]) -> list[Row]:
     """One row for each arm: of every accuracy, its mean, standard deviation and number of runs.
@@ -102,6 +106,7 @@ def markdown(rows: Sequence[Row], *, title: str, about: str, command: str, sourc
     lines += [
         "Mean ± standard deviation over seeds; the gain is the mean of the differences to the "
         "first arm with the same seed."
+        + (_OTHER_SEEDS if _seeds_differ(rows) else "")
         + (
             " Times with teachers: of the runs that computed their predictions for the cache."
             if any(line.get("train_seconds_filling") for line in summary)
@@ -116,6 +121,15 @@ def markdown(rows: Sequence[Row], *, title: str, about: str, command: str, sourc
     lines += ["", "## What differs", "", *_differences(rows), "", "## Where it ran", ""]
     lines += [f"- {machine}" for machine in _machines(rows)]
     return "\n".join(lines) + "\n"
+
+
+def _seeds_differ(rows: Sequence[Row]) -> bool:
+    """Whether some arm has other seeds than the first, so that a gain is no difference of means."""
+    seeds: dict[str, set[str]] = {}
+    for row in rows:
+        if row["state"] == "done" and not row["arm"].startswith("teacher-"):
+            seeds.setdefault(row["arm"], set()).add(row["seed"])
+    return len({frozenset(of_arm) for of_arm in seeds.values()}) > 1
 
 
 def _table(summary: Sequence[Row], *, first: str) -> list[str]:

@@ -47,3 +47,11 @@ def test_runs_of_one_kind_have_one_mean(origin):
     assert "with teachers" not in summary.markdown(
         rows, title="x", about="", command="c", source="x.csv"
     )
+
+
+def test_a_gain_over_fewer_seeds_is_told():
+    said = "not the difference of the means"
+    same = [row(arm, seed, 100, 10, "none") for arm in ("a", "b") for seed in (0, 1)]
+    options = {"title": "x", "about": "", "command": "c", "source": "x.csv"}
+    assert said not in summary.markdown(same, **options)
+    assert said in summary.markdown(same[:-1], **options)
