@@ -10,6 +10,7 @@ from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 
 from std_keras import quiet
+from std_keras.config.option import MOST_THREADS
 from std_keras.errors import InputError, reason_of
 from std_keras.exporting.classifying.card import ModelCard
 from std_keras.exporting.classifying.picture import center_square
@@ -40,14 +41,16 @@ class Classifier:
 
     Args:
         path: the file, as `std-keras export` writes it.
-        threads: of the interpreter.
+        threads: of the interpreter, at most 256.
 
     Raises:
-        InputError: the file cannot be read, is not a TFLite file, has no metadata, or does
-            not take what it says.
+        InputError: there are too many threads, or the file cannot be read, is not a TFLite
+            file, has no metadata, or does not take what it says.
     """
 
     def __init__(self, path: str | Path, *, threads: int = 1) -> None:
+        if not 1 <= threads <= MOST_THREADS:
+            raise InputError(f"threads={threads} must be between 1 and {MOST_THREADS}")
         self._name = name = str(path)
         file = user_path(path)
         if file.is_dir():
@@ -120,6 +123,7 @@ def _load(content: bytes, *, name: str, threads: int) -> Interpreter:
         except (ValueError, RuntimeError) as error:
             failure = error
     if failure is not None:
-        first = (str(failure).splitlines() or [type(failure).__name__])[0]
-        raise InputError(f"{name} cannot be loaded as a TFLite file: {first}") from failure
+        raise InputError(
+            f"{name} cannot be loaded as a TFLite file: {reason_of(failure)}"
+        ) from failure
     return interpreter
