@@ -10,13 +10,15 @@ from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 
 from std_keras import quiet
-from std_keras.config.option import MOST_THREADS
 from std_keras.errors import InputError, reason_of
 from std_keras.exporting.classifying.card import ModelCard
 from std_keras.exporting.classifying.picture import center_square
 from std_keras.exporting.classifying.self_description import read_description
 from std_keras.files.paths import user_path
 from std_keras.files.whole_file import UnreadableWholeError, check_whole_file
+
+# TensorFlow Lite crashes where it cannot start thousands. The flag has the same limit.
+MOST_THREADS = 256
 
 
 @dataclass(frozen=True)
