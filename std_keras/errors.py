@@ -22,7 +22,7 @@ def reason_of(error: BaseException) -> str:
 
     TensorFlow puts where an operation was defined, over many lines, in front of what it says.
     """
-    text = re.sub(r"\{\{function_node [^}]*\}\} ?| ?\[Op:[^\]]*\]", "", str(error))
+    text = re.sub(r"\{\{function_node [^}]*\}\} ?| ?\[Op:[^\]]*\]( name:.*)?", "", str(error))
     lines = [line.strip() for line in text.splitlines()]
     said = [x for x in lines if x and not x.startswith(_WHERE) and "root error(s)" not in x]
     return said[0][:_LONGEST] if said else type(error).__name__

@@ -43,6 +43,17 @@ def test_where_an_operation_was_defined_is_not_said():
     assert reason_of(error) == "/run/x; No space left on device"
 
 
+def test_a_damaged_record_as_a_data_set_tells_it(tmp_path):
+    with tf.io.TFRecordWriter(str(tmp_path / "f")) as file:
+        file.write(b"a" * 100)
+    content = bytearray((tmp_path / "f").read_bytes())
+    content[50] ^= 1
+    (tmp_path / "f").write_bytes(content)
+    with pytest.raises(tf.errors.DataLossError) as caught:
+        list(tf.data.TFRecordDataset(str(tmp_path / "f")).as_numpy_iterator())
+    assert reason_of(caught.value) == "corrupted record at 12"
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [

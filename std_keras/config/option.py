@@ -80,6 +80,11 @@ class OptionGroup:
 # Limits that many options share.
 POSITIVE: dict[str, Any] = {"check": lambda v: v > 0, "wanted": "a number above 0"}
 COUNT: dict[str, Any] = {"check": lambda v: v >= 1, "wanted": "an integer of at least 1"}
+MOST_THREADS = 256  # TensorFlow Lite crashes where it cannot start thousands.
+THREADS: dict[str, Any] = {
+    "check": lambda v: 1 <= v <= MOST_THREADS,
+    "wanted": f"between 1 and {MOST_THREADS}",
+}
 NATURAL: dict[str, Any] = {"check": lambda v: v >= 0, "wanted": "0 or more"}
 FRACTION: dict[str, Any] = {
     "check": lambda v: 0 <= v < 1,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,23 +137,37 @@ def resolve(config: TrainConfig, *, image_size: int, horizontal_flip: bool) -> T
         image_size: side of the data set's images in pixels.
         horizontal_flip: whether a mirrored image of the data set keeps its class.
     """
-    batch_size, epochs = config.optimization.batch_size, config.optimization.epochs
     filled: dict[str, Any] = {"image_size": image_size, "model": config.model.name}
     filled |= resolved_augmentation(
         config.augmentation, image_size=image_size, flip_keeps_class=horizontal_flip
     )
-    if config.optimization.warmup_epochs is None:
-        filled["warmup_epochs"] = min(5.0, epochs / 5)
-    if config.optimization.weight_decay is None:
-        # sgd adds it to the gradient, which its learning rate of about 0.1 multiplies.
-        filled["weight_decay"] = 5e-4 if config.optimization.optimizer == "sgd" else 0.05
-    if config.mine.learning_rate is None:
-        filled["mine_learning_rate"] = 1e-4 if config.mine.schedule == "step" else 0.01
-    if not config.mine.samples:
-        filled["mine_samples"] = batch_size
-    if config.performance.evaluation_batch_size is None:
-        filled["evaluation_batch_size"] = batch_size
+    given = config.flat()
+    for name, derived in _DERIVED.items():
+        if given[name] == _DEFAULTS[name]:
+            filled[name] = derived.value(given)
     return config.replace(**filled)
+
+
+@dataclass(frozen=True)
+class _Derived:
+    """What an option is that was not given: made of another one."""
+
+    source: str
+    value: Callable[[Mapping[str, Any]], Any]
+
+
+_DERIVED = {
+    "warmup_epochs": _Derived("epochs", lambda flat: min(5.0, flat["epochs"] / 5)),
+    # sgd adds it to the gradient, which its learning rate of about 0.1 multiplies.
+    "weight_decay": _Derived(
+        "optimizer", lambda flat: 5e-4 if flat["optimizer"] == "sgd" else 0.05
+    ),
+    "mine_learning_rate": _Derived(
+        "mine_schedule", lambda flat: 1e-4 if flat["mine_schedule"] == "step" else 0.01
+    ),
+    "mine_samples": _Derived("batch_size", lambda flat: flat["batch_size"]),
+    "evaluation_batch_size": _Derived("batch_size", lambda flat: flat["batch_size"]),
+}
 
 
 def with_model_of(config: TrainConfig, model: ModelOptions) -> TrainConfig:
@@ -169,13 +183,23 @@ def with_model_of(config: TrainConfig, model: ModelOptions) -> TrainConfig:
 
 
 def differing_options(old: TrainConfig, new: TrainConfig) -> list[str]:
-    """Names the options that shape the result and differ, as `name=old, now new`."""
+    """Names the options that shape the result and differ, as `name=old, now new`.
+
+    One that follows from another, in both, is not named beside that: nobody gave it.
+    """
     # A model that is not named, and its name, are the same.
     before, after = ({**config.flat(), "model": config.model.name} for config in (old, new))
+    differing = {n for n, o in _OPTIONS.items() if o.shapes_result and before[n] != after[n]}
+    followed = {
+        name
+        for name, derived in _DERIVED.items()
+        if derived.source in differing
+        and all(flat[name] in (derived.value(flat), _DEFAULTS[name]) for flat in (before, after))
+    }
     return [
         f"{name}={_shown(before[name])}, now {_shown(after[name])}"
-        for name, option in _OPTIONS.items()
-        if option.shapes_result and before[name] != after[name]
+        for name in _OPTIONS
+        if name in differing - followed
     ]
 
 

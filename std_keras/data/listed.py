@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import IO
 
@@ -140,8 +141,10 @@ def short_sides(files: Sequence[str | IO[bytes]]) -> tuple[int, ...]:
     sides = []
     for path in files[:: max(1, -(-len(files) // LOOKED_AT))]:
         try:
-            with Image.open(path) as picture:
-                sides.append(min(picture.size))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # About sizes and metadata, as `picture_file`.
+                with Image.open(path) as picture:
+                    sides.append(min(picture.size))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
             pass  # Unreadable pictures are reported elsewhere.
     return tuple(sorted(sides))

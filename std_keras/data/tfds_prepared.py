@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from std_keras.errors import InputError
+from std_keras.errors import InputError, reason_of
 from std_keras.files.paths import is_utf8, plain_path
 
 # name[/config][:version], as TFDS writes it.
@@ -80,10 +80,9 @@ def prepared_builder(name: str, *, data_dir: str | None) -> Any:
                 return tfds.builder_from_directory(folder)
             return tfds.builder(name, data_dir=root, try_gcs=False)
     except Exception as error:  # TFDS raises many kinds, for files that it cannot make sense of.
-        reason = str(error).split("\n")[0]
         raise InputError(
-            f"dataset={name}: cannot read the metadata in {folder} ({reason}); delete that "
-            f"folder and get it again with: {_download_command(name, root)}"
+            f"dataset={name}: cannot read the metadata in {folder} ({reason_of(error)}); delete "
+            f"that folder and get it again with: {_download_command(name, root)}"
         ) from error
 
 

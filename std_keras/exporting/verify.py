@@ -12,7 +12,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from std_keras import quiet
 from std_keras.data.source import Progress, no_progress
-from std_keras.errors import InputError, Interrupted
+from std_keras.errors import InputError, Interrupted, reason_of
 
 WARM_UP_RUNS = 10
 TIMED_RUNS = 50  # At least this many; with fewer images they are repeated.
@@ -142,6 +142,7 @@ def _load(content: bytes | Path, *, name: str, num_threads: int) -> Interpreter:
         except (OSError, ValueError, RuntimeError) as error:
             failure = error
     if failure is not None:
-        first = (str(failure).splitlines() or [type(failure).__name__])[0]
-        raise InputError(f"{name} cannot be loaded as a TFLite file: {first}") from failure
+        raise InputError(
+            f"{name} cannot be loaded as a TFLite file: {reason_of(failure)}"
+        ) from failure
     return interpreter

@@ -6,6 +6,7 @@ std-keras analyze NAME --help lists its flags.
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Sequence
 
@@ -22,9 +23,9 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
         raise flags.HelpRequested("\n".join([str(__doc__), *listed]))
     name, *rest = arguments
     if name not in ANALYSES:
-        raise InputError(
-            f"{name!r} is not an analysis; the first word is one of {', '.join(ANALYSES)}"
-        )
+        near = difflib.get_close_matches(name, ANALYSES, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}? There are" if near else "the first word is one of"
+        raise InputError(f"{name!r} is not an analysis; {hint} {', '.join(ANALYSES)}")
     chosen = ANALYSES[name]
     options = {**COMMON, **chosen.options}
     parsed = flags.parse(

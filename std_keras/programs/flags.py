@@ -80,6 +80,8 @@ def parse(
         hint = f"did you mean --{' or --'.join(near)}?" if near else "--help lists all flags"
         raise InputError(f"--{error.flagname} is not a flag of {program}; {hint}") from error
     except absl_flags.Error as error:
+        if isinstance(error.__context__, InputError):  # Of `_Number`.
+            raise error.__context__ from None
         raise InputError(" ".join(str(error).split())) from error
     if rest and not words:
         raise InputError(f"{rest[0]!r} is not a flag; write every argument as --name=value")
@@ -132,6 +134,22 @@ def _usage(program: str, words: str, *, single: bool) -> str:
     return f"{usage} {words}{'' if single else ' ...'}" if words else usage
 
 
+class _Number(absl_flags.ArgumentParser):
+    """A parser of absl's whose errors are ours: it passes on what Python says."""
+
+    def __init__(self, flag: str, parser: absl_flags.ArgumentParser, wanted: str) -> None:
+        self._flag, self._parser, self._wanted = flag, parser, wanted
+
+    def parse(self, argument: Any) -> Any:
+        try:
+            return self._parser.parse(argument)
+        except (ValueError, TypeError) as error:
+            raise InputError(f"--{self._flag}={argument} {self._wanted}") from error
+
+    def flag_type(self) -> str:
+        return self._parser.flag_type()
+
+
 def _define(values: absl_flags.FlagValues, name: str, option: Option, default: Any) -> None:
     keywords: dict[str, Any] = {"name": name, "default": default, "help": option.help}
     keywords["flag_values"] = values
@@ -141,9 +159,11 @@ def _define(values: absl_flags.FlagValues, name: str, option: Option, default: A
     elif option.kind is bool:
         absl_flags.DEFINE_bool(**keywords)
     elif option.kind is int:
-        absl_flags.DEFINE_integer(**keywords)
+        parser = _Number(name, absl_flags.IntegerParser(), "must be a whole number")
+        absl_flags.DEFINE(parser, **keywords)
     elif option.kind is float:
-        absl_flags.DEFINE_float(**keywords)
+        parser = _Number(name, absl_flags.FloatParser(), "must be a number")
+        absl_flags.DEFINE(parser, **keywords)
     elif option.choices:
         absl_flags.DEFINE_enum(enum_values=list(option.choices), **keywords)
     else:

@@ -22,9 +22,10 @@ from typing import IO
 
 from std_keras.config import TrainConfig, defaults
 from std_keras.config.option import RUN, Option
-from std_keras.errors import Interrupted, MachineError, StdKerasError
+from std_keras.errors import InputError, Interrupted, MachineError, StdKerasError
 from std_keras.programs import flags, installation, shared_options
 from std_keras.programs.program import StopRequest
+from std_keras.runs.run_directory import RunDirectory
 
 # Longer than a worker takes to notice that another one has gone.
 _PATIENCE = 300.0
@@ -62,9 +63,13 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
         required=("workers", "model_dir"),
     )
     # Checked here, once, instead of in every worker.
-    TrainConfig(**{n: v for n, v in parsed.items() if n not in ("workers", "model_dir")})
-    rest = _of_training(arguments)
+    config = TrainConfig(**{n: v for n, v in parsed.items() if n not in ("workers", "model_dir")})
     count = int(parsed["workers"])
+    _check_shares(config, count)
+    folder = RunDirectory(parsed["model_dir"])
+    folder.prepare()
+    folder.release()  # To the first worker.
+    rest = _of_training(arguments)
     addresses = free_addresses(count)
     workers = [_start(index, addresses, rest) for index in range(count)]
     readers = [
@@ -77,6 +82,17 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     for reader in readers:
         reader.join(timeout=5)
     _judge(workers, first)
+
+
+def _check_shares(config: TrainConfig, workers: int) -> None:
+    """Refuses a batch that cannot be shared out among the workers, whatever devices each has."""
+    steps = config.optimization.accumulation_steps
+    if config.optimization.batch_size % (workers * steps):
+        raise InputError(
+            f"batch_size={config.optimization.batch_size} is not divisible by workers={workers}"
+            + (f" x accumulation_steps={steps}" if steps > 1 else "")
+            + f"; use a multiple of {workers * steps}"
+        )
 
 
 def _of_training(arguments: Sequence[str]) -> list[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from std_keras.config import options
+from std_keras.config import option, options
 from std_keras.config.option import COUNT, DATA, MODEL, NATURAL, PART, PERFORMANCE, RUN, Option
 
 
@@ -60,7 +60,9 @@ NUM_CLASSES = Option(topic=MODEL, help="Number of classes.", kind=int, **COUNT)
 
 # How fast.
 BATCH_SIZE = Option(topic=PERFORMANCE, help="Batch size.", kind=int, **COUNT)
-THREADS = Option(topic=PERFORMANCE, help="Number of threads for the model.", kind=int, **COUNT)
+THREADS = Option(
+    topic=PERFORMANCE, help="Number of threads for the model.", kind=int, **option.THREADS
+)
 
 
 def training() -> dict[str, Option]:

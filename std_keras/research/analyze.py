@@ -49,6 +49,7 @@ def analyze(
     chosen = ANALYSES[name]
     parsed = _filled(name, options)
     parsed |= {"model_dir": os.fspath(model_dir), "output_dir": os.fspath(output_dir)}
+    from std_keras.research.analysis.unsuitable import UnsuitableModelError
     from std_keras.research.studies import figures
 
     figures.require()
@@ -64,6 +65,8 @@ def analyze(
             raise Interrupted("interrupted; nothing was written")
         result = importlib.import_module(f"std_keras.research.studies.{name}").run(opened, parsed)
         written = output.write(result, folder.path)
+    except UnsuitableModelError as error:
+        raise InputError(f"model_dir={parsed['model_dir']}: {error}") from error
     finally:
         folder.release()
     progress.say(f"{name}: open {written[0]}")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ _MOST_PARTS = 30_000
 # Keras builds a Sequential anew with every layer that it reads: 160 take 3 s, twice as many four
 # times as long. This is the sum of the squares of their lengths.
 _MOST_SEQUENTIAL = 200**2
+_LAMBDA = re.compile(rb'"class_name": *"(Lambda|__lambda__)"')
 
 
 def load_keras_file(path: Path) -> keras.Model:
@@ -41,8 +44,23 @@ def load_keras_file(path: Path) -> keras.Model:
     except UnexplainedWeightsError as error:
         raise InputError(f"{path} {error}") from error
     except Exception as error:  # Keras raises many kinds for a damaged or foreign file.
+        if _holds_code(path):
+            raise InputError(
+                f"{path} holds a Lambda layer, whose code is not run, for a file may be from "
+                "anybody; save the model with a layer of Keras in its place (a teacher may also be "
+                "a SavedModel, a TFLite or an ONNX file)"
+            ) from error
         first = reason_of(error)
         raise InputError(f"{path} cannot be loaded as a Keras model: {first}") from error
+
+
+def _holds_code(path: Path) -> bool:
+    """Whether a file that Keras refused has Python code in it, as a Lambda layer has."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _LAMBDA.search(archive.read("config.json")) is not None
+    except (OSError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error):
+        return False
 
 
 def _sequential_work(description: Any) -> int:

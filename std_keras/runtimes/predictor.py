@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from std_keras.errors import InputError
+from std_keras.errors import InputError, reason_of
 from std_keras.runtimes.image_file import ImageFile
 from std_keras.runtimes.onnx_file import OnnxFile
 from std_keras.runtimes.tflite_file import TfliteFile
@@ -53,7 +53,7 @@ class HostPredictor:
         try:
             return np.concatenate(list(self._pool.map(self._part, parts)))
         except RuntimeError as error:
-            raise InputError(f"{self._name} fails on images: {error}") from error
+            raise InputError(f"{self._name} fails on images: {reason_of(error)}") from error
 
     def _start(self) -> None:
         self._process = os.getpid()

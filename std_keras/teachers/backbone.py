@@ -63,29 +63,18 @@ class Backbone:
         return keras.Model(self.model.input, head(self.model.output), name=self.model.name)
 
 
-def load_backbone(spec: TeacherSpec, *, size: int) -> Teacher:
+def load_backbone(spec: TeacherSpec, *, size: int, channels: int) -> Teacher:
     """Loads whatever can be a teacher, for `backbone_of`.
 
     Args:
-        spec: what the user wrote.
+        spec: what the user wrote, parsed as a backbone.
         size: side of its input in pixels, if neither the network nor `spec` says it.
+        channels: of the images; grey ones fit networks of one channel and of three.
 
     Raises:
-        InputError: if it does not exist, is no Keras network, or is given an option of teachers
-            that means nothing for features.
+        InputError: if it does not exist, is no Keras network, or takes other images.
     """
-    plain = TeacherSpec(spec.source)
-    for name in ("site", "output", "layout", "labels"):
-        if getattr(spec, name) != getattr(plain, name):
-            raise InputError(
-                f"backbone={spec.name},{name}={getattr(spec, name)}: {name} does not apply to a "
-                "backbone, whose class head is replaced; leave it out"
-            )
-    try:
-        # Grey images fit networks of one channel and of three.
-        teacher = load_network(spec, image_shape=(size, size, 1), headless=True)
-    except InputError as error:
-        raise InputError(str(error).replace("teacher=", "backbone=")) from error
+    teacher = load_network(spec, image_shape=(size, size, channels), headless=True)
     if teacher.model is None:
         raise InputError(
             f"backbone={spec.name} is not a Keras network, and a run directory holds one; save "

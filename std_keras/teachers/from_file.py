@@ -34,7 +34,7 @@ def from_file(
     Raises:
         InputError: if the file cannot be used, or does not say something that `spec` leaves out.
     """
-    name = f"teacher={spec.name}"
+    name = f"{spec.flag}={spec.name}"
     side = (spec.size or images[0], spec.size or images[1], images[2])
     trial = tried(path, name=name, size=side, layout=spec.layout, output=spec.output)
     layout = _layout(spec, trial.input)
@@ -75,13 +75,13 @@ def _as_network(predictor: HostPredictor, classes: int | None) -> Callable[[tf.T
 def _layout(spec: TeacherSpec, found: ImageInput) -> str:
     if found.layout is None and spec.layout is None:
         raise InputError(
-            f"teacher={spec.name} takes images of shape {found.shape}, which does not tell where "
-            f"their channels are; add ,layout={'|'.join(LAYOUTS)}"
+            f"{spec.flag}={spec.name} takes images of shape {found.shape}, which does not tell "
+            f"where their channels are; add ,layout={'|'.join(LAYOUTS)}"
         )
     if None not in (found.layout, spec.layout) and found.layout != spec.layout:
         raise InputError(
-            f"teacher={spec.name},layout={spec.layout}: it takes images of shape {found.shape}, "
-            f"which are {found.layout}; leave layout out"
+            f"{spec.flag}={spec.name},layout={spec.layout}: it takes images of shape "
+            f"{found.shape}, which are {found.layout}; leave layout out"
         )
     return found.layout or spec.layout or LAYOUTS[0]
 
@@ -89,12 +89,12 @@ def _layout(spec: TeacherSpec, found: ImageInput) -> str:
 def _range(spec: TeacherSpec, found: ImageInput) -> str:
     if found.range is None and spec.input is None:
         raise UnknownRangeError(
-            f"teacher={spec.name}: the file does not say which pixel range it expects; add "
+            f"{spec.flag}={spec.name}: the file does not say which pixel range it expects; add "
             f",input={'|'.join(INPUT_RANGES)} (std-keras check-teacher tries them)"
         )
     if None not in (found.range, spec.input) and found.range != spec.input:
         raise InputError(
-            f"teacher={spec.name},input={spec.input}: the file says input={found.range}; leave "
+            f"{spec.flag}={spec.name},input={spec.input}: the file says input={found.range}; leave "
             "input out"
         )
     return found.range or spec.input or "byte"

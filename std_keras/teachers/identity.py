@@ -40,11 +40,13 @@ def find(spec: TeacherSpec) -> Kind:
     if path.suffix.lower() in FILES and path.is_file():
         return FILES[path.suffix.lower()]
     if path.is_file():
-        raise InputError(f"teacher={spec.name} {_advice(path)}")
+        raise InputError(f"{spec.flag}={spec.name} {_advice(path)}")
+    if not path.exists() and (path.suffix == ".keras" or path.suffix.lower() in FILES):
+        raise InputError(f"{spec.flag}={spec.name} is not there; name a file that exists")
+    train = "" if spec.flag == "backbone" else f"train one with model_dir={spec.name} first, or "
     raise InputError(
-        f"teacher={spec.name} is not a run directory (it has no config.json), not a .keras, "
-        ".onnx or .tflite file, not a SavedModel and not keras:NAME; train a teacher with "
-        f"model_dir={spec.name} first, or name one that exists"
+        f"{spec.flag}={spec.name} is not a run directory (it has no config.json), not a .keras, "
+        f".onnx or .tflite file, not a SavedModel and not keras:NAME; {train}name one that exists"
     )
 
 
@@ -105,7 +107,7 @@ def identity(
     elif kind == "onnx":
         from std_keras.runtimes import onnx_file  # Most trainings read no such file.
 
-        files = onnx_file.parts(path, name=f"teacher={spec.name}")
+        files = onnx_file.parts(path, name=f"{spec.flag}={spec.name}")
         weights = _digest(spec, path.parent, [path, *files[1:]])
     elif kind == "saved_model":
         parts = [path / "saved_model.pb", *(path / "variables").rglob("*")]
@@ -154,12 +156,12 @@ def named_classes(spec: TeacherSpec) -> tuple[str, ...]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
         raise InputError(
-            f"teacher={spec.name},labels={spec.labels} cannot be read: {reason}"
+            f"{spec.flag}={spec.name},labels={spec.labels} cannot be read: {reason}"
         ) from error
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise InputError(
-            f"teacher={spec.name},labels={spec.labels} names the class {twice!r} twice"
+            f"{spec.flag}={spec.name},labels={spec.labels} names the class {twice!r} twice"
         )
     return names
 
@@ -167,7 +169,7 @@ def named_classes(spec: TeacherSpec) -> tuple[str, ...]:
 def unfinished(spec: TeacherSpec) -> str:
     """The message about a run directory without a model."""
     return (
-        f"teacher={spec.name} is a run directory without model.keras; its training is not "
+        f"{spec.flag}={spec.name} is a run directory without model.keras; its training is not "
         "finished, run its command again to continue"
     )
 
@@ -181,10 +183,10 @@ def _digest(spec: TeacherSpec, folder: Path, files: Sequence[Path]) -> str:
             with open(path, "rb") as file:
                 content = hashlib.file_digest(file, "sha256")
         except UnreadableWholeError as error:
-            raise InputError(f"teacher={spec.name}: {path} {error}") from error
+            raise InputError(f"{spec.flag}={spec.name}: {path} {error}") from error
         except OSError as error:
             raise InputError(
-                f"teacher={spec.name}: {path} cannot be read: {error.strerror}"
+                f"{spec.flag}={spec.name}: {path} cannot be read: {error.strerror}"
             ) from error
         if len(files) == 1:
             return content.hexdigest()

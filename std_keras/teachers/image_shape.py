@@ -26,17 +26,17 @@ def image_shape_of(
     largest = max(height or 0, width or 0)
     if largest > _LARGEST_SIDE:
         raise InputError(
-            f"teacher={spec.name} takes images of {largest:,} pixels a side, more than "
+            f"{spec.flag}={spec.name} takes images of {largest:,} pixels a side, more than "
             f"{_LARGEST_SIDE:,}"
         )
     if spec.size is not None and height is not None and spec.size != height:
         raise InputError(
-            f"teacher={spec.name},size={spec.size}: its input is fixed at {height}x{width} "
+            f"{spec.flag}={spec.name},size={spec.size}: its input is fixed at {height}x{width} "
             "pixels; leave size out"
         )
     if channels is not None and channels != images[2] and (images[2], channels) != (1, 3):
         raise InputError(
-            f"teacher={spec.name} takes images of {channels} channels, the data set's have "
+            f"{spec.flag}={spec.name} takes images of {channels} channel(s), the data set's have "
             f"{images[2]}"
         )
     return (

@@ -43,7 +43,7 @@ def input_size(spec: TeacherSpec) -> int | None:
     if kind in ("onnx", "tflite"):
         from std_keras.runtimes.declared import declared_shape  # LiteRT, for such a file alone.
 
-        shape = declared_shape(path, name=f"teacher={spec.name}")
+        shape = declared_shape(path, name=f"{spec.flag}={spec.name}")
         layout = spec.layout or layout_of(shape) if shape else None
         if shape is None or layout is None:
             return None

@@ -66,8 +66,8 @@ def load_network(
     path, kind = user_path(spec.source), find(spec)
     if spec.layout is not None and kind not in ("onnx", "tflite"):
         raise InputError(
-            f"teacher={spec.name},layout={spec.layout}: only ONNX and TFLite files have a layout "
-            "to be told; leave layout out"
+            f"{spec.flag}={spec.name},layout={spec.layout}: only ONNX and TFLite files have a "
+            "layout to be told; leave layout out"
         )
     if kind == "applications":
         _refuse_input(spec, "keras.applications says which pixel range it expects")
@@ -98,17 +98,17 @@ def _checked(
         outputs = teacher.logits(tf.constant(probe)).numpy()
     except (ValueError, TypeError, tf.errors.OpError) as error:
         raise InputError(
-            f"teacher={spec.name} cannot classify images of shape {teacher.image_shape}: "
+            f"{spec.flag}={spec.name} cannot classify images of shape {teacher.image_shape}: "
             f"{reason_of(error)}; size=N sets the side of its input"
         ) from error
     if outputs.ndim != 2:
         raise InputError(
-            f"teacher={spec.name} returns an array of shape {outputs.shape}; a teacher must "
+            f"{spec.flag}={spec.name} returns an array of shape {outputs.shape}; a teacher must "
             "return one row of class scores per image"
         )
     if np.isnan(outputs).any():
         raise InputError(
-            f"teacher={spec.name} returns NaN for plain grey images of shape "
+            f"{spec.flag}={spec.name} returns NaN for plain grey images of shape "
             f"{teacher.image_shape}; size=N sets the side of its input"
         )
     own = teacher.label_names
@@ -132,12 +132,12 @@ def _checked(
     )
     if spec.output == "logits" and distribution:
         raise InputError(
-            f"teacher={spec.name},output=logits returns probabilities (between 0 and 1, with "
+            f"{spec.flag}={spec.name},output=logits returns probabilities (between 0 and 1, with "
             "sum 1); use output=probabilities"
         )
     if spec.output == "probabilities" and not distribution:
         raise InputError(
-            f"teacher={spec.name},output=probabilities returns values that are not "
+            f"{spec.flag}={spec.name},output=probabilities returns values that are not "
             "probabilities; use output=logits"
         )
     return dataclasses.replace(teacher, probabilities=distribution)
@@ -155,9 +155,9 @@ def _numbers(spec: TeacherSpec, classes: int, wanted: tuple[str, ...]) -> tuple[
     if wanted != numbers and spec.labels is None:
         place = next(i for i, name in enumerate(wanted) if name != numbers[i])
         raise InputError(
-            f"teacher={spec.name} has no class names, and the data set's class {place} is called "
-            f"{wanted[place]!r}: add ,labels={OWN} if output {wanted[place]} of the teacher stands "
-            "for it, or ,labels=FILE with the names of its outputs, one a line"
+            f"{spec.flag}={spec.name} has no class names, and the data set's class {place} is "
+            f"called {wanted[place]!r}: add ,labels={OWN} if output {wanted[place]} of the teacher "
+            "stands for it, or ,labels=FILE with the names of its outputs, one a line"
         )
     return numbers
 
@@ -167,20 +167,25 @@ def _order(
 ) -> tuple[int, ...]:
     """For each class of the data set, its place among the teacher's, by the names of `labels`."""
     names = normalized(own or ()) if spec.labels == OWN else named_classes(spec)
+    if not names and spec.labels != OWN:
+        raise InputError(
+            f"{spec.flag}={spec.name},labels={spec.labels}: this file has no class names in it; "
+            "write them there, one a line in the order of the teacher's outputs"
+        )
     if not names:
         raise InputError(
-            f"teacher={spec.name},labels={OWN}: it has no class names of its own; write them in "
-            "a file, one a line in the order of its outputs, and name that"
+            f"{spec.flag}={spec.name},labels={OWN}: it has no class names of its own; write them "
+            "in a file, one a line in the order of its outputs, and name that"
         )
     if len(names) != classes:
         raise InputError(
-            f"teacher={spec.name},labels={spec.labels} has {len(names)} names, the teacher "
+            f"{spec.flag}={spec.name},labels={spec.labels} has {len(names)} names, the teacher "
             f"{classes} classes"
         )
     missing = [name for name in normalized(wanted) if name not in names]
     if missing:
         raise InputError(
-            f"teacher={spec.name},labels={spec.labels} does not name the data set's class "
+            f"{spec.flag}={spec.name},labels={spec.labels} does not name the data set's class "
             f"{missing[0]!r}"
         )
     order = tuple(names.index(name) for name in normalized(wanted))
@@ -218,7 +223,7 @@ def _keras_teacher(
     shape = getattr(model, "input_shape", None)  # A model that was never built has none.
     if not isinstance(shape, tuple) or len(shape) != 4:
         raise InputError(
-            f"teacher={spec.name} takes an input of shape {shape}; a teacher must take one "
+            f"{spec.flag}={spec.name} takes an input of shape {shape}; a teacher must take one "
             "batch of images (B, H, W, C)"
         )
     if shape[0] is not None:
@@ -242,14 +247,14 @@ def _from_saved_model(spec: TeacherSpec, path: Path, image_shape: tuple[int, int
         signature = loaded.signatures["serving_default"]
     except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
         raise InputError(
-            f"teacher={spec.name} cannot be loaded as a SavedModel with the signature "
+            f"{spec.flag}={spec.name} cannot be loaded as a SavedModel with the signature "
             f"serving_default: {reason_of(error)}"
         ) from error
     inputs = signature.structured_input_signature[1]
     outputs: Mapping[str, Any] = signature.structured_outputs
     if len(inputs) != 1:
         raise InputError(
-            f"teacher={spec.name} takes {len(inputs)} inputs ({', '.join(inputs)}); a teacher "
+            f"{spec.flag}={spec.name} takes {len(inputs)} inputs ({', '.join(inputs)}); a teacher "
             "must take one batch of images"
         )
     ((input_name, input_spec),) = inputs.items()
@@ -258,7 +263,7 @@ def _from_saved_model(spec: TeacherSpec, path: Path, image_shape: tuple[int, int
         output_name = "logits" if "logits" in outputs else next(iter(outputs))
         if len(outputs) > 1 and output_name != "logits":
             raise InputError(
-                f"teacher={spec.name} returns {', '.join(sorted(outputs))}; it must return "
+                f"{spec.flag}={spec.name} returns {', '.join(sorted(outputs))}; it must return "
                 "one of them, or name one logits"
             )
     if input_spec.shape.rank and input_spec.shape[0] is not None:
@@ -295,7 +300,7 @@ def _from_applications(
     if not callable(constructor):
         known = [n for n in dir(keras.applications) if n[0].isupper()]
         raise InputError(
-            f"teacher={spec.name}: keras.applications has no {name}; it has {', '.join(known)}"
+            f"{spec.flag}={spec.name}: keras.applications has no {name}; it has {', '.join(known)}"
         )
     preprocess = sys.modules[constructor.__module__].preprocess_input
     size = spec.size or APPLICATIONS_SIZE
@@ -305,10 +310,10 @@ def _from_applications(
             top = {"include_top": False, "pooling": "avg"}
         model = constructor(weights="imagenet", input_shape=(size, size, 3), **top)
     except ValueError as error:
-        raise InputError(f"teacher={spec.name}: {reason_of(error)}") from error
+        raise InputError(f"{spec.flag}={spec.name}: {reason_of(error)}") from error
     except Exception as error:  # urllib raises plain Exception when a download fails.
         raise InputError(
-            f"teacher={spec.name}: its ImageNet weights are neither in ~/.keras nor could they "
+            f"{spec.flag}={spec.name}: its ImageNet weights are neither in ~/.keras nor could they "
             f"be downloaded ({reason_of(error)}); run it once with network access"
         ) from error
     return _keras_teacher(spec, model, image_shape, labels=None, scale=preprocess)
@@ -330,17 +335,18 @@ def _from_zoo(spec: TeacherSpec, image_shape: tuple[int, int, int]) -> Teacher:
 
 def _refuse_input(spec: TeacherSpec, why: str) -> None:
     if spec.input is not None:
-        raise InputError(f"teacher={spec.name},input={spec.input}: {why}; leave input out")
+        raise InputError(f"{spec.flag}={spec.name},input={spec.input}: {why}; leave input out")
 
 
 def _fixed_batch(spec: TeacherSpec, size: int) -> str:
-    return f"teacher={spec.name} takes batches of {size} only; save it with a batch of any size"
+    return f"{spec.flag}={spec.name} takes batches of {size} only; save it with a batch of any size"
 
 
 def _require_input(spec: TeacherSpec, why: str) -> None:
     if spec.input is None:
         raise UnknownRangeError(
-            f"teacher={spec.name}: {why}; add ,input={_RANGES} (std-keras check-teacher tries them)"
+            f"{spec.flag}={spec.name}: {why}; add ,input={_RANGES} (std-keras check-teacher "
+            "tries them)"
         )
 
 

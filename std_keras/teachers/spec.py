@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from dataclasses import dataclass, field
 
@@ -23,6 +24,8 @@ _LEGAL = {
     "layout": "|".join(LAYOUTS),
     "labels": "own|a file of class names",
 }
+# Of a network whose class head is replaced.
+_OF_BACKBONES = ("input", "size")
 
 
 class UnknownRangeError(InputError):
@@ -47,6 +50,7 @@ class TeacherSpec:
             brought into the data set's order; `OWN` for names that come with it; None if they are
             in that order.
         written: the source as the user wrote it, where that has become a run directory.
+        flag: the argument that described it, for errors: teacher or backbone.
     """
 
     source: str
@@ -57,6 +61,7 @@ class TeacherSpec:
     layout: str | None = None
     labels: str | None = None
     written: str | None = field(default=None, compare=False)
+    flag: str = field(default="teacher", compare=False)
 
     @property
     def name(self) -> str:
@@ -64,8 +69,12 @@ class TeacherSpec:
         return self.written or self.source
 
 
-def parse(description: str) -> TeacherSpec:
+def parse(description: str, *, flag: str = "teacher") -> TeacherSpec:
     """Reads `SOURCE[,option=value]...`; see `split_source` for paths with commas.
+
+    Args:
+        description: what the user wrote.
+        flag: the argument that it is of: teacher, or backbone, which has fewer options.
 
     Raises:
         InputError: for an option or a value that does not exist, or packed weights that are not
@@ -73,26 +82,32 @@ def parse(description: str) -> TeacherSpec:
     """
     source, *parts = split_source(description)
     if not source.strip():
-        raise InputError(
-            f"teacher={description!r} names no source; write teacher=SOURCE[,site=last]"
-        )
+        raise InputError(f"{flag}={description!r} names no source; write {flag}=SOURCE[,size=N]")
+    allowed = _OF_BACKBONES if flag == "backbone" else tuple(_LEGAL)
     chosen: dict[str, str] = {}
     for part in parts:
         name, equals, value = part.partition("=")
         name, value = name.strip(), value.strip()
-        if not equals or name not in _LEGAL:
-            options = ", ".join(f"{n}={v}" for n, v in _LEGAL.items())
+        if equals and name in _LEGAL and name not in allowed:
+            raise InputError(
+                f"{flag}={description}: {name} does not apply to a backbone, whose class head is "
+                "replaced; leave it out"
+            )
+        if not equals or name not in allowed:
+            options = ", ".join(f"{n}={_LEGAL[n]}" for n in allowed)
             if _is_missing_path(source, part):
                 raise InputError(
-                    f"teacher={description}: there is no file or folder of that name, nor of the "
+                    f"{flag}={description}: there is no file or folder of that name, nor of the "
                     f"name {source}; correct the path (behind a comma may stand {options})"
                 )
+            near = difflib.get_close_matches(name, allowed, n=1)
+            hint = f" (did you mean {near[0]}=?)" if near and equals else ""
             raise InputError(
-                f"teacher={description}: {part!r} is not an option; the options are {options}, and "
-                "no file or folder with a comma in its name is there"
+                f"{flag}={description}: {part!r} is not an option{hint}; the options are "
+                f"{options}, and no file or folder with a comma in its name is there"
             )
         if name in chosen:
-            raise InputError(f"teacher={description}: {name} is given twice")
+            raise InputError(f"{flag}={description}: {name} is given twice")
         chosen[name] = value
     for name, legal in (
         ("site", SITES),
@@ -102,15 +117,16 @@ def parse(description: str) -> TeacherSpec:
     ):
         if name in chosen and chosen[name] not in legal:
             raise InputError(
-                f"teacher={description}: {name}={chosen[name]} is not one of {', '.join(legal)}"
+                f"{flag}={description}: {name}={chosen[name]} is not one of {', '.join(legal)}"
             )
     size = chosen.pop("size", None)
     if size is not None and not (size.isdecimal() and int(size) > 0):
-        raise InputError(f"teacher={description}: size={size} is not a number of pixels above 0")
+        raise InputError(f"{flag}={description}: size={size} is not a number of pixels above 0")
     return TeacherSpec(
-        source=located(source, flag="teacher"),
+        source=located(source, flag=flag),
         size=None if size is None else int(size),
         written=source,
+        flag=flag,
         **chosen,
     )
 

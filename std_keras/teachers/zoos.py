@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from std_keras.errors import InputError
+from std_keras.errors import InputError, reason_of
 from std_keras.extras import imported
 from std_keras.files.paths import user_path
 from std_keras.files.texts import read_text
@@ -85,7 +85,7 @@ def load_preset(spec: TeacherSpec) -> Found:
         return _from_keras_hub(spec, spec.source.removeprefix(HUB))
     if spec.source.startswith(CV):
         return _from_keras_cv(spec, spec.source.removeprefix(CV))
-    imported("huggingface_hub", needed_by=f"teacher={spec.name}")  # By which Keras gets it.
+    imported("huggingface_hub", needed_by=f"{spec.flag}={spec.name}")  # By which Keras gets it.
     with _told(spec):
         source = _in_cache(spec.source)
         return keras.saving.load_model(source, compile=False, safe_mode=True), None, None
@@ -109,9 +109,9 @@ def _in_cache(source: str) -> str:
 
 
 def _from_keras_hub(spec: TeacherSpec, preset: str) -> Found:
-    keras_hub: Any = imported("keras_hub", needed_by=f"teacher={spec.name}")
+    keras_hub: Any = imported("keras_hub", needed_by=f"{spec.flag}={spec.name}")
     if preset.startswith(HF):
-        imported("huggingface_hub", needed_by=f"teacher={spec.name}")
+        imported("huggingface_hub", needed_by=f"{spec.flag}={spec.name}")
     with _told(spec):
         model = keras_hub.models.ImageClassifier.from_preset(preset)
     converter = getattr(model.preprocessor, "image_converter", None)
@@ -127,7 +127,7 @@ def _from_keras_cv(spec: TeacherSpec, preset: str) -> Found:
     import keras_cv
 
     if preset.startswith(HF):
-        imported("huggingface_hub", needed_by=f"teacher={spec.name}")
+        imported("huggingface_hub", needed_by=f"{spec.flag}={spec.name}")
     with _told(spec):
         model = keras_cv.models.ImageClassifier.from_preset(preset)
     rescales = getattr(model.backbone, "include_rescaling", False)
@@ -149,17 +149,16 @@ def _told(spec: TeacherSpec) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # Of their own, of Keras, of the HTTP clients beneath.
-        lines = str(error).strip().splitlines()
-        first = lines[0][:300] if lines else type(error).__name__
+        first = reason_of(error)
         if first.startswith("Unknown preset identifier"):  # A list of the forms follows.
             raise InputError(
-                f"teacher={spec.name} is not a preset: its library has none of this name, and "
-                "there is no such folder; name one of its presets, hf://ORG/NAME, kaggle://... "
-                "or a folder that save_to_preset wrote"
+                f"{spec.flag}={spec.name} is not a preset: its library has none of this name, and "
+                "there is no such folder; name one of its presets, hf://ORG/NAME, kaggle://... or "
+                "a folder that save_to_preset wrote"
             ) from error
         if isinstance(error, (ValueError, TypeError, KeyError, NotImplementedError)):
-            raise InputError(f"teacher={spec.name} cannot be loaded: {first}") from error
+            raise InputError(f"{spec.flag}={spec.name} cannot be loaded: {first}") from error
         raise InputError(
-            f"teacher={spec.name} is neither on this machine nor could it be downloaded "
+            f"{spec.flag}={spec.name} is neither on this machine nor could it be downloaded "
             f"({first}); run it once with network access"
         ) from error

@@ -19,7 +19,7 @@ from std_keras.config.distillation import DistillationOptions
 from std_keras.config.performance import PerformanceOptions
 from std_keras.data import DataSet, folder_content, summary
 from std_keras.data.limit import limited
-from std_keras.data.listed import SKIP
+from std_keras.data.listed import SKIP, some
 from std_keras.data.source import IndexedSource, Progress
 from std_keras.data.views import view_name
 from std_keras.errors import InputError
@@ -137,11 +137,11 @@ def data_of_run(
         )
     labels = run.read_labels()
     if normalized(loaded.label_names) != normalized(labels):
-        differing = sorted({*normalized(loaded.label_names)} ^ {*normalized(labels)})[:4]
+        differing = sorted({*normalized(loaded.label_names)} ^ {*normalized(labels)})
         raise InputError(
             f"dataset={loaded.name} has {loaded.num_classes} classes that are not the "
             f"{len(labels)} of {run.labels_file}"
-            + (f"; only one of them has {', '.join(differing)}" if differing else " in this order")
+            + (f"; only one of them has {some(differing)}" if differing else " in this order")
         )
     return loaded
 

@@ -47,7 +47,7 @@ def check_teacher(
         What was found, one for each teacher.
 
     Raises:
-        InputError: if the data or a teacher cannot be used.
+        InputError: if the data, a teacher or `labels_output` cannot be used.
         MachineError: if `labels_output` cannot be written.
         Interrupted: because `stop()` was true.
     """
@@ -56,6 +56,8 @@ def check_teacher(
     if examples < 0:
         raise InputError(f"examples={examples} must be at least 0")
     least = _baseline(baseline)
+    if labels_output is not None:
+        _check_place(Path(labels_output))
     quiet.ensure_tensorflow()
     from std_keras.config import resolve
     from std_keras.teachers import parse
@@ -233,6 +235,18 @@ def _baseline(given: float | str | os.PathLike[str] | Run | None) -> float | Non
             f"baseline={given} is neither a fraction nor a finished run (it has no result.json)"
         )
     return float(run.result["top1"])
+
+
+def _check_place(path: Path) -> None:
+    """Refuses a file that could not be written, before the teachers are tried."""
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    reason = "it is a folder" if path.is_dir() else ""
+    if not folder.is_dir():
+        reason = f"{folder} is not a folder"
+    elif not os.access(path if path.exists() else folder, os.W_OK):
+        reason = f"there is no permission to write to {folder}"
+    if reason:
+        raise InputError(f"labels_output={path}: {reason}; name a file that can be written")
 
 
 def _write(path: Path, names: Sequence[str]) -> None:

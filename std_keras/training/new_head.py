@@ -26,6 +26,7 @@ from std_keras.runs.run_directory import RunDirectory, replace_atomically
 from std_keras.teachers.backbone import Backbone, backbone_of, load_backbone
 from std_keras.teachers.features import BATCH_SIZE, Features, compute_features
 from std_keras.training import build, linear_head
+from std_keras.training.checks import check_sizes
 
 _HELD_OUT = 0.2  # Of the training images, if the data has no validation part.
 _DOWNLOADED = "hf-hub:"  # By `teachers.parse`; keras:NAME is only when it is loaded.
@@ -33,17 +34,34 @@ _USUAL_SIZE = 224  # Pixels: of a network that takes any size.
 
 
 def network_and_data(
-    description: str, *, size: int | None, config: TrainConfig, stop: Callable[[], bool]
+    description: str,
+    *,
+    size: int | None,
+    config: TrainConfig,
+    tuning: TrainConfig | None,
+    stop: Callable[[], bool],
 ) -> tuple[Backbone, DataSet, TrainConfig]:
-    """Loads both; the data first, for the network may have to be downloaded."""
+    """Loads both; the data first, for the network may have to be downloaded.
+
+    Args:
+        description: of the network.
+        size: side of its input in pixels; None for its own.
+        config: which images.
+        tuning: of the fine-tuning that will follow, for which the images must be enough.
+        stop: asked between pictures.
+    """
     if description.startswith(_DOWNLOADED):
-        _data(config.replace(image_size=size or _USUAL_SIZE), stop=stop)
-    spec = teachers.parse(description)
+        dataset, _ = _data(config.replace(image_size=size or _USUAL_SIZE), stop=stop)
+        if tuning is not None:
+            check_sizes(tuning, dataset)
+    spec = teachers.parse(description, flag="backbone")
     if size is not None:
         spec = dataclasses.replace(spec, size=size)
     side = teachers.input_size(spec) or _USUAL_SIZE
     dataset, filled = _data(config.replace(image_size=side), stop=stop)
-    loaded = load_backbone(spec, size=side)
+    if tuning is not None:
+        check_sizes(tuning, dataset)
+    loaded = load_backbone(spec, size=side, channels=dataset.image_shape[-1])
     if loaded.image_shape[0] != side:  # Its files did not tell.
         dataset, filled = _data(config.replace(image_size=loaded.image_shape[0]), stop=stop)
     network = backbone_of(
@@ -174,7 +192,7 @@ def write_run(
     ).run(stop=stop)
     found = accuracies["classification"]
     backbone = taught["asked"]["backbone"]
-    source = RunDirectory(teachers.parse(backbone).source)
+    source = RunDirectory(teachers.parse(backbone, flag="backbone").source)
     file = source.model_file if source.exists() else source.path
     origin = started_from(backbone, source if source.exists() else None, file=file)
     seconds = time.monotonic() - began

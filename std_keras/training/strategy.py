@@ -58,7 +58,8 @@ def create_strategy(
             )
         except RuntimeError as error:
             raise InputError(
-                f"logical_cpus={logical_cpus} must be set before TensorFlow starts: {error}"
+                f"logical_cpus={logical_cpus} must be set before TensorFlow starts: "
+                f"{reason_of(error)}"
             ) from error
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
@@ -160,7 +161,7 @@ def _join_cluster(*, wait_seconds: float, stop: Callable[[], bool]) -> tf.distri
         with own_signal_handlers(), _signals_end_the_process(stop):
             strategy = tf.distribute.MultiWorkerMirroredStrategy(_Resolver(described))
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"TF_CONFIG does not describe a cluster: {error}") from error
+        raise InputError(f"TF_CONFIG does not describe a cluster: {reason_of(error)}") from error
     except tf.errors.DeadlineExceededError as error:
         raise MachineError(
             f"not all processes of the cluster connected within {limit:g} s, though all had "

@@ -72,14 +72,21 @@ def teach(
     options = {**(_OF_PHOTOGRAPHS if photographs else {}), **options}
     run = Run(model_dir)
     if not fine_tune_epochs:
-        _fit_head(run, backbone, backbone_size, TrainConfig(**options), freeze=False, stop=stop)
+        _fit_head(run, backbone, backbone_size, TrainConfig(**options), tuning=None, stop=stop)
         return run
     first = Run(run.path / _FIRST_STAGE)
-    _fit_head(first, backbone, backbone_size, TrainConfig(**options), freeze=True, stop=stop)
+    then = {**_TUNING, **tuning, **options, "epochs": fine_tune_epochs}
+    _fit_head(
+        first,
+        backbone,
+        backbone_size,
+        TrainConfig(**options),
+        tuning=TrainConfig(**then),
+        stop=stop,
+    )
     config = TrainConfig(
-        **{**_TUNING, **tuning, **options},
+        **then,
         image_size=first.config.data.image_size,
-        epochs=fine_tune_epochs,
         initialize_from=str(first),
     )
     train(config, model_dir=run, stop=stop)
@@ -97,10 +104,13 @@ def _fit_head(
     size: int | None,
     config: TrainConfig,
     *,
-    freeze: bool,
+    tuning: TrainConfig | None,
     stop: Callable[[], bool],
 ) -> None:
-    """Makes the run directory of a backbone with a linear head, if that was not done before."""
+    """Makes the run directory of a backbone with a linear head, if that was not done before.
+
+    What the fine-tuning behind it, `tuning`, asks of the data is checked before the work.
+    """
     began = time.monotonic()
     asked = {"backbone": backbone, "backbone_size": size, **_shaping(config)}
     if _is_finished(run, asked):
@@ -116,9 +126,11 @@ def _fit_head(
 
     run.directory.prepare()
     try:
-        network, dataset, config = network_and_data(backbone, size=size, config=config, stop=stop)
+        network, dataset, config = network_and_data(
+            backbone, size=size, config=config, tuning=tuning, stop=stop
+        )
         model, facts = with_new_head(network, dataset, config=config, stop=stop)
-        if freeze:
+        if tuning is not None:
             freeze_batch_norms(model)
         taught = {"asked": asked, **facts}
         write_run(run.directory, model, config, dataset, taught=taught, began=began, stop=stop)
@@ -167,7 +179,7 @@ def _has_only_moved(directory: RunDirectory, before: dict[str, Any], asked: dict
     if old != new and folder_content.place(old) != folder_content.place(new):
         if not folder_content.has_content_of(new, directory.read_examples()):
             return False
-    first, second = spec.parse(before["backbone"]), spec.parse(asked["backbone"])
+    first, second = (spec.parse(one["backbone"], flag="backbone") for one in (before, asked))
     if dataclasses.replace(first, source=second.source) != second:
         return False
     weights = RunDirectory(second.source)

@@ -11,7 +11,7 @@ from std_keras import models
 from std_keras.config import options as config_options
 from std_keras.errors import InputError
 from std_keras.weights.layout import Facts, Layout
-from std_keras.weights.layouts import LAYOUTS, choose_layout
+from std_keras.weights.layouts import LAYOUTS, choose_layout, other_layouts
 from std_keras.weights.source import SourceWeights
 
 # Not a flag, and yet no other architecture: how the channels are parted among attention heads.
@@ -92,6 +92,8 @@ def _nearest(read: SourceWeights, layout: str, family: str) -> Architecture:
                 f"source={read.path} is one of several files of a model, to judge by its name, and "
                 "not a whole model; name their index (*.index.json) or their folder"
             )
+        if other := "" if layout == "auto" else other_layouts(layout, read.tensors):
+            raise InputError(f"source={read.path} is not of layout={layout}{other}")
         raise InputError(
             f"source={read.path} matches none of the known layouts{of}; it begins with "
             f"{names or 'no array'}; see the page on weights for what std-keras convert takes"

@@ -18,6 +18,8 @@ head of T_S is near.
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +37,9 @@ from std_keras.weights.initialize import Start, copy_weights, find_start, input_
 from std_keras.weights.patch_grid import InterpolatedGrid, TiledGrid
 from std_keras.weights.run import check_output, read_label_names, write_run
 
+_TOKEN_MIXING = re.compile("/token_(mlp/.*|dense/)kernel$")
 TOKEN_MIXING = ("auto", "block_diagonal", "interpolated")
+_MOST_WEIGHTS = 2**31  # 8 GB; more than any machine that trains such models has use for.
 _FAMILIES = ("mixer_", "resmlp_", "gmlp_")
 
 
@@ -133,6 +137,7 @@ def resize_run(
         )
     after = (image_size // patch, image_size // patch)
     grid = _grid(before, after, token_mixing, image_size=image_size)
+    _check_weights(old, grid, image_size=image_size)
     old_classes = int(old.output_shape[-1])
     new_heads = num_classes is not None
     classes = num_classes or old_classes
@@ -172,6 +177,23 @@ def _check_model(model: keras.Model, config: TrainConfig, source: str | Path) ->
         raise InputError(
             f"source={source} has tokens=deit, a token that is mixed with all patches; it cannot "
             "be resized"
+        )
+
+
+def _check_weights(
+    model: keras.Model, grid: TiledGrid | InterpolatedGrid, *, image_size: int
+) -> None:
+    """Refuses a size at which token mixing alone has an absurd number of weights."""
+    more = grid.after[0] * grid.after[1] / (grid.before[0] * grid.before[1])
+    # From patches to patches, and in a tiled Mixer the hidden layer grows as the patches do.
+    squared = isinstance(grid, TiledGrid) or token_mlp_dim(model) is None
+    mixing = [w for w in model.weights if _TOKEN_MIXING.search(w.path)]
+    count = sum(math.prod(w.shape) for w in mixing) * (more**2 if squared else more)
+    if count > _MOST_WEIGHTS:
+        raise InputError(
+            f"image_size={image_size} is {grid.after[0]}x{grid.after[1]} patches, whose token "
+            f"mixing would have {count:.1e} weights, more than {_MOST_WEIGHTS:,}; use a smaller "
+            "size"
         )
 
 

@@ -359,6 +359,32 @@ def test_differing_options_shows_old_and_new():
     ]
 
 
+def filled(**given):
+    return resolve(config(**given), image_size=8, horizontal_flip=False)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ({"batch_size": 16}, {"batch_size": 20}, ["batch_size"]),
+        ({"epochs": 3}, {"epochs": 4}, ["epochs"]),
+        ({"optimizer": "adamw"}, {"optimizer": "sgd"}, ["optimizer"]),
+        ({"mine_schedule": "step"}, {"mine_schedule": "epoch"}, ["mine_schedule"]),
+        # Those that were given are named.
+        (
+            {"batch_size": 16},
+            {"batch_size": 20, "mine_samples": 40},
+            ["mine_samples", "batch_size"],
+        ),
+        ({"batch_size": 16}, {"batch_size": 16, "mine_samples": 32}, ["mine_samples"]),
+        ({"epochs": 3}, {"epochs": 3, "warmup_epochs": 0.0}, ["warmup_epochs"]),
+    ],
+)
+def test_what_follows_from_another_option_is_not_named_beside_it(old, new, named):
+    found = differing_options(filled(**old), filled(**new))
+    assert [text.partition("=")[0] for text in found] == named
+
+
 # Options of the model
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from std_keras.data.graph_decoder import decode_rgb
 from std_keras.data.header import tensorflow_turn
 from std_keras.data.images import read_image, read_part, resize_and_crop
+from std_keras.data.listed import short_sides
 from std_keras.errors import InputError
 
 SMOOTH = np.kron(np.random.default_rng(0).integers(0, 256, (5, 7, 3)), np.ones((8, 8, 1))).astype(
@@ -118,6 +119,12 @@ def claiming(file_format: str, width: int, height: int) -> bytes:
         at = content.find(b"\xff\xc0")
         content[at + 5 : at + 9] = struct.pack(">HH", height, width)
     return bytes(content)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_large_picture_is_measured_without_a_warning_of_pillow(tmp_path):
+    (tmp_path / "a").write_bytes(claiming("JPEG", 12_000, 9_000))
+    assert short_sides([str(tmp_path / "a")]) == (9_000,)
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "GIF", "BMP", "JPEG"])

@@ -311,7 +311,7 @@ def test_a_baseline_alone(analyze, digits_runs, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("agrement",), "'agrement' is not an analysis"),
+        (("agrement",), "'agrement' is not an analysis; did you mean agreement?"),
         (("agreement",), "--model_dir is missing"),
         (("agreement", "--model_dir=RUN"), "--output_dir is missing"),
         (("agreement", "--model_dir=/nowhere", "--output_dir=OUT"), "--model_dir=/nowhere"),
@@ -322,7 +322,10 @@ def test_a_baseline_alone(analyze, digits_runs, tmp_path):
         (("agreement", "--model_dir=RUN", "--output_dir=OUT", "--batch_size=1"), "--batch_size=1"),
         (("disagreement", "--model_dir=RUN", "--output_dir=OUT", "--images=-2"), "--images=-2"),
         (("disagreement", "--model_dir=RUN", "--output_dir=OUT", "--bins=3"), "--bins is not"),
-        (("tokens", "--model_dir=BASELINE", "--output_dir=OUT"), "no token sets"),
+        (
+            ("tokens", "--model_dir=BASELINE", "--output_dir=OUT"),
+            "/baseline: the model mixer_s16 has no token sets",
+        ),
         (("tokens", "--model_dir=RUN", "--output_dir=OUT", "--critic_steps=-1"), "--critic_steps"),
         (("cka", "--model_dir=RUN", "--output_dir=OUT", "--examples=3"), "--examples=3"),
         (("cka", "--model_dir=RUN", "--output_dir=OUT", "--layers=some"), "layers"),

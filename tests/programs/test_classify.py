@@ -138,6 +138,7 @@ def test_unreadable_pictures_do_not_hide_the_others(classify, capsys):
         (["nope/*.png"], "matches no file"),
         (["pictures", "--top_k=0"], "--top_k=0 "),
         (["pictures", "--threads=0"], "--threads=0 "),
+        (["pictures", "--threads=99999"], "--threads=99999 must be between 1 and 256"),
         (["pictures", "--top=3"], "--top is not a flag"),
         (["pictures", "--model=bad.png"], "bad.png is not a TFLite file"),
         (["pictures", "--model=nope.tflite"], "nope.tflite cannot be read: No such file"),

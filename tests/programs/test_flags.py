@@ -51,7 +51,9 @@ def test_every_kind_of_value():
     [
         (["--epoch=3"], r"--epoch is not a flag of prog; did you mean --epochs"),
         (["--xyzzy=3"], r"--xyzzy is not a flag of prog; --help lists all flags"),
-        (["--epochs=three"], r"epochs"),
+        (["--epochs=three"], r"^--epochs=three must be a whole number$"),
+        (["--epochs=1.5"], r"^--epochs=1\.5 must be a whole number$"),
+        (["--learning_rate=abc"], r"^--learning_rate=abc must be a number$"),
         (["--tokens=all"], r"tokens"),
         (["train"], r"'train' is not a flag"),
         (["--epochs"], r"epochs"),

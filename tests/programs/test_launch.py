@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from std_keras.programs import launch
 from tests import processes
 
 FLAGS = (
@@ -74,6 +75,28 @@ def test_sigterm_stops_all_after_a_checkpoint(tmp_path):
     code, said = finish(launcher)
     assert code == 75, said
     assert "run the same command to continue" in said.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--workers=3", "--model_dir=x"), "--batch_size=64 is not divisible by --workers=3; use"),
+        (
+            ("--workers=2", "--accumulation_steps=64", "--model_dir=x"),
+            "--workers=2 x --accumulation_steps=64; use a multiple of 128",
+        ),
+        (("--workers=2", "--model_dir=afile/x"), "--model_dir=afile/x cannot be used as a folder"),
+    ],
+)
+def test_what_workers_would_refuse_is_refused_before_they_start(
+    run_command, tmp_path, monkeypatch, arguments, words
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(launch, "_start", None)
+    (tmp_path / "afile").write_text("")
+    code, _, said = run_command("launch", *FLAGS, *arguments)
+    assert code == 2, said
+    assert words in said.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,14 @@ def test_sequentials_that_are_built_anew_for_hours(tmp_path, monkeypatch, length
         load_keras_file(tmp_path / "m.keras")
 
 
+def test_code_in_a_file_is_refused_in_our_words(tmp_path):
+    pixels = keras.Input((2, 2, 1))
+    keras.Model(pixels, keras.layers.Lambda(lambda v: v * 2)(pixels)).save(tmp_path / "m.keras")
+    with pytest.raises(InputError, match=r"m\.keras holds a Lambda layer, whose code") as refused:
+        load_keras_file(tmp_path / "m.keras")
+    assert "safe_mode" not in str(refused.value)  # No option of this project.
+
+
 class Counted(keras.layers.Layer):
     """Counts how often one is built."""
 

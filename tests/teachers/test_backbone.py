@@ -68,7 +68,9 @@ def test_of_a_student_the_class_head_counts():
 
 
 def load(path, *, options="", channels=3, size=8):
-    teacher = load_backbone(parse(f"{path}{options}"), size=size)
+    teacher = load_backbone(
+        parse(f"{path}{options}", flag="backbone"), size=size, channels=channels
+    )
     return backbone_of(teacher, channels=channels)
 
 
@@ -124,19 +126,23 @@ def test_any_size_and_grey_images(saved):
 
 
 def test_what_cannot_be_a_backbone(saved, tmp_path):
-    with pytest.raises(InputError, match="backbone=.* is not a run directory"):
+    with pytest.raises(InputError, match="backbone=.* is not a run directory") as refused:
         load(tmp_path / "nothing")
+    assert "teacher" not in str(refused.value)  # The other flag's word.
     path = saved(network(L.Dense(10), shape=(8, 6, 3)))
     with pytest.raises(InputError, match="8x6 pixels; they must be square"):
         load(path, options=",input=byte")
     path = saved(network(L.Dense(10), shape=(8, 8, 1)))
     with pytest.raises(InputError, match=r"images of 1 channel\(s\), the data set's have 3"):
         load(path, options=",input=byte")
+    path = saved(network(L.Dense(10), shape=(8, 8, 4)))
+    words = r"^backbone=.* takes images of 4 channel\(s\), the data set's have 3"
+    with pytest.raises(InputError, match=words):
+        load(path, options=",input=byte")
 
 
 @pytest.mark.parametrize("option", ["site=both", "output=logits", "layout=nchw", "labels=own"])
-def test_options_that_mean_nothing_for_features_are_refused(tmp_path, option):
-    network(L.Dense(10)).save(tmp_path / "network.keras")
+def test_options_that_mean_nothing_for_features_are_refused(option):
     name = option.partition("=")[0]
-    with pytest.raises(InputError, match=f"backbone=.*{option}: {name} does not apply"):
-        load_backbone(parse(f"{tmp_path}/network.keras,input=byte,{option}"), size=8)
+    with pytest.raises(InputError, match=f"^backbone=.*{option}: {name} does not apply"):
+        parse(f"network.keras,input=byte,{option}", flag="backbone")

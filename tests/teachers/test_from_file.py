@@ -120,7 +120,7 @@ def test_what_contradicts_the_file(tmp_path):
     assert "the file says input=unit" in refused(f"{path},input=byte")
     assert "which are nchw; leave layout out" in refused(f"{path},layout=nhwc")
     assert "its input is fixed at 8x8" in refused(f"{path},size=16")
-    assert "takes images of 3 channels" in refused(str(path), image_shape=(8, 8, 2))
+    assert "takes images of 3 channel(s)" in refused(str(path), image_shape=(8, 8, 2))
     load_teacher(f"{path},input=unit,layout=nchw")
 
 

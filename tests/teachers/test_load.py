@@ -125,6 +125,9 @@ def test_numbered_outputs_and_numbers_in_another_order(nameless, kind, images, t
     (tmp_path / "outputs.txt").write_text("\n".join(AS_TEXT))
     placed = load_teacher(f"{text},labels={tmp_path / 'outputs.txt'}", labels=AS_TEXT)
     np.testing.assert_allclose(placed.logits(images), logits, rtol=1e-5, atol=1e-6)
+    (tmp_path / "outputs.txt").write_text("")
+    said = refused(f"{text},labels={tmp_path / 'outputs.txt'}", labels=AS_TEXT)
+    assert f"labels={tmp_path / 'outputs.txt'}: this file has no class names in it" in said
 
 
 @pytest.mark.parametrize("kind", ["keras file", "converted"])
@@ -229,7 +232,7 @@ def test_a_network_whose_training_broke(network, keras_file):
 def test_grey_networks_cannot_see_colours(keras_file):
     path, _ = keras_file()
     message = refused(f"{path},input=byte", image_shape=(8, 8, 3))
-    assert "1 channels, the data set's have 3" in message
+    assert "1 channel(s), the data set's have 3" in message
 
 
 @pytest.mark.parametrize("damage", ["cut", "text", "empty"])
@@ -270,7 +273,7 @@ def test_a_keras_file_does_not_run_the_code_of_a_stranger(keras_file):
     inputs = keras.Input((8, 8, 1))
     pooled = keras.layers.Lambda(lambda x: keras.ops.mean(x, axis=(1, 2)))(inputs)
     path, _ = keras_file(keras.Model(inputs, keras.layers.Dense(10)(pooled)))
-    assert "cannot be loaded as a Keras model" in refused(f"{path},input=byte")
+    assert "holds a Lambda layer, whose code is not run" in refused(f"{path},input=byte")
 
 
 def test_networks_of_other_inputs_and_outputs(keras_file):
@@ -474,4 +477,6 @@ def test_a_source_that_does_not_exist(tmp_path):
     assert f"teacher={tmp_path}/nowhere is not a run directory" in message
     (tmp_path / "some.txt").write_text("")
     assert "not a SavedModel" in refused(f"{tmp_path}/some.txt")
-    assert "not a run directory" in refused(f"{tmp_path}/lost.keras,input=byte")
+    for name in ("lost.keras", "lost.onnx", "lost.tflite"):
+        message = refused(f"{tmp_path}/{name},input=byte")
+        assert message == f"teacher={tmp_path}/{name} is not there; name a file that exists"

@@ -56,6 +56,18 @@ def test_bad(text, named):
     assert message.startswith("teacher=")
 
 
+def test_a_backbone_has_fewer_options_and_a_near_miss_is_named():
+    with pytest.raises(InputError) as info:
+        parse("x.keras,inptu=byte", flag="backbone")
+    message = str(info.value)
+    assert message.startswith("backbone=x.keras,inptu=byte: 'inptu=byte' is not an option")
+    assert "did you mean input=?" in message
+    assert not any(f"{name}=" in message for name in ("site", "output", "layout", "labels"))
+    with pytest.raises(InputError, match="did you mean site=") as info:
+        parse("x.keras,sight=last")
+    assert "labels=own" in str(info.value)
+
+
 @pytest.mark.parametrize(
     ("there", "text", "expected"),
     [

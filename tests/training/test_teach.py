@@ -229,6 +229,15 @@ def test_fine_tuning_goes_on_from_the_head_and_continues(network, tmp_path):
     assert std_keras.teach(f"{network},input=unit", **call).result == result
 
 
+def test_a_batch_that_is_too_large_is_refused_before_features_are_computed(
+    network, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("std_keras.training.new_head.load_backbone", None)
+    call = {"model_dir": tmp_path / "r", "fine_tune_epochs": 1, "batch_size": 640, **TINY}
+    with pytest.raises(InputError, match="batch_size=640 is larger than the training set of 400"):
+        std_keras.teach(f"{network},input=unit", **call)
+
+
 def test_options_of_the_fine_tuning_need_it(network, tmp_path):
     with pytest.raises(InputError, match="`learning_rate` needs `fine_tune_epochs`"):
         std_keras.teach(str(network), model_dir=tmp_path / "r", learning_rate=0.1, **TINY)

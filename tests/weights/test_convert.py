@@ -54,10 +54,8 @@ def convert(tmp_path):
     def run(arrays, *, name="run", **more):
         path = tmp_path / "source.npz"
         np.savez(path, **arrays)
-        options = {"options": SMALL, "mean": (0.5,), "std": (0.5,), **more}
-        return convert_weights(
-            path, output=tmp_path / name, options=ConvertOptions(model="mixer_s16", **options)
-        )
+        options = {"model": "mixer_s16", "options": SMALL, "mean": (0.5,), "std": (0.5,), **more}
+        return convert_weights(path, output=tmp_path / name, options=ConvertOptions(**options))
 
     return run
 
@@ -231,7 +229,11 @@ def test_a_file_without_a_head(convert):
         ({"mean": (0.5, 0.5)}, r"mean=0\.5,0\.5.*1 channel"),
         ({"mean": None, "std": None}, r"mean=.*1 channel"),
         ({"num_classes": 0}, "num_classes=0 must"),
-        ({"layout": "google"}, "has no stem/kernel"),
+        ({"layout": "google"}, "has no .*its names are those of layout=timm .*, and layout=auto"),
+        (
+            {"layout": "google", "model": None, "options": {}},
+            "is not of layout=google; its names are those of layout=timm",
+        ),
         ({"file_format": "torch"}, "not one that torch.save writes"),
         ({"site": "last"}, "site=last"),
         ({"options": {"patch_size": 3}}, "patch_size=3"),

@@ -196,6 +196,8 @@ def test_a_new_head(trained, tmp_path):
     [
         ({"image_size": 18}, "not divisible by the model's patches of 4 pixels"),
         ({"image_size": 12, "token_mixing": "block_diagonal"}, "not an integer multiple of 2x2"),
+        ({"image_size": 100_000}, r"^image_size=100000 is 25000x25000 patches, .* weights, more"),
+        ({"image_size": 10**6, "token_mixing": "interpolated"}, "^image_size=1000000 is"),
         ({"image_size": 16, "token_mixing": "best"}, "token_mixing=best"),
     ],
 )

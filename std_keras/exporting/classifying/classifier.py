@@ -17,6 +17,9 @@ from std_keras.exporting.classifying.self_description import read_description
 from std_keras.files.paths import user_path
 from std_keras.files.whole_file import UnreadableWholeError, check_whole_file
 
+# TensorFlow Lite crashes where it cannot start thousands. The flag has the same limit.
+MOST_THREADS = 256
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -40,14 +43,16 @@ class Classifier:
 
     Args:
         path: the file, as `std-keras export` writes it.
-        threads: of the interpreter.
+        threads: of the interpreter, at most 256.
 
     Raises:
-        InputError: the file cannot be read, is not a TFLite file, has no metadata, or does
-            not take what it says.
+        InputError: there are too many threads, or the file cannot be read, is not a TFLite
+            file, has no metadata, or does not take what it says.
     """
 
     def __init__(self, path: str | Path, *, threads: int = 1) -> None:
+        if not 1 <= threads <= MOST_THREADS:
+            raise InputError(f"threads={threads} must be between 1 and {MOST_THREADS}")
         self._name = name = str(path)
         file = user_path(path)
         if file.is_dir():
@@ -120,6 +125,7 @@ def _load(content: bytes, *, name: str, threads: int) -> Interpreter:
         except (ValueError, RuntimeError) as error:
             failure = error
     if failure is not None:
-        first = (str(failure).splitlines() or [type(failure).__name__])[0]
-        raise InputError(f"{name} cannot be loaded as a TFLite file: {first}") from failure
+        raise InputError(
+            f"{name} cannot be loaded as a TFLite file: {reason_of(failure)}"
+        ) from failure
     return interpreter

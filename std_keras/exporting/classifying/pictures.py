@@ -60,9 +60,8 @@ def classify(
             folder or pattern names nothing; and after the last picture, if some cannot be read.
         Interrupted: because `stop()` was true.
     """
-    for name, value in (("top_k", top_k), ("threads", threads)):
-        if value < 1:
-            raise InputError(f"{name}={value} must be at least 1")
+    if top_k < 1:
+        raise InputError(f"top_k={top_k} must be at least 1")
     if not isinstance(model, Classifier):
         model = Classifier(os.fspath(model), threads=threads)
     if isinstance(pictures, (str, os.PathLike, Image.Image)):

@@ -75,6 +75,8 @@ def read_description(content: bytes, *, name: str) -> ModelCard:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             labels, card = (_read(archive, file) for file in (LABELS_FILE, CARD_FILE))
     except (zipfile.BadZipFile, KeyError) as error:
+        if isinstance(error, zipfile.BadZipFile) and _is_cut(content):
+            raise InputError(f"{name} is cut off or damaged; copy or export it again") from error
         raise InputError(
             f"{name} contains no labels; export it again with std-keras export"
         ) from error
@@ -89,6 +91,21 @@ def read_description(content: bytes, *, name: str) -> ModelCard:
 def is_tflite(content: bytes) -> bool:
     """Whether these bytes begin as a TFLite file does."""
     return len(content) > 8 and content[4:8] == _MODEL_IDENTIFIER
+
+
+def _is_cut(content: bytes) -> bool:
+    """Whether a TFLite file without a readable archive lacks more: a weight, or what it names."""
+    try:
+        model = schema.Model.GetRootAs(content, 0)
+        count = model.BuffersLength()
+        if 4 * count > len(content):
+            return True
+        for buffer in map(model.Buffers, range(count)):
+            if buffer.DataLength():
+                buffer.Data(buffer.DataLength() - 1)
+    except Exception:  # Offsets lead anywhere in what is damaged.
+        return True
+    return CARD_FILE.encode() in content  # Its own description names the archive's file.
 
 
 def _read(archive: zipfile.ZipFile, name: str) -> str:

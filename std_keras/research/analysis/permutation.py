@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from std_keras.errors import InputError
 from std_keras.layers import MixerBlock, TokenSet
+from std_keras.research.analysis.unsuitable import UnsuitableModelError
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,12 @@ def mixer_patch_size(model: keras.Model) -> int:
     """Side of the patches of a Mixer or a student around one.
 
     Raises:
-        InputError: the model is not a Mixer.
+        UnsuitableModelError: the model is not a Mixer.
     """
     blocks = [layer for layer in model.layers if layer.name.startswith("block_")]
     if not blocks or not all(isinstance(block, MixerBlock) for block in blocks):
-        raise InputError(
-            f"`model_dir`: the model {model.name} is not an MLP-Mixer; weights can be permuted for "
+        raise UnsuitableModelError(
+            f"the model {model.name} is not an MLP-Mixer; weights can be permuted for "
             "Mixers and their students only"
         )
     return int(model.get_layer("stem").kernel.shape[0])
@@ -85,7 +85,7 @@ def permuted_weights(model: keras.Model, shuffle: PatchShuffle) -> keras.Model:
         shuffle: of the images.
 
     Raises:
-        InputError: the model is not a Mixer.
+        UnsuitableModelError: the model is not a Mixer.
     """
     mixer_patch_size(model)
     copy = keras.models.clone_model(model)

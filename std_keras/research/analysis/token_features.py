@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from std_keras.errors import InputError
 from std_keras.layers import TokenSet
+from std_keras.research.analysis.unsuitable import UnsuitableModelError
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ def token_sets(model: keras.Model) -> list[TokenSet]:
     """The token sets of a student.
 
     Raises:
-        InputError: the model has no token sets.
+        UnsuitableModelError: the model has no token sets.
     """
     found = [layer for layer in model.layers if isinstance(layer, TokenSet)]
     if not found:
-        raise InputError(
-            f"`model_dir`: the model {model.name} has no token sets (a run without distillation, "
+        raise UnsuitableModelError(
+            f"the model {model.name} has no token sets (a run without distillation, "
             "or with tokens=none or deit); give the run directory of a student that has"
         )
     return found

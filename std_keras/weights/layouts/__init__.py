@@ -72,7 +72,7 @@ def choose_layout(name: str, *, model: str, tensors: Mapping[str, Any], file: st
         if missing:
             raise InputError(
                 f"source={file} has no {missing[0]}, which files of layout={name} have"
-                f"{_sample(tensors)}"
+                f"{other_layouts(name, tensors) or _sample(tensors)}"
             )
         return named[0]
     for layout in known:
@@ -86,6 +86,15 @@ def choose_layout(name: str, *, model: str, tensors: Mapping[str, Any], file: st
         f"source={file} matches none of the layouts for {model} "
         f"({', '.join(layout.name for layout in known)}){hint}"
     )
+
+
+def other_layouts(name: str, tensors: Mapping[str, Any]) -> str:
+    """Which layouts a file has instead of the one of that name, after what is wrong; else ""."""
+    others = {x.name: x.source for x in LAYOUTS if x.recognises(tensors) and x.name != name}
+    if not others:
+        return ""
+    found = " or ".join(f"layout={other} ({source})" for other, source in others.items())
+    return f"; its names are those of {found}, and layout=auto finds that"
 
 
 def _models(layout: Layout) -> str:

@@ -10,8 +10,10 @@ import pytest
 from PIL import Image
 
 from std_keras import exporting, models
+from std_keras.config import option
 from std_keras.errors import InputError
 from std_keras.exporting.classifying import Classifier, center_square, describe
+from std_keras.exporting.classifying import classifier as classifier_module
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +51,9 @@ def test_it_predicts_as_keras(
     )
     path = tmp_path / "student.tflite"
     path.write_bytes(describe(content, card))
+    assert classifier_module.MOST_THREADS == option.MOST_THREADS
+    with pytest.raises(InputError, match="threads=257 must be between 1 and 256"):
+        Classifier(path, threads=257)
     classifier = Classifier(path, threads=2)
     assert classifier.card == card
 
