@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -140,7 +141,7 @@ def test_a_teacher_of_other_classes_is_refused(run_command, teacher, tmp_path):
         f"--model_dir={tmp_path / 'run'}",
     )
     line = one_line_error(said)
-    assert "1 channels" in line or "10 classes" in line
+    assert "1 channel(s)" in line or "10 classes" in line
 
 
 def test_a_student_from_the_command_line(run_command, teacher, tmp_path):
@@ -260,8 +261,7 @@ def test_a_diverging_run_exits_3_and_names_the_figure(run_command, tmp_path):
         f"--model_dir={tmp_path / 'run'}",
     )
     line = one_line_error(said, 3)
-    assert "non-finite at step" in line
-    assert "loss/total" in line
+    assert re.search(r"(loss/total|norm/gradient) became non-finite at step \d+;", line)
 
 
 def test_a_full_disk_exits_5_and_leaves_the_earlier_checkpoint(tmp_path):

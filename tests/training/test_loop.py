@@ -176,7 +176,7 @@ def test_a_finished_run_is_left_as_it_is(student_run, student_config, monkeypatc
         ({"teacher": ("other", "x")}, "now [other; x]"),
         ({"width": None}, "width=16, now (not given)"),
         ({"ema_decay": 0.0, "seed": 2}, "ema_decay=0.5, now 0.0; seed=0, now 2"),
-        ({"mine_schedule": "epoch"}, "mine_learning_rate=0.0001, now 0.01"),
+        ({"mine_schedule": "epoch"}, "mine_schedule=step, now epoch"),
     ],
     ids=str,
 )

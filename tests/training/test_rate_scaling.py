@@ -45,7 +45,7 @@ def test_what_is_applied_is_said_and_logged_with_every_step(eagerly, tmp_path, c
     assert "learning rate 0.02: learning_rate=0.01 x 32/16 images" in caplog.text
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     rates = [r["learning_rate"] for r in map(json.loads, lines) if "learning_rate" in r]
-    cosine = [0.5 * (1 + math.cos(math.pi * step / 3)) for step in (1, 2, 3)]
+    cosine = [0.5 * (1 + math.cos(math.pi * step / 3)) for step in (0, 1, 2)]
     assert rates == pytest.approx([0.002 + 0.018 * c for c in cosine], rel=1e-5)
     kept = json.loads((tmp_path / "config.json").read_text())
     assert (kept["learning_rate"], kept["learning_rate_batch_size"]) == (0.01, 16)
@@ -57,6 +57,7 @@ def test_the_rates_of_mine_stay_as_they_are(tmp_path):
         teacher=("runs/teacher",),
         mine_weight=0.1,
         mine_learning_rate=3e-4,
+        weight_decay=0.05,
         learning_rate_batch_size=8,
     )
     state = start.create_state(options, build.load_data(options), 0.1, RunDirectory(tmp_path))

@@ -156,7 +156,7 @@ def test_a_traced_step_is_the_same(jit_compile):
 
 
 def test_the_flag_is_for_the_training_step_alone(tmp_path):
-    options = config(stochastic_depth=0.2, rematerialize=True)
+    options = config(stochastic_depth=0.2, rematerialize=True, weight_decay=0.05)
     state = start.create_state(options, build.load_data(options), 0.1, RunDirectory(tmp_path))
     assert state.outputs.get_layer("block_1").layer is state.model.get_layer("block_1")
     assert [v.path for v in state.outputs.trainable_variables] == [
