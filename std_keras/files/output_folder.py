@@ -1,4 +1,4 @@
-"""A folder for results, which the user named: checked before the slow part, then made."""
+"""Where results go, as the user named it: checked before the slow part, then made."""
 
 from __future__ import annotations
 
@@ -19,13 +19,28 @@ def check_output_dir(path: Path, *, name: str = "output_dir") -> None:
     Raises:
         InputError: why it cannot.
     """
-    nearest = path
+    _check(path, said=f"{name}={path}")
+
+
+def check_output_file(path: Path, *, name: str) -> None:
+    """Refuses a file that cannot be written; makes nothing. See `check_output_dir`.
+
+    Raises:
+        InputError: why it cannot.
+    """
+    if path.is_dir():
+        raise InputError(f"{name}={path} is a folder; name a file")
+    _check(path.parent, said=f"{name}={path}")
+
+
+def _check(folder: Path, *, said: str) -> None:
+    nearest = folder
     while not os.path.lexists(nearest) and nearest != nearest.parent:
         nearest = nearest.parent
     if not nearest.is_dir():
-        raise InputError(f"{name}={path} cannot be a folder: {nearest} is a file")
+        raise InputError(f"{said} cannot be written: {nearest} is a file")
     if not os.access(nearest, os.W_OK | os.X_OK):
-        raise InputError(f"{name}={path} cannot be written: no permission for {nearest}")
+        raise InputError(f"{said} cannot be written: no permission for {nearest}")
 
 
 def make_output_dir(path: Path, *, name: str = "output_dir") -> None:

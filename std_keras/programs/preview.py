@@ -18,7 +18,7 @@ from std_keras.config import TrainConfig, options, resolve
 from std_keras.config import augmentation_presets as presets
 from std_keras.config.option import AUGMENTATION, COUNT, DATA, RUN, Option
 from std_keras.errors import InputError
-from std_keras.files.output_folder import make_output_dir
+from std_keras.files.output_folder import check_output_file
 from std_keras.files.paths import user_path
 from std_keras.files.picture_folder import list_pictures
 from std_keras.programs import flags, shared_options
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str], stop: StopRequest) -> None:
     _refuse_a_large_sheet(_size(rows, parsed["columns"], side), parsed)
     paths = _choose(user_path(parsed["images"]), parsed["columns"])
     output = user_path(parsed["output"])
-    make_output_dir(output.parent, name="output")
+    check_output_file(output, name="output")
 
     from std_keras import quiet
 
@@ -196,4 +196,5 @@ def _draw(rows: list[tuple[str, Any]], *, scale: int, output: Path) -> None:
         for column, pixels in enumerate(images):
             image = Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST)
             sheet.paste(image, (_GAP + column * (side + _GAP), top + _LINE))
+    output.parent.mkdir(parents=True, exist_ok=True)
     replace_atomically(output, lambda part: sheet.save(part, "PNG"))

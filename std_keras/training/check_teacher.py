@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from std_keras import progress, quiet
 from std_keras.config import TrainConfig
 from std_keras.errors import InputError, Interrupted, MachineError
+from std_keras.files.output_folder import check_output_file
+from std_keras.files.paths import user_path
 from std_keras.runs.run import Run
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ def check_teacher(
         raise InputError(f"examples={examples} must be at least 0")
     least = _baseline(baseline)
     if labels_output is not None:
-        _check_place(Path(labels_output))
+        check_output_file(user_path(labels_output), name="labels_output")
     quiet.ensure_tensorflow()
     from std_keras.config import resolve
     from std_keras.teachers import parse
@@ -92,7 +94,7 @@ def check_teacher(
         tell(checked)
         found.append(checked)
         if labels_output is not None and checked.class_order is not None:
-            _write(Path(labels_output), checked.class_order)
+            _write(user_path(labels_output), checked.class_order)
             progress.say(
                 f"the class names in the order of {checked.teacher} are in {labels_output}"
             )
@@ -235,18 +237,6 @@ def _baseline(given: float | str | os.PathLike[str] | Run | None) -> float | Non
             f"baseline={given} is neither a fraction nor a finished run (it has no result.json)"
         )
     return float(run.result["top1"])
-
-
-def _check_place(path: Path) -> None:
-    """Refuses a file that could not be written, before the teachers are tried."""
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    reason = "it is a folder" if path.is_dir() else ""
-    if not folder.is_dir():
-        reason = f"{folder} is not a folder"
-    elif not os.access(path if path.exists() else folder, os.W_OK):
-        reason = f"there is no permission to write to {folder}"
-    if reason:
-        raise InputError(f"labels_output={path}: {reason}; name a file that can be written")
 
 
 def _write(path: Path, names: Sequence[str]) -> None:

@@ -90,8 +90,8 @@ def test_what_is_no_baseline(teacher_run, baseline):
 def test_a_place_that_cannot_be_written_is_refused_before_the_work(tmp_path, monkeypatch):
     monkeypatch.setattr("std_keras.training.build.load_data", None)
     (tmp_path / "afile").write_text("")
-    for place, why in (("afile/x", "afile is not a folder"), (".", "it is a folder")):
-        with pytest.raises(InputError, match=f"labels_output={tmp_path / place}: .*{why}"):
+    for place, why in (("afile/x", "afile is a file"), (".", "is a folder")):
+        with pytest.raises(InputError, match=f"labels_output={tmp_path / place} .*{why}"):
             check_teacher(config(teacher=("x",)), labels_output=tmp_path / place)
     with pytest.raises(TypeError):  # A new folder would be made.
         check_teacher(config(teacher=("x",)), labels_output=tmp_path / "new/folder/x")

@@ -355,7 +355,7 @@ def test_top_k_must_fit(cached_config, tmp_path):
 
 def test_a_file_is_not_a_folder(cached_config, tmp_path):
     (tmp_path / "cached").write_text("")
-    with pytest.raises(InputError, match="cannot be a folder"):
+    with pytest.raises(InputError, match="cannot be written"):
         opened(filled(cached_config, tmp_path / "cached"))
 
 
